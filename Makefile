@@ -1,0 +1,48 @@
+# The four commands a person needs: lab, test, test-cluster, bench. Each sets itself up in .venv first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help lab test lint test-cluster bench lock proto wheel clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+lab: $(VENV)/.installed ## see it work, no cluster needed: a device breaks, its pod says so (ARGS=--once: the story, then exit)
+	@exec $(BIN)/podvitals lab $(ARGS)
+
+test: $(VENV)/.installed-dev lint ## linters, types, layers and every test that needs no cluster
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache >/dev/null || { $(BIN)/lint-imports --no-cache; exit 1; }
+
+test-cluster: $(VENV)/.installed-dev ## the same claims on a real Kubernetes (needs root and Go; K8S=1.37.2 picks the release)
+	@$(BIN)/python -m pytest -q tests/cluster $(ARGS)
+
+bench: $(VENV)/.installed-dev ## one table of latencies and sizes (CLUSTER=1: against the real API server; ARGS=--json)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+wheel: $(VENV)/.installed ## dist/podvitals-*.whl
+	@$(BIN)/python -m flit_core.wheel --outdir dist .
+
+# pip cannot check hashes and install the project itself in one command: first the lock, then the project alone.
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "podvitals needs Python 3.11 or newer: install python3, or say where it is with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "podvitals needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V): say where a newer one is with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "podvitals: setting up $(VENV) (once)" >&2
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,54 @@
+"""podvitals: a pod says which of its devices is unhealthy, why, since when and what to do.
+
+The names below are the SDK, what the author of a DRA driver imports. They load on first use (PEP 562): importing
+podvitals imports neither grpclib nor aiohttp nor protobuf, so a command-line call that needs none of them starts fast.
+"""
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from podvitals.detect.detector import Detector, Device, Reading
+    from podvitals.device.health import Health
+    from podvitals.device.key import DeviceKey
+    from podvitals.device.verdict import Verdict
+    from podvitals.driver.plugin import CdiEdits, Driver
+    from podvitals.errors import PodvitalsError
+
+_HOME = {
+    "CdiEdits": "podvitals.driver.plugin",
+    "Detector": "podvitals.detect.detector",
+    "Device": "podvitals.detect.detector",
+    "DeviceKey": "podvitals.device.key",
+    "Driver": "podvitals.driver.plugin",
+    "Health": "podvitals.device.health",
+    "PodvitalsError": "podvitals.errors",
+    "Reading": "podvitals.detect.detector",
+    "Verdict": "podvitals.device.verdict",
+}
+
+__all__ = [
+    "CdiEdits",
+    "Detector",
+    "Device",
+    "DeviceKey",
+    "Driver",
+    "Health",
+    "PodvitalsError",
+    "Reading",
+    "Verdict",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'podvitals' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,21 @@
+"""Guards that hold for every test: no task left behind, no blocking call inside the event loop, warnings are errors (pyproject.toml)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from blockbuster import BlockBuster, blockbuster_ctx
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_call_in_the_loop() -> Iterator[BlockBuster]:
+    with blockbuster_ctx("podvitals") as guard:
+        yield guard
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def no_task_left_behind() -> AsyncIterator[None]:
+    yield
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and not task.done()]
+    assert not left, f"tasks left behind: {[task.get_name() for task in left]}"
