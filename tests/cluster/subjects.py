@@ -1,0 +1,207 @@
+"""What a test of this suite works with: real processes (drivers, agents), and a corner of the cluster of its own."""
+
+import itertools
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGTERM, Signals
+from typing import Any
+
+from tests.cluster.api import Api, Object
+from tests.cluster.cluster import NODE, Cluster
+
+_numbers = itertools.count(1)
+DRIVERS = Path(__file__).parent / "drivers"
+
+
+@dataclass
+class Process:
+    """One process of a test, its output in a file; it lives until it is ended."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    _popen: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> "Process":
+        with self.log.open("ab") as log:
+            self._popen = subprocess.Popen(
+                self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, start_new_session=True
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self._popen is not None
+        return self._popen.pid
+
+    def signal(self, number: Signals) -> None:
+        assert self._popen is not None
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, as the kernel's OOM killer does: nothing of its own is tidied up."""
+        self.end(SIGKILL)
+
+    def end(self, number: Signals = SIGTERM) -> int:
+        assert self._popen is not None
+        if self._popen.poll() is None:
+            self._popen.send_signal(number)
+            self._popen.send_signal(SIGCONT)
+        try:
+            return self._popen.wait(10)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait(10)
+            raise AssertionError(f"{self.name} did not end within 10 s of {number.name}") from None
+
+    @property
+    def alive(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
+
+
+@dataclass
+class Processes:
+    """The processes of one test; all of them end with it."""
+
+    cluster: Cluster
+    _all: list[Process] = field(default_factory=list)
+
+    def start(self, name: str, arguments: Sequence[str], **environment: str) -> Process:
+        log = self.cluster.root / "logs" / f"test-{next(_numbers)}-{name}.log"
+        process = Process(name, arguments, {**self.cluster.environment, "PYTHONUNBUFFERED": "1", **environment}, log)
+        self._all.append(process)
+        return process.start()
+
+    def python(self, name: str, *arguments: str, **environment: str) -> Process:
+        return self.start(name, [sys.executable, *arguments], **environment)
+
+    def logs(self) -> dict[str, Path]:
+        return {process.name: process.log for process in self._all}
+
+    def end_all(self) -> None:
+        for process in reversed(self._all):
+            if process.alive:
+                process.kill()
+
+
+@dataclass
+class World:
+    """A namespace, a driver name with its device class, a directory of device files; and the ways to look at what comes of them."""
+
+    cluster: Cluster
+    api: Api
+    processes: Processes
+    namespace: str
+    driver: str
+    devices: Path
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, cluster: Cluster, api: Api, processes: Processes) -> AsyncIterator["World"]:
+        number = next(_numbers)
+        devices = cluster.root / f"devices-{number}"
+        devices.mkdir()
+        world = cls(cluster, api, processes, f"test-{number}", f"toy{number}.example.com", devices)
+        await api.create("/api/v1/namespaces", {"metadata": {"name": world.namespace}})
+        selector = {"cel": {"expression": f"device.driver == {world.driver!r}"}}
+        device_class = {"metadata": {"name": world.driver}, "spec": {"selectors": [selector]}}
+        await api.create("/apis/resource.k8s.io/v1/deviceclasses", device_class)
+        try:
+            yield world
+        finally:
+            await api.delete(f"/apis/resource.k8s.io/v1/deviceclasses/{world.driver}")
+            for pod in (await api.get(world.pods))["items"]:
+                await api.delete(f"{world.pods}/{pod['metadata']['name']}")
+            await api.delete(f"/api/v1/namespaces/{world.namespace}")
+
+    # ── Paths ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def pods(self) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/pods"
+
+    @property
+    def slices(self) -> str:
+        return "/apis/resource.k8s.io/v1/resourceslices"
+
+    # ── Devices: a file each, its content what a detector reads ───────────────────────────────────────────────────────────────────────
+
+    def device(self, name: str, text: str = "Healthy") -> None:
+        """Written as `podvitals inject` does, at once or not at all."""
+        partial = self.devices.with_name(f".{self.devices.name}-{name}")
+        partial.write_text(text)
+        partial.rename(self.devices / name)
+
+    # ── Processes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run_driver(self, script: str = "toy.py", *arguments: str, name: str = "driver", **environment: str) -> Process:
+        """A driver made with the SDK: drivers/<script> [ARGUMENTS] --node-name … as every SDK driver takes them."""
+        return self.processes.python(
+            name,
+            str(DRIVERS / script),
+            *("--node-name", NODE, "--kubeconfig", str(self.cluster.kubeconfig_for_service_account("kube-system", "podvitals-driver"))),
+            *("--plugin-dir", str(self.cluster.plugin_dir), "--cdi-dir", str(self.cluster.cdi_dir)),
+            *arguments,
+            DRIVER_NAME=self.driver,
+            DEVICES=str(self.devices),
+            **environment,
+        )
+
+    def run_agent(self, *arguments: str) -> Process:
+        kubeconfig = self.cluster.kubeconfig_for_service_account("kube-system", "podvitals-agent")
+        where = ["--plugin-dir", str(self.cluster.plugin_dir), "--state-dir", str(self.cluster.root / f"agent-{next(_numbers)}")]
+        return self.processes.python(
+            "agent", "-m", "podvitals", "agent", "--node-name", NODE, "--kubeconfig", str(kubeconfig), *where, *arguments
+        )
+
+    # ── Pods ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run_pod(self, name: str = "trainer", *, count: int = 1, command: Sequence[str] = (), restart: str = "Always") -> Object:
+        """A pod whose container holds `count` devices of the driver, through a ResourceClaimTemplate; returns once it runs."""
+        await self.create_pod(name, count=count, command=command, restart=restart)
+        return await self.pod(name, lambda pod: pod["status"].get("phase") == "Running", within=30)
+
+    async def create_pod(self, name: str, *, count: int = 1, command: Sequence[str] = (), restart: str = "Always") -> Object:
+        request = {"name": "device", "exactly": {"deviceClassName": self.driver, "count": count}}
+        template = {"metadata": {"name": name}, "spec": {"spec": {"devices": {"requests": [request]}}}}
+        await self.api.create(f"/apis/resource.k8s.io/v1/namespaces/{self.namespace}/resourceclaimtemplates", template)
+        container: Object = {"name": "main", "image": "none", "resources": {"claims": [{"name": "devices"}]}, "command": list(command)}
+        spec = {
+            "terminationGracePeriodSeconds": 1,
+            "restartPolicy": restart,
+            "containers": [container],
+            "resourceClaims": [{"name": "devices", "resourceClaimTemplateName": name}],
+        }
+        return await self.api.create(self.pods, {"metadata": {"name": name}, "spec": spec})
+
+    async def pod(self, name: str, true_of: Callable[[Object], Any], *, within: float = 10) -> Object:
+        return await self.api.until(self.pods, true_of, fields=f"metadata.name={name}", within=within)
+
+    async def slice_of_driver(self, true_of: Callable[[Object], Any] = bool, *, within: float = 15) -> Object:
+        """A ResourceSlice of the driver, as soon as there is one of which the condition holds."""
+        return await self.api.until(self.slices, true_of, fields=f"spec.driver={self.driver}", within=within)
+
+
+def field_of(pod: Object, container: str = "main") -> dict[str, tuple[str, str]]:
+    """resourceID → (health, message) of allocatedResourcesStatus."""
+    statuses = [*pod["status"].get("containerStatuses", ()), *pod["status"].get("initContainerStatuses", ())]
+    return {
+        resource["resourceID"]: (resource["health"], resource.get("message", ""))
+        for status in statuses
+        if status["name"] == container
+        for entry in status.get("allocatedResourcesStatus", ())
+        for resource in entry["resources"]
+    }
+
+
+def healths(pod: Object) -> list[str]:
+    return sorted(health for health, _ in field_of(pod).values())
+
+
+def condition(pod: Object, kind: str = "podvitals.dev/DevicesHealthy") -> Object:
+    return next((each for each in pod["status"].get("conditions", ()) if each["type"] == kind), {})
