@@ -27,6 +27,9 @@ test-cluster: $(VENV)/.installed-dev ## the same claims on a real Kubernetes (ne
 bench: $(VENV)/.installed-dev ## one table of latencies and sizes (CLUSTER=1: against the real API server; ARGS=--json)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+proto: ## write src/podvitals/wire/generated from the .proto files (downloads a compiler into a temporary environment)
+	@PYTHON=$(PYTHON) src/podvitals/wire/proto/generate
+
 wheel: $(VENV)/.installed ## dist/podvitals-*.whl
 	@$(BIN)/python -m flit_core.wheel --outdir dist .
 

@@ -1,0 +1,238 @@
+"""Dataclasses to protobuf bytes and back. What the other side said wrongly is put right or refused here, an entry at a time.
+
+Rules for a health report: an entry without device, or with a name Kubernetes would refuse, is refused; a health value nobody knows is
+Unknown; of two entries for one device the worst stays (whatever the order, so that identical reports mean the same); text that is not
+UTF-8 is repaired; messages are made safe to store and print. None of these costs another entry anything.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from google.protobuf.message import DecodeError, Message
+
+from podvitals.device.health import Health
+from podvitals.device.key import check_device_name, check_pool_name
+from podvitals.device.text import clean
+from podvitals.errors import InvalidInput, PluginProtocolError
+from podvitals.wire.generated import dra_pb2, health_pb2, registration_pb2
+from podvitals.wire.messages import REPORT_LIMIT, ClaimRef, DeviceReport, PluginInfo, PreparedDevice, PrepareResult, Report
+
+_HEALTH_OF = {0: Health.UNKNOWN, 1: Health.HEALTHY, 2: Health.UNHEALTHY}
+_NUMBER_OF = {health: number for number, health in _HEALTH_OF.items()}
+_LAST_TIME = 253402300799  # 9999-12-31T23:59:59Z, the last a Kubernetes timestamp can say
+_LARGEST_INT64 = 2**63 - 1
+_LONGEST_ACTION = 128
+_MOST_REFUSALS = 20
+
+
+# --- health ---------------------------------------------------------------------------------------------------------------------
+
+
+def decode_report(raw: bytes) -> Report:
+    """The report in `raw`. Raises PluginProtocolError only where `raw` is no protobuf at all."""
+    response = health_pb2.NodeWatchResourcesResponse()
+    try:
+        response.ParseFromString(raw)
+    except DecodeError as error:
+        raise PluginProtocolError(f"a health report of {len(raw)} bytes is not a NodeWatchResourcesResponse: {error}") from None
+    devices: dict[tuple[str, str], DeviceReport] = {}
+    refusals: list[str] = []
+    for entry in response.devices:
+        pool, device = _text(entry.device.pool_name), _text(entry.device.device_name)
+        if (wrong := _wrong_name(pool, device)) is not None:
+            refusals.append(wrong)
+            continue
+        report = _device_report(pool, device, entry, refusals)
+        known = devices.setdefault((pool, device), report)
+        if known is not report:
+            refusals.append(f"device {pool}/{device} is named more than once in one report: the worst is taken")
+            if report.health.badness > known.health.badness:
+                devices[pool, device] = report
+    return Report(tuple(devices.values()), _bounded(refusals))
+
+
+def _device_report(pool: str, device: str, entry: health_pb2.DeviceHealth, refusals: list[str]) -> DeviceReport:
+    number, asked = int(entry.health), entry.last_updated_time
+    health, message = _HEALTH_OF.get(number), entry.message
+    text = clean(_text(message)) if message else ""
+    if health is None:
+        refusals.append(
+            f"device {pool}/{device} has health {number}, which is none of 0 (unknown), 1 (healthy), 2 (unhealthy): taken as unknown"
+        )
+        health, text = Health.UNKNOWN, text or f"the driver reported health {number}, which does not exist"
+    return DeviceReport(
+        pool=pool,
+        device=device,
+        health=health,
+        checked_at=float(asked) if 0 < asked <= _LAST_TIME else 0.0,
+        lease=float(entry.health_check_timeout_seconds),
+        message=text,
+        action=clean(_text(entry.action), _LONGEST_ACTION) if entry.action else "",
+    )
+
+
+@lru_cache(maxsize=16384)
+def _wrong_name(pool: str, device: str) -> str | None:
+    """Why this cannot be a device of a ResourceSlice, or None. Cached: a report names the same thousands of devices every few seconds."""
+    if not pool and not device:
+        return "an entry names no device"
+    try:
+        check_pool_name(pool)
+        check_device_name(device)
+    except InvalidInput as error:
+        return clean(str(error))
+    return None
+
+
+def _bounded(refusals: list[str]) -> tuple[str, ...]:
+    if len(refusals) > _MOST_REFUSALS:
+        return (*refusals[:_MOST_REFUSALS], f"and {len(refusals) - _MOST_REFUSALS} more entries")
+    return tuple(refusals)
+
+
+def encode_report(devices: Iterable[DeviceReport]) -> list[bytes]:
+    """The devices, in their order, as messages of at most REPORT_LIMIT bytes each. No devices: one empty message.
+
+    Messages are cleaned and cut to what a kubelet keeps; a lease is rounded up to whole seconds."""
+    reports: list[bytes] = []
+    current = health_pb2.NodeWatchResourcesResponse()
+    size = 0
+    for device in devices:
+        entry = _encode_device(device)
+        # Tag and length of an entry take at most 1 + 4 bytes below 256 MiB.
+        entry_size = entry.ByteSize() + 5
+        if size and size + entry_size > REPORT_LIMIT:
+            reports.append(current.SerializeToString())
+            current, size = health_pb2.NodeWatchResourcesResponse(), 0
+        current.devices.append(entry)
+        size += entry_size
+    return [*reports, current.SerializeToString()]
+
+
+def _encode_device(device: DeviceReport) -> health_pb2.DeviceHealth:
+    entry = health_pb2.DeviceHealth()
+    entry.device.pool_name, entry.device.device_name = _bytes(device.pool), _bytes(device.device)
+    entry.health = _NUMBER_OF[device.health]  # type: ignore[assignment]  # an enum is an int at run time
+    entry.last_updated_time = max(0, min(int(device.checked_at), _LAST_TIME))
+    entry.health_check_timeout_seconds = min(math.ceil(device.lease), _LARGEST_INT64) if device.lease > 0 else 0
+    entry.message = _bytes(clean(device.message))
+    entry.action = _bytes(clean(device.action, _LONGEST_ACTION))
+    return entry
+
+
+# --- registration ---------------------------------------------------------------------------------------------------------------
+
+
+def encode_info(info: PluginInfo) -> bytes:
+    return registration_pb2.PluginInfo(
+        type=_bytes(info.type),
+        name=_bytes(info.name),
+        endpoint=_bytes(info.endpoint),
+        supported_versions=map(_bytes, info.supported_versions),
+    ).SerializeToString()
+
+
+def decode_info(raw: bytes) -> PluginInfo:
+    info = registration_pb2.PluginInfo()
+    _parse(info, raw)
+    # The endpoint stays as it is: it is a path, and a path made printable is another path.
+    return PluginInfo(
+        clean(_text(info.type)), clean(_text(info.name)), _text(info.endpoint), tuple(clean(_text(v)) for v in info.supported_versions)
+    )
+
+
+def encode_status(registered: bool, error: str) -> bytes:
+    return registration_pb2.RegistrationStatus(plugin_registered=registered, error=_bytes(error)).SerializeToString()
+
+
+def decode_status(raw: bytes) -> tuple[bool, str]:
+    status = registration_pb2.RegistrationStatus()
+    _parse(status, raw)
+    return status.plugin_registered, clean(_text(status.error))
+
+
+# --- prepare and unprepare ------------------------------------------------------------------------------------------------------
+
+
+def encode_claims(claims: Sequence[ClaimRef]) -> bytes:
+    """The request of both calls: their messages are the same."""
+    request = dra_pb2.NodePrepareResourcesRequest()
+    for claim in claims:
+        request.claims.add(namespace=_bytes(claim.namespace), uid=_bytes(claim.uid), name=_bytes(claim.name))
+    return request.SerializeToString()
+
+
+def decode_claims(raw: bytes) -> list[ClaimRef]:
+    request = dra_pb2.NodePrepareResourcesRequest()
+    _parse(request, raw)
+    return [ClaimRef(_text(claim.namespace), _text(claim.uid), _text(claim.name)) for claim in request.claims]
+
+
+def encode_prepared(results: Mapping[str, PrepareResult]) -> bytes:
+    response = dra_pb2.NodePrepareResourcesResponse()
+    for uid, result in sorted(results.items()):
+        answer = response.claims.add(uid=_bytes(uid)).response
+        answer.SetInParent()
+        answer.error = _bytes(result.error)
+        for device in result.devices:
+            answer.devices.add(
+                request_names=map(_bytes, device.request_names),
+                pool_name=_bytes(device.pool_name),
+                device_name=_bytes(device.device_name),
+                cdi_device_ids=map(_bytes, device.cdi_device_ids),
+                share_id=None if device.share_id is None else _bytes(device.share_id),
+            )
+    return response.SerializeToString()
+
+
+def decode_prepared(raw: bytes) -> dict[str, PrepareResult]:
+    response = dra_pb2.NodePrepareResourcesResponse()
+    _parse(response, raw)
+    return {
+        _text(entry.uid): PrepareResult(tuple(_prepared(device) for device in entry.response.devices), clean(_text(entry.response.error)))
+        for entry in response.claims
+    }
+
+
+def _prepared(device: dra_pb2.Device) -> PreparedDevice:
+    return PreparedDevice(
+        request_names=tuple(map(_text, device.request_names)),
+        pool_name=_text(device.pool_name),
+        device_name=_text(device.device_name),
+        cdi_device_ids=tuple(map(_text, device.cdi_device_ids)),
+        share_id=_text(device.share_id) if device.HasField("share_id") else None,
+    )
+
+
+def encode_unprepared(errors: Mapping[str, str]) -> bytes:
+    response = dra_pb2.NodeUnprepareResourcesResponse()
+    for uid, error in sorted(errors.items()):
+        answer = response.claims.add(uid=_bytes(uid)).response
+        answer.SetInParent()
+        answer.error = _bytes(error)
+    return response.SerializeToString()
+
+
+def decode_unprepared(raw: bytes) -> dict[str, str]:
+    response = dra_pb2.NodeUnprepareResourcesResponse()
+    _parse(response, raw)
+    return {_text(entry.uid): clean(_text(entry.response.error)) for entry in response.claims}
+
+
+# --- text -----------------------------------------------------------------------------------------------------------------------
+
+
+def _parse(message: Message, raw: bytes) -> None:
+    try:
+        message.ParseFromString(raw)
+    except DecodeError as error:
+        raise PluginProtocolError(f"{len(raw)} bytes are not a {type(message).__name__}: {error}") from None
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="replace")

@@ -1,0 +1,238 @@
+"""PluginServer: a Unix socket that answers registration, DRA and health calls; what they mean is its handlers' business.
+
+Any number of connections and calls at once. A call the peer gives up is cancelled; a handler's exception is answered and logged and ends
+nothing else. Every method not served is answered UNIMPLEMENTED in full, as kubelets decide by it (CONTRACT §3).
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+from urllib.parse import quote
+
+from podvitals.device.text import clean
+from podvitals.errors import LocalError, PluginProtocolError, PluginUnimplemented, SocketTaken
+from podvitals.wire import convert
+from podvitals.wire.endpoint import check_path, identity, is_live
+from podvitals.wire.http2 import CallFailed, Connection, PeerLost, Status, Stream
+from podvitals.wire.messages import ALL_VERSIONS, DRA_VERSIONS, HEALTH_VERSIONS, ClaimRef, PluginInfo, PrepareResult
+from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_method, watch_method
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 100
+_PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
+
+class RegistrationHandler(Protocol):
+    async def get_info(self) -> PluginInfo: ...
+
+    async def notify_registration(self, registered: bool, error: str) -> None: ...
+
+
+class DraHandler(Protocol):
+    async def prepare(self, claims: Sequence[ClaimRef]) -> Mapping[str, PrepareResult]: ...
+
+    async def unprepare(self, claims: Sequence[ClaimRef]) -> Mapping[str, str]: ...
+
+
+class HealthHandler(Protocol):
+    def watch(self) -> AsyncIterator[bytes]:
+        """Encoded reports (convert.encode_report) for one watcher, the whole state first. Closed (`aclose`) when the watcher goes; asked
+        for the next report only when the watcher has taken the last one."""
+
+
+class PluginServer:
+    """Serves on `path` what it has handlers for; of DRA and health only `versions`."""
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        registration: RegistrationHandler | None = None,
+        dra: DraHandler | None = None,
+        health: HealthHandler | None = None,
+        versions: Collection[str] = ALL_VERSIONS,
+    ) -> None:
+        self.path = check_path(path)
+        self._registration, self._dra, self._health = registration, dra, health
+        self._unary: dict[str, Callable[[bytes], Awaitable[bytes]]] = {}
+        if registration is not None:
+            self._unary |= {GET_INFO: self._get_info, NOTIFY: self._notify}
+        if dra is not None:
+            for version in DRA_VERSIONS:
+                if version in versions:
+                    self._unary |= {prepare_method(version): self._prepare, unprepare_method(version): self._unprepare}
+        self._watches = {watch_method(version) for version in HEALTH_VERSIONS if health is not None and version in versions}
+        self._server: asyncio.Server | None = None
+        self._identity: tuple[int, int] | None = None
+        self._connections: set[Connection] = set()
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listens, with mode 0600. A dead process's socket is taken over.
+
+        Raises SocketTaken for a live one's, LocalError if none can be made there."""
+        sock = await asyncio.to_thread(_bind, self.path)
+        self._identity = await asyncio.to_thread(identity, self.path)
+        try:
+            self._server = await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock, backlog=_BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+
+    async def stop(self) -> None:
+        """Takes the socket file away (if it is still ours), ends all calls and closes all connections."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        await asyncio.to_thread(_unlink, self.path, self._identity)
+        server.close()
+        for call in self._calls:
+            call.cancel()
+        if self._calls:
+            await asyncio.wait(self._calls)
+        for connection in list(self._connections):
+            await connection.close()
+        await server.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    # --- one call -------------------------------------------------------------------------------------------------------------
+
+    def _connection(self) -> Connection:
+        connection = Connection(on_request=self._accept, on_lost=self._connections.discard)
+        self._connections.add(connection)
+        return connection
+
+    def _accept(self, stream: Stream) -> None:
+        method = (stream.headers or {}).get(":path", "")
+        call = asyncio.create_task(self._serve(stream, method), name=f"{clean(method, 200)} on {self.path}")
+        stream.on_gone = call.cancel
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    async def _serve(self, stream: Stream, method: str) -> None:
+        started = False
+        try:
+            try:
+                answer = await self._answer(stream, method)
+                stream.send_headers(_HEADERS)
+                started = True
+                if isinstance(answer, bytes):
+                    await stream.send(answer)
+                else:
+                    await self._send_all(stream, answer)
+                status = CallFailed(Status.OK, "")
+            except CallFailed as failed:
+                status = failed
+            except PluginUnimplemented as error:
+                status = CallFailed(Status.UNIMPLEMENTED, str(error))
+            except PluginProtocolError as error:
+                status = CallFailed(Status.INVALID_ARGUMENT, str(error))
+            except asyncio.CancelledError:
+                if self._server is None:
+                    self._farewell(stream, started)
+                raise
+            except PeerLost:
+                raise
+            except Exception as error:
+                log.exception("%s on %s failed", clean(method, 200), self.path)
+                status = CallFailed(Status.UNKNOWN, clean(f"{type(error).__name__}: {error}"))
+            stream.send_headers(_trailers(status, started), end=True)
+        except PeerLost as error:
+            log.debug("%s on %s: %s", method, self.path, error)
+        finally:
+            stream.on_gone = None
+            stream.close()
+
+    @staticmethod
+    def _farewell(stream: Stream, started: bool) -> None:
+        with contextlib.suppress(PeerLost):
+            stream.send_headers(_trailers(CallFailed(Status.UNAVAILABLE, "the plugin is stopping"), started), end=True)
+
+    async def _answer(self, stream: Stream, method: str) -> bytes | AsyncIterator[bytes]:
+        headers = stream.headers or {}
+        if headers.get(":method") != "POST" or not headers.get("content-type", "").startswith("application/grpc"):
+            raise CallFailed(Status.INVALID_ARGUMENT, "this is a gRPC socket: POST application/grpc")
+        unary = self._unary.get(method)
+        if unary is None and method not in self._watches:
+            raise CallFailed(Status.UNIMPLEMENTED, f"method {clean(method, 200)} is not served here")
+        request = await stream.message()
+        if request is None:
+            raise CallFailed(Status.INVALID_ARGUMENT, "the request has no message")
+        if unary is not None:
+            return await unary(request)
+        assert self._health is not None
+        return self._health.watch()
+
+    @staticmethod
+    async def _send_all(stream: Stream, reports: AsyncIterator[bytes]) -> None:
+        try:
+            async for raw in reports:
+                await stream.send(raw)
+        finally:
+            close = getattr(reports, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _get_info(self, _: bytes) -> bytes:
+        assert self._registration is not None
+        return convert.encode_info(await self._registration.get_info())
+
+    async def _notify(self, request: bytes) -> bytes:
+        assert self._registration is not None
+        await self._registration.notify_registration(*convert.decode_status(request))
+        return b""
+
+    async def _prepare(self, request: bytes) -> bytes:
+        assert self._dra is not None
+        return convert.encode_prepared(await self._dra.prepare(convert.decode_claims(request)))
+
+    async def _unprepare(self, request: bytes) -> bytes:
+        assert self._dra is not None
+        return convert.encode_unprepared(await self._dra.unprepare(convert.decode_claims(request)))
+
+
+_HEADERS = [(":status", "200"), ("content-type", "application/grpc")]
+
+
+def _trailers(result: CallFailed, started: bool) -> list[tuple[str, str]]:
+    """The last headers of a call; a whole trailers-only response, content type included, where nothing was sent before."""
+    trailers = [("grpc-status", str(int(result.status)))]
+    if result.text:
+        trailers.append(("grpc-message", quote(result.text, safe=_PRINTABLE, errors="replace")))
+    return trailers if started else [*_HEADERS, *trailers]
+
+
+def _bind(path: Path) -> socket.socket:
+    """A bound socket of mode 0600, not yet listening. Blocks."""
+    if is_live(path):
+        raise SocketTaken(f"another process listens on {path}: stop it, or give this one another name or directory")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        sock.bind(os.fspath(path))
+        # Before listen(), so that nobody connects under the umask's mode.
+        os.chmod(path, 0o600)
+    except OSError as error:
+        sock.close()
+        raise LocalError(f"cannot make socket {path}: {os.strerror(error.errno or 0)}: the directory must exist and be writable") from None
+    return sock
+
+
+def _unlink(path: Path, ours: tuple[int, int] | None) -> None:
+    if ours is not None and identity(path) == ours:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
