@@ -13,6 +13,8 @@ from typing import Any
 from tests.cluster.api import Api, Object
 from tests.cluster.cluster import NODE, Cluster
 
+from podvitals.wire.messages import ClaimRef, PreparedDevice
+
 _numbers = itertools.count(1)
 DRIVERS = Path(__file__).parent / "drivers"
 
@@ -178,6 +180,18 @@ class World:
             "resourceClaims": [{"name": "devices", "resourceClaimTemplateName": name}],
         }
         return await self.api.create(self.pods, {"metadata": {"name": name}, "spec": spec})
+
+    async def publish(self, *devices: str) -> None:
+        """A ResourceSlice of the driver, for drivers that do not publish their own."""
+        pool = {"name": NODE, "generation": 1, "resourceSliceCount": 1}
+        spec = {"driver": self.driver, "nodeName": NODE, "pool": pool, "devices": [{"name": name} for name in devices]}
+        await self.api.create(self.slices, {"metadata": {"generateName": f"{NODE}-{self.driver}-"}, "spec": spec})
+
+    async def allocation(self, claim: ClaimRef) -> list[PreparedDevice]:
+        """What the scheduler gave a claim, as a driver prepares it."""
+        found = await self.api.get(f"/apis/resource.k8s.io/v1/namespaces/{claim.namespace}/resourceclaims/{claim.name}")
+        results = found["status"]["allocation"]["devices"]["results"]
+        return [PreparedDevice((each["request"],), each["pool"], each["device"], ()) for each in results if each["driver"] == self.driver]
 
     async def pod(self, name: str, true_of: Callable[[Object], Any], *, within: float = 10) -> Object:
         return await self.api.until(self.pods, true_of, fields=f"metadata.name={name}", within=within)
