@@ -84,13 +84,16 @@ class Omitted(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.healthy + self.unknown + self.unhealthy
 
 
+_ALL_LISTED = Omitted()
+
+
 class PodDevices(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that the annotation says. `agent` is the version that wrote it; `ended` when the pod ended: the entries' health is as of then."""
 
     node: str
     agent: str = ""
     entries: tuple[DeviceEntry, ...] = msgspec.field(name="devices", default=())
-    omitted: Omitted = Omitted()
+    omitted: Omitted = _ALL_LISTED
     ended: datetime | None = None
 
     def encode(self) -> str:
@@ -127,7 +130,8 @@ def _counted(before: Omitted, entries: Iterable[DeviceEntry]) -> Omitted:
     counts = {Health.HEALTHY: before.healthy, Health.UNKNOWN: before.unknown, Health.UNHEALTHY: before.unhealthy}
     for entry in entries:
         counts[entry.health] += 1
-    return Omitted(counts[Health.HEALTHY], counts[Health.UNKNOWN], counts[Health.UNHEALTHY])
+    counted = Omitted(counts[Health.HEALTHY], counts[Health.UNKNOWN], counts[Health.UNHEALTHY])
+    return counted if counted.total else _ALL_LISTED  # msgspec leaves out a default that is the very same object
 
 
 _json = msgspec.json.Encoder()
