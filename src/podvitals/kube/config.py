@@ -1,0 +1,115 @@
+"""Where the API server is and how to talk to it, from a kubeconfig or from inside a cluster.
+
+`load_config` reads files: call it before the event loop runs, or in a thread.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from podvitals.errors import InvalidInput, LocalError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What proves who we are: a bearer token, a client certificate with its key (PEM), or nothing."""
+
+    token: str = field(default="", repr=False)
+    certificate: bytes = field(default=b"", repr=False)
+    key: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFile:
+    """A token somebody else renews on disk (a service account's); re-read each minute."""
+
+    path: Path
+    certificate: bytes = field(default=b"", repr=False)
+    key: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecPlugin:
+    """A command that prints an ExecCredential (client.authentication.k8s.io); asked again when what it gave expires."""
+
+    command: str
+    args: tuple[str, ...] = field(default=(), repr=False)
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    api_version: str = "client.authentication.k8s.io/v1"
+    install_hint: str = ""
+    cluster_info: dict[str, object] | None = field(default=None, repr=False)
+    """What the plugin is told of the cluster (`provideClusterInfo`)."""
+    timeout: float = 30.0
+
+
+Credentials = Secret | TokenFile | ExecPlugin
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """`server` may have a path, which is kept as a prefix; it can be a secret (the lab's), so it is never shown: `address` is."""
+
+    server: str = field(repr=False)
+    credentials: Credentials = Secret()
+    ca: bytes = field(default=b"", repr=False)
+    """PEM; empty: the system's authorities."""
+    insecure: bool = False
+    """Accept any certificate."""
+    tls_server_name: str = ""
+    proxy: str = field(default="", repr=False)
+    namespace: str = "default"
+    source: str = ""
+    """Where this came from, for messages: `/home/me/.kube/config, context lab`."""
+    address: str = field(init=False, default="")
+    """The server without its path: safe to print."""
+
+    def __post_init__(self) -> None:
+        where = f" ({self.source})" if self.source else ""
+        try:
+            parts = urlsplit(self.server)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            parts, host, port = urlsplit(""), None, None
+        if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+            raise InvalidInput(f"the server of the Kubernetes API must be a URL such as https://host:6443{where}")
+        shown = f"[{host}]" if ":" in host else host
+        object.__setattr__(self, "address", f"{parts.scheme}://{shown}" + (f":{port}" if port else ""))
+
+
+def load_config(kubeconfig: Path | None = None, context: str | None = None) -> ClusterConfig:
+    """The explicit file; else $KUBECONFIG (a list of files, merged); else ~/.kube/config; else the service account of the pod we run in."""
+    from podvitals.kube.kubeconfig import read_kubeconfig
+
+    if kubeconfig is not None:
+        return read_kubeconfig([Path(kubeconfig)], context, explicit=True)
+    named = [Path(name) for name in os.environ.get("KUBECONFIG", "").split(":") if name]
+    if named:
+        return read_kubeconfig(named, context, explicit=False)
+    home = Path.home() / ".kube" / "config"
+    if home.exists():
+        return read_kubeconfig([home], context, explicit=True)
+    if context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return in_cluster()
+    raise InvalidInput(
+        f"no kubeconfig: {home} does not exist and KUBECONFIG is not set. Name one with --kubeconfig; `podvitals lab` prints the lab's"
+    )
+
+
+def in_cluster(directory: Path = SERVICE_ACCOUNT) -> ClusterConfig:
+    """The service account Kubernetes mounts into a pod."""
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host:
+        raise InvalidInput("this is not a pod of a cluster: KUBERNETES_SERVICE_HOST is not set")
+    try:
+        ca = (directory / "ca.crt").read_bytes()
+        (directory / "token").read_bytes()
+        namespace = (directory / "namespace").read_text().strip() if (directory / "namespace").exists() else "default"
+    except OSError as error:
+        raise LocalError(
+            f"cannot read the service account's files: {error.filename}: {error.strerror}; does the pod mount a service account token?"
+        ) from None
+    server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+    return ClusterConfig(server, TokenFile(directory / "token"), ca, namespace=namespace, source="service account of this pod")

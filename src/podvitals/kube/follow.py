@@ -1,0 +1,150 @@
+"""Follow a kind of object: list it, watch it, and go on whatever happens, until cancelled.
+
+What the consumer sees is always a consistent story: each object "added" once before it is "modified" or "deleted", and after a gap
+(410 Gone, a server that was away) the differences are told as changes. "synced" comes after each complete list.
+"""
+
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from podvitals.clock import SYSTEM, Clock
+from podvitals.errors import ApiError, ApiUnreachable, Gone, PodvitalsError, ServerFault, TooManyRequests
+from podvitals.kube.client import Client, Listing, WatchEvent
+from podvitals.kube.resources import Resource
+
+T = TypeVar("T")
+
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """`object` is None for "synced"; for "deleted" it is the last state known."""
+
+    kind: Literal["added", "modified", "deleted", "synced"]
+    object: T | None = None
+
+
+async def follow(
+    client: Client,
+    resource: Resource[T],
+    namespace: str | None = None,
+    *,
+    labels: str | None = None,
+    fields: str | None = None,
+    clock: Clock = SYSTEM,
+    on_error: Callable[[PodvitalsError, float], None] | None = None,
+) -> AsyncGenerator[Change[T]]:
+    """All objects that match, and from then on each change as it happens. Ends only by cancellation or `aclose()`.
+
+    An error of the API is not raised: `on_error(error, seconds until the next try)` hears of it. Leave with
+    `async with contextlib.aclosing(follow(...)) as changes`."""
+    known: _Known[T] = _Known()
+    backoff = Backoff()
+    version = ""
+    while True:
+        try:
+            if not version:
+                listing = await client.list(resource, namespace, labels=labels, fields=fields)
+                for change in known.relist(listing):
+                    yield change
+                version = listing.resource_version
+                backoff.reset()
+                yield Change("synced")
+            watch = client.watch(resource, namespace, resource_version=version, labels=labels, fields=fields)
+            async with aclosing(watch) as events:
+                async for event in events:
+                    version = event.resource_version or version
+                    backoff.reset()
+                    if (told := known.apply(event)) is not None:
+                        yield told
+        except Gone as error:
+            # A list that is Gone too (its pages took too long) must not become a loop without a pause.
+            delay = backoff.next(error) if not version else 0.0
+            version = ""
+        except (ApiError, ApiUnreachable, PodvitalsError) as error:
+            delay = backoff.next(error)
+            if on_error is not None:
+                on_error(error, delay)
+        else:
+            delay = backoff.ended()
+        if delay:
+            await clock.sleep_until(clock.now() + delay)
+
+
+class Backoff:
+    """Exponential with full jitter, from 0.1 to 30 s; never sooner than the server asks."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def reset(self) -> None:
+        self._failures = 0
+
+    def next(self, error: PodvitalsError) -> float:
+        ceiling = min(LONGEST_DELAY, FIRST_DELAY * 2**self._failures)
+        self._failures = min(self._failures + 1, 16)
+        asked = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
+        return min(asked, LONGEST_DELAY) + random.uniform(0, ceiling)
+
+    def ended(self) -> float:
+        """After a watch that ended in order: at once, unless it told nothing (a server that closes every watch must not be hammered)."""
+        ceiling = min(LONGEST_DELAY, FIRST_DELAY * 2**self._failures)
+        self._failures = min(self._failures + 1, 16)
+        return 0.0 if self._failures == 1 else random.uniform(0, ceiling)
+
+
+@dataclass(slots=True)
+class _Known(Generic[T]):
+    """What the consumer was told exists: uid and version, and the object itself for the deletions found by a list."""
+
+    objects: dict[tuple[str, str], T] = field(default_factory=dict)
+
+    def relist(self, listing: Listing[T]) -> list[Change[T]]:
+        now = {_name(item): item for item in listing.items}
+        changes: list[Change[T]] = [Change("deleted", gone) for name, gone in self.objects.items() if _uid(now.get(name)) != _uid(gone)]
+        for name, item in now.items():
+            before = self.objects.get(name)
+            if before is None or _uid(before) != _uid(item):
+                changes.append(Change("added", item))
+            elif _version(before) != _version(item):
+                changes.append(Change("modified", item))
+        self.objects = now
+        return changes
+
+    def apply(self, event: WatchEvent[T]) -> Change[T] | None:
+        if event.object is None:
+            return None
+        name = _name(event.object)
+        if event.type == "DELETED":
+            return None if self.objects.pop(name, None) is None else Change("deleted", event.object)
+        seen = name in self.objects
+        self.objects[name] = event.object
+        return Change("modified" if seen else "added", event.object)
+
+
+def _meta(item: Any) -> Any:
+    return item["metadata"] if isinstance(item, dict) else item.metadata
+
+
+def _name(item: Any) -> tuple[str, str]:
+    meta = _meta(item)
+    return (meta.get("namespace", ""), meta["name"]) if isinstance(meta, dict) else (meta.namespace, meta.name)
+
+
+def _uid(item: Any) -> str | None:
+    if item is None:
+        return None
+    meta = _meta(item)
+    uid: str = meta.get("uid", "") if isinstance(meta, dict) else meta.uid
+    return uid
+
+
+def _version(item: Any) -> str:
+    meta = _meta(item)
+    version: str = meta.get("resourceVersion", "") if isinstance(meta, dict) else meta.resource_version
+    return version
