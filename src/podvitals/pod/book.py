@@ -1,0 +1,239 @@
+"""Who holds what on this node, and what is to be said of it. Pure; the agent's one memory of pods.
+
+Rules kept: a change costs the changed devices and the pods that hold them (11). A pod's devices do not change while it lives, so what it
+held is remembered under its uid: when it ends, Kubernetes deletes its claims, and the health as of the end must stay (6). A fault found
+within the post-mortem window is added to an ended pod, marked, unless the device has since served another pod.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import msgspec
+
+from podvitals.claim.holdings import Holding
+from podvitals.claim.pod import Pod
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.node.record import DeviceState
+from podvitals.pod.entry import DeviceEntry, FaultEntry, PodDevices, moment
+from podvitals.pod.status import began, ended_at, entries, fault_entry
+
+POST_MORTEM_WINDOW = 600.0
+"""Seconds after a pod's end during which a fault of its devices is still added."""
+_EXIT_ROUNDING = 1.0
+# Kubernetes rounds the time of an exit down to a second: what broke in that second broke before the end.
+_MOST_LATE_FAULTS = 3
+
+StateOf = Callable[[Pod, Holding], DeviceState]
+
+
+class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What of a pod survives a restart. `final`: the entries as of its end at `ended` (Unix seconds)."""
+
+    uid: str
+    namespace: str
+    name: str
+    holdings: tuple[Holding, ...] = ()
+    ended: float | None = None
+    final: tuple[DeviceEntry, ...] | None = None
+    closed: frozenset[DeviceKey] = frozenset()
+
+
+class Record:
+    """One pod. `closed`: devices that have served another pod since this one ended."""
+
+    __slots__ = ("closed", "ended", "final", "holdings", "pod")
+
+    def __init__(self, pod: Pod, memo: Memo | None = None) -> None:
+        self.pod = pod
+        self.holdings: tuple[Holding, ...] = memo.holdings if memo else ()
+        self.ended: float | None = memo.ended if memo else None
+        self.final: tuple[DeviceEntry, ...] | None = memo.final if memo else None
+        self.closed: frozenset[DeviceKey] = memo.closed if memo else frozenset()
+
+    @property
+    def keys(self) -> frozenset[DeviceKey]:
+        return frozenset(holding.key for holding in self.holdings)
+
+    def memo(self) -> Memo:
+        meta = self.pod.metadata
+        return Memo(meta.uid, meta.namespace, meta.name, self.holdings, self.ended, self.final, self.closed)
+
+
+class Book:
+    """`state_of` tells a device's state as of now; it is asked when something is to be said, never before."""
+
+    def __init__(self, node: str, version: str, state_of: StateOf, window: float = POST_MORTEM_WINDOW) -> None:
+        self._node, self._version, self._state_of, self._window = node, version, state_of, window
+        self._records: dict[str, Record] = {}
+        self._by_key: dict[DeviceKey, dict[str, None]] = {}
+        self._remembered: dict[str, Memo] = {}
+        self._unsaved: dict[str, None] = {}
+
+    # --- events ------------------------------------------------------------------------------------------------------------------
+
+    def restore(self, memos: Iterable[Memo]) -> None:
+        """What an earlier process remembered; taken up when the pod of that uid is seen."""
+        self._remembered = {memo.uid: memo for memo in memos}
+
+    def synced(self) -> None:
+        """Every pod of the node has been seen: what is remembered of others is of no use any more."""
+        self._unsaved.update(dict.fromkeys(self._remembered))
+        self._remembered = {}
+
+    def see(self, pod: Pod, wall: float) -> frozenset[str]:
+        """A pod as the API shows it now; the uids of the pods of which something else is to be said."""
+        uid = pod.metadata.uid
+        record = self._records.get(uid)
+        if record is None:
+            record = self._records[uid] = Record(pod, self._remembered.pop(uid, None))
+            for key in record.keys:
+                self._by_key.setdefault(key, {})[uid] = None
+            if not pod.ended:
+                self._close(record)
+        else:
+            record.pod = pod
+        if pod.ended and record.final is None and record.holdings:
+            self._end(record, wall)
+            return frozenset((uid,))
+        return frozenset()
+
+    def hold(self, uid: str, holdings: tuple[Holding, ...]) -> bool:
+        """What the pod holds has been read from its claims; whether that is news. An ended pod keeps what it held."""
+        record = self._records.get(uid)
+        if record is None or record.final is not None or record.holdings == holdings:
+            return False
+        for key in record.keys:
+            self._unindex(key, uid)
+        record.holdings = holdings
+        for key in record.keys:
+            self._by_key.setdefault(key, {})[uid] = None
+        self._close(record)
+        self._unsaved[uid] = None
+        return True
+
+    def forget(self, uid: str) -> None:
+        """The pod was deleted."""
+        record = self._records.pop(uid, None)
+        if record is not None:
+            for key in record.keys:
+                self._unindex(key, uid)
+            self._unsaved[uid] = None
+
+    def change(self, keys: Iterable[DeviceKey], wall: float) -> dict[str, None]:
+        """These devices' states changed: the uids of the pods to be written, in a fixed order."""
+        dirty: dict[str, None] = {}
+        for key in keys:
+            for uid in self._by_key.get(key, ()):
+                record = self._records[uid]
+                if record.final is None or self._found_late(record, key, wall):
+                    dirty[uid] = None
+        return dirty
+
+    # --- questions ---------------------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records.values())
+
+    def get(self, uid: str) -> Record | None:
+        return self._records.get(uid)
+
+    def holders(self, key: DeviceKey) -> list[Record]:
+        return [self._records[uid] for uid in self._by_key.get(key, ())]
+
+    def devices(self, uid: str) -> PodDevices | None:
+        """What the annotation is to say; None where nothing is known of devices of this pod."""
+        record = self._records.get(uid)
+        if record is None or not record.holdings:
+            return None
+        if record.final is not None:
+            ended = None if record.ended is None else moment(record.ended)
+            return PodDevices(self._node, self._version, record.final, ended=ended)
+        return PodDevices(self._node, self._version, self._entries(record))
+
+    def unleased(self, uid: str) -> frozenset[DeviceKey]:
+        """Devices of a living pod whose state rests on no lease any more. Where this changes, the kubelet needs a nudge (CONTRACT §4)."""
+        record = self._records.get(uid)
+        if record is None or record.final is not None:
+            return frozenset()
+        states = (self._state_of(record.pod, holding) for holding in record.holdings)
+        return frozenset(state.key for state in states if state.deadline is None)
+
+    def drain(self) -> Mapping[str, Memo | None]:
+        """What changed since the last call and should survive a restart; None: forget it."""
+        changed = {uid: record.memo() if (record := self._records.get(uid)) else None for uid in self._unsaved}
+        self._unsaved = {}
+        return changed
+
+    # --- how ---------------------------------------------------------------------------------------------------------------------
+
+    def _entries(self, record: Record) -> tuple[DeviceEntry, ...]:
+        by_key = {holding.key: holding for holding in record.holdings}
+        return entries(record.pod, record.holdings, lambda key: self._state_of(record.pod, by_key[key]))
+
+    def _unindex(self, key: DeviceKey, uid: str) -> None:
+        holders = self._by_key.get(key, {})
+        holders.pop(uid, None)
+        if not holders:
+            self._by_key.pop(key, None)
+
+    def _close(self, record: Record) -> None:
+        """A living pod holds these devices: what happens to them from now on is not news of pods that ended before."""
+        for holding in record.holdings:
+            if not holding.admin:
+                for uid in self._by_key[holding.key]:
+                    other = self._records[uid]
+                    if other.final is not None and holding.key not in other.closed:
+                        other.closed |= {holding.key}
+                        self._unsaved[uid] = None
+
+    def _serves_another(self, record: Record, key: DeviceKey) -> bool:
+        others = (other for other in self.holders(key) if other is not record and other.final is None)
+        return any(holding.key == key and not holding.admin for other in others for holding in other.holdings)
+
+    def _end(self, record: Record, wall: float) -> None:
+        end = ended_at(record.pod)
+        record.ended = wall if end is None else end
+        at = record.ended + _EXIT_ROUNDING
+        by_key = {holding.key: holding for holding in record.holdings}
+        record.final = entries(record.pod, record.holdings, lambda key: as_of(self._state_of(record.pod, by_key[key]), at))
+        record.closed |= {key for key in by_key if self._serves_another(record, key)}
+        self._unsaved[record.pod.metadata.uid] = None
+        for key in by_key:
+            self._found_late(record, key, wall)
+
+    def _found_late(self, record: Record, key: DeviceKey, wall: float) -> bool:
+        """Adds faults that were found after the pod's end; whether there were any."""
+        if record.final is None or record.ended is None or key in record.closed or wall > record.ended + self._window:
+            return False
+        holding = next(holding for holding in record.holdings if holding.key == key)
+        state = self._state_of(record.pod, holding)
+        since = max(record.ended + _EXIT_ROUNDING, began(record.pod))
+        found = [fault_entry(fault, after_end=True) for fault in state.faults if fault.health is Health.UNHEALTHY and fault.start > since]
+        final = tuple(_with_late(entry, found) if entry.key == key else entry for entry in record.final)
+        if final == record.final:
+            return False
+        record.final = final
+        self._unsaved[record.pod.metadata.uid] = None
+        return True
+
+
+def _with_late(entry: DeviceEntry, found: list[FaultEntry]) -> DeviceEntry:
+    late = {fault.start: fault for fault in entry.faults if fault.after_end}
+    late.update((fault.start, fault) for fault in found)
+    kept = [fault for fault in entry.faults if not fault.after_end]
+    return msgspec.structs.replace(entry, faults=(*kept, *list(late.values())[:_MOST_LATE_FAULTS]))
+
+
+def as_of(state: DeviceState, at: float) -> DeviceState:
+    """The state as it was at `at` (Unix seconds), as far as it is on record: Unknown where nothing tells."""
+    faults = tuple(fault for fault in state.faults if fault.start <= at)
+    if state.since <= at:
+        return DeviceState(state.key, state.health, state.message, state.action, state.since, state.checked_at, state.deadline, faults)
+    for fault in reversed(faults):
+        if fault.end is None or fault.end > at:
+            return DeviceState(state.key, fault.health, fault.message, fault.action, fault.start, 0.0, None, faults)
+    # Not Healthy although no episode is on record: only three are kept, and before its first report nothing is known.
+    return DeviceState(state.key, Health.UNKNOWN, "its health when the pod ended is not known", "", 0.0, 0.0, None, faults)

@@ -1,0 +1,210 @@
+"""Who holds what, and what stays to be said of pods that ended."""
+
+from collections.abc import Iterable
+
+import msgspec
+import pytest
+from tests.pod.make import START, holding, key, pod, state
+
+from podvitals.claim.holdings import Holding
+from podvitals.claim.pod import Pod
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.node.record import DeviceState, Fault
+from podvitals.pod.book import Book, Memo, as_of
+from podvitals.pod.entry import DeviceEntry
+
+END = START + 100
+
+
+class Node:
+    """A node whose device states a test sets."""
+
+    def __init__(self, *states: DeviceState) -> None:
+        self.states = {one.key: one for one in states}
+
+    def book(self, memos: Iterable[Memo] = ()) -> Book:
+        book = Book("node-1", "0.1.0", lambda _pod, held: self.states[held.key])
+        book.restore(memos)
+        return book
+
+    def set(self, book: Book, to: DeviceState, wall: float) -> list[str]:
+        self.states[to.key] = to
+        return list(book.change({to.key}, wall))
+
+
+def a_pod(book: Book, name: str, *devices: str) -> Pod:
+    seen = pod(name)
+    book.see(seen, START)
+    book.hold(seen.metadata.uid, tuple(holding(device) for device in devices))
+    return seen
+
+
+def the_entry(book: Book, uid: str) -> DeviceEntry:
+    said = book.devices(uid)
+    assert said is not None
+    (entry,) = said.entries
+    return entry
+
+
+def broken(start: float, end: float | None = None, message: str = "Xid 79") -> DeviceState:
+    health = Health.UNHEALTHY if end is None else Health.HEALTHY
+    return state("gpu-0", health, message, Fault(Health.UNHEALTHY, message, "", start, end), since=start if end is None else end)
+
+
+def saved(book: Book) -> list[Memo]:
+    memos = [memo for memo in book.drain().values() if memo is not None]
+    return [msgspec.json.decode(msgspec.json.encode(memo), type=Memo) for memo in memos]
+
+
+def test_a_change_concerns_only_the_pods_that_hold_the_device() -> None:
+    node = Node(state("gpu-0"), state("gpu-1"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    a_pod(book, "b", "gpu-1")
+    assert node.set(book, broken(START), START) == ["uid-a"]
+    assert book.devices("uid-none") is None
+
+
+def test_a_deleted_pod_is_forgotten_whole() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.forget("uid-a")
+    assert node.set(book, broken(START), START) == []
+    assert (len(book), book.holders(key("gpu-0")), book.drain()) == (0, [], {"uid-a": None})
+
+
+def test_a_recreated_pod_of_the_same_name_inherits_nothing() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.forget("uid-a")
+    book.see(pod("a", "uid-new"), START)
+    assert book.devices("uid-new") is None
+
+
+def test_health_stays_as_of_the_end() -> None:
+    node = Node(broken(END - 5))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    assert book.see(pod("a", ended=END), END) == {"uid-a"}
+    assert node.set(book, broken(END - 5, END + 5), END + 5) == []
+    assert the_entry(book, "uid-a").health is Health.UNHEALTHY
+
+
+def test_the_claims_of_an_ended_pod_may_go() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.see(pod("a", ended=END), END)
+    assert not book.hold("uid-a", ())
+    assert the_entry(book, "uid-a").device == "gpu-0"
+
+
+def test_what_broke_in_the_second_of_the_exit_broke_before_it() -> None:
+    node = Node(broken(END + 0.7))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.see(pod("a", ended=END), END + 0.9)
+    entry = the_entry(book, "uid-a")
+    assert (entry.health, entry.faults[0].after_end) == (Health.UNHEALTHY, False)
+
+
+@pytest.mark.parametrize(("late", "found"), [(10.0, True), (599.0, True), (700.0, False)])
+def test_a_fault_found_within_the_window_is_added_and_marked(late: float, *, found: bool) -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.see(pod("a", ended=END), END)
+    assert (node.set(book, broken(END + late), END + late) == ["uid-a"]) is found
+    entry = the_entry(book, "uid-a")
+    assert entry.health is Health.HEALTHY
+    assert [fault.after_end for fault in entry.faults] == [True] * found
+
+
+def test_a_late_fault_that_ends_is_told_once_with_its_end() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.see(pod("a", ended=END), END)
+    node.set(book, broken(END + 10), END + 10)
+    assert node.set(book, broken(END + 10, END + 20), END + 20) == ["uid-a"]
+    (fault,) = the_entry(book, "uid-a").faults
+    assert fault.until is not None
+
+
+def test_a_fault_is_not_added_once_the_device_serves_another_pod() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.see(pod("a", ended=END), END)
+    a_pod(book, "b", "gpu-0")
+    assert node.set(book, broken(END + 10), END + 10) == ["uid-b"]
+    book.forget("uid-b")
+    assert node.set(book, broken(END + 20), END + 20) == []
+    assert the_entry(book, "uid-a").faults == ()
+
+
+def test_a_watcher_with_admin_access_is_not_another_pod_served() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.see(pod("m"), START)
+    plain = holding("gpu-0")
+    book.hold("uid-m", (Holding(plain.container, plain.kind, plain.entry, plain.claim, plain.claim_name, plain.request, plain.key, True),))
+    book.see(pod("a", ended=END), END)
+    assert set(node.set(book, broken(END + 10), END + 10)) == {"uid-a", "uid-m"}
+
+
+def test_an_ended_pod_is_remembered_over_a_restart() -> None:
+    node = Node(broken(END - 5))
+    first = node.book()
+    a_pod(first, "a", "gpu-0")
+    first.see(pod("a", ended=END), END)
+    node.states[key("gpu-0")] = broken(END - 5, END + 5)
+    second = node.book(saved(first))
+    second.see(pod("a", ended=END), END + 60)
+    assert the_entry(second, "uid-a") == the_entry(first, "uid-a")
+
+
+def test_a_pod_that_ended_while_nobody_watched_is_judged_by_the_record() -> None:
+    node = Node(state("gpu-0"))
+    first = node.book()
+    a_pod(first, "a", "gpu-0")
+    memos = saved(first)
+    node.states[key("gpu-0")] = broken(END - 5, END + 5)
+    second = node.book(memos)
+    assert second.see(pod("a", ended=END), END + 60) == {"uid-a"}
+    assert the_entry(second, "uid-a").health is Health.UNHEALTHY
+
+
+def test_what_is_remembered_of_pods_that_are_gone_is_dropped() -> None:
+    first = Node(state("gpu-0")).book()
+    a_pod(first, "a", "gpu-0")
+    second = Node(state("gpu-0")).book(saved(first))
+    second.synced()
+    assert second.drain() == {"uid-a": None}
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (state("gpu-0", since=END - 1), Health.HEALTHY),
+        (broken(END - 5, END + 5), Health.UNHEALTHY),
+        (broken(END + 5), Health.UNKNOWN),
+        (state("gpu-0", since=END + 1), Health.UNKNOWN),
+    ],
+)
+def test_the_past_is_healthy_only_where_that_is_on_record(now: DeviceState, expected: Health) -> None:
+    assert as_of(now, END).health is expected
+
+
+def test_a_living_pod_tells_which_of_its_devices_have_no_lease() -> None:
+    node = Node(state("gpu-0"), state("gpu-1"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0", "gpu-1")
+    assert book.unleased("uid-a") == frozenset()
+    silent = DeviceState(DeviceKey("gpu.example.com", "node-1", "gpu-1"), Health.UNKNOWN, "silent", "", END, 0.0, None, ())
+    node.set(book, silent, END)
+    assert book.unleased("uid-a") == {key("gpu-1")}
