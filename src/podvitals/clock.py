@@ -7,7 +7,7 @@ are measured with it. `wall()` is what people and Kubernetes objects read; it ma
 import asyncio
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 # asyncio sleeps on CLOCK_MONOTONIC, which stands still while the machine is suspended: sleep in slices, look at boottime after each.
 LONGEST_SLEEP = 1.0
@@ -42,3 +42,30 @@ SYSTEM: Clock = SystemClock()
 def boot_id() -> str:
     """Identifies this boot of the machine: the kernel's /proc/sys/kernel/random/boot_id."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+async def done_by(future: "asyncio.Future[Any]", clock: Clock, deadline: float | None) -> bool:
+    """Waits for `future` until `deadline` (None: for ever); whether it is done. Neither takes its result nor cancels it."""
+    if deadline is None or future.done():
+        await asyncio.wait({future})
+        return True
+    sleeper = asyncio.ensure_future(clock.sleep_until(deadline))
+    try:
+        await asyncio.wait({future, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sleeper.cancel()
+        await asyncio.gather(sleeper, return_exceptions=True)
+    return future.done()
+
+
+async def set_by(event: asyncio.Event, clock: Clock, deadline: float | None) -> bool:
+    """Waits for `event` until `deadline` (None: for ever); whether it is set."""
+    if event.is_set():
+        return True
+    waiter = asyncio.ensure_future(event.wait())
+    try:
+        await done_by(waiter, clock, deadline)
+    finally:
+        waiter.cancel()
+        await asyncio.gather(waiter, return_exceptions=True)
+    return event.is_set()

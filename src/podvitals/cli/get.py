@@ -1,0 +1,206 @@
+"""`podvitals get pods|devices|drivers|nodes`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from podvitals.cli.options import (
+    Where,
+    agent_namespace_option,
+    cluster_options,
+    exit_code_option,
+    exit_if_ill,
+    namespace_option,
+    output_option,
+    run,
+)
+from podvitals.cli.output import Table, encode, print_lines
+from podvitals.device.health import Health
+
+if TYPE_CHECKING:
+    from podvitals.cli.cluster import Reading
+
+_KINDS = {"pods": ("pod", "po"), "devices": ("device", "dev"), "drivers": ("driver",), "nodes": ("node", "no")}
+_REDRAW_AFTER = 2.0
+"""Seconds between two looks of `get -w` where nothing the API watches has changed: an agent's own state is only asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line."""
+
+    kind: str
+    names: tuple[str, ...]
+    where: Where
+    namespace: str | None
+    all_namespaces: bool
+    labels: str | None
+    unhealthy: bool
+    form: str
+    agent_namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A table for people and documents for machines of the same rows; `worst` over all of them; `missing`: what could not be read."""
+
+    table: Table
+    documents: Sequence[dict[str, Any]]
+    worst: Health | None
+    missing: Sequence[str] = ()
+
+
+class _Kind(click.ParamType[str]):
+    name = "kind"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        kind = next((kind for kind, aliases in _KINDS.items() if value.lower() in (kind, *aliases)), None)
+        if kind is None:
+            raise click.BadParameter(f"{value!r} is none of {', '.join(_KINDS)}", ctx, param)
+        return kind
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(kind) for kind in _KINDS if kind.startswith(incomplete)]
+
+
+@click.command(name="get")
+@click.argument("kind", type=_Kind())
+@click.argument("names", nargs=-1)
+@namespace_option
+@click.option("-A", "--all-namespaces", is_flag=True, help="pods of all namespaces")
+@click.option("-l", "--selector", "labels", metavar="SELECTOR", help="pods with these labels, e.g. app=train,tier!=test")
+@click.option("--unhealthy", is_flag=True, help="only what is not Healthy")
+@click.option("-w", "--watch", is_flag=True, help="after the list, print each row again when it changes")
+@output_option
+@cluster_options
+@agent_namespace_option
+@exit_code_option
+def command(kind: str, watch: bool, exit_code: bool, **options: Any) -> None:
+    """List pods, devices, drivers or nodes with the health of their devices.
+
+    NAMES restrict the list: names of pods, drivers or nodes, or device names (driver/pool/device or a tail of it)."""
+    fields = ("names", "namespace", "all_namespaces", "labels", "unhealthy", "form", "agent_namespace")
+    request = Request(kind=kind, where=Where.of(options), **{name: options[name] for name in fields})
+    if watch and request.form in ("json", "yaml"):
+        raise click.UsageError("-w prints a table; for machines use `kubectl get pods -w -o json`")
+    answer = run(_watch(request) if watch else _once(request))
+    exit_if_ill(exit_code, answer.worst)
+
+
+async def _once(request: Request) -> Answer:
+    from podvitals.cli.cluster import Reading
+
+    async with request.where.client() as client:
+        answer = await _ask(Reading(client, request.agent_namespace), request)
+    if request.form in ("json", "yaml"):
+        kind = {"pods": "PodVitals", "devices": "DeviceVitals", "drivers": "DriverVitals", "nodes": "NodeVitals"}[request.kind]
+        click.echo(encode({"kind": f"{kind}List", "items": list(answer.documents)}, request.form), nl=False)
+    else:
+        print_lines(answer.table.lines(wide=request.form == "wide") if answer.table.rows else [_nothing(request)])
+    for sentence in answer.missing:
+        click.echo(f"note: {sentence}", err=True)
+    return answer
+
+
+def _nothing(request: Request) -> str:
+    some = "unhealthy " if request.unhealthy else ""
+    named = f" named {', '.join(request.names)}" if request.names else ""
+    place = (
+        ""
+        if request.kind != "pods" or request.all_namespaces
+        else f" in namespace {request.namespace or 'of the context'} (-A: all namespaces)"
+    )
+    return f"No {some}{request.kind}{named}{place}."
+
+
+async def _ask(reading: "Reading", request: Request) -> Answer:
+    return await (_pods if request.kind == "pods" else _others)(reading, request)
+
+
+async def _pods(reading: "Reading", request: Request) -> Answer:
+    from podvitals.cli.documents import pod_document
+    from podvitals.cli.tables import pods_table
+    from podvitals.clock import SYSTEM
+
+    namespace = None if request.all_namespaces else request.namespace or reading.client.config.namespace
+    views = await reading.pods(namespace, request.labels, await reading.agents())
+    views = [view for view in views if not request.names or view.pod.metadata.name in request.names or view.name in request.names]
+    _refuse_unknown(request, {view.pod.metadata.name for view in views} | {view.name for view in views})
+    if request.unhealthy:
+        views = [view for view in views if view.health not in (None, Health.HEALTHY)]
+    table = pods_table(views, SYSTEM.wall(), all_namespaces=request.all_namespaces)
+    worst = _worst(view.health for view in views)
+    return Answer(table, [pod_document(view) for view in views], worst, reading.missing)
+
+
+async def _others(reading: "Reading", request: Request) -> Answer:
+    from podvitals.cli import documents, tables
+    from podvitals.cli.snapshot import read_devices
+    from podvitals.clock import SYSTEM
+
+    snapshot, now = await read_devices(reading), SYSTEM.wall()
+    if request.kind == "devices":
+        devices = [view for view in snapshot.devices if not request.names or any(view.key.matches(name) for name in request.names)]
+        _refuse_unknown(request, {name for name in request.names for view in devices if view.key.matches(name)})
+        devices = [view for view in devices if not request.unhealthy or view.health is not Health.HEALTHY]
+        rows = [documents.device_document(view) for view in devices]
+        return Answer(tables.devices_table(devices, now), rows, _worst(view.health for view in devices), reading.missing)
+    if request.kind == "drivers":
+        drivers = [view for view in snapshot.drivers if not request.names or view.driver in request.names]
+        _refuse_unknown(request, {view.driver for view in drivers})
+        drivers = [view for view in drivers if not request.unhealthy or view.state != "connected"]
+        return Answer(tables.drivers_table(drivers, now), [documents.driver_document(view) for view in drivers], None, reading.missing)
+    nodes = [view for view in snapshot.nodes if not request.names or view.name in request.names]
+    _refuse_unknown(request, {view.name for view in nodes})
+    nodes = [view for view in nodes if not request.unhealthy or view.broken or view.unknown]
+    worst = _worst(Health.UNHEALTHY if view.broken else Health.UNKNOWN if view.unknown else Health.HEALTHY for view in nodes)
+    return Answer(tables.nodes_table(nodes, now), [documents.node_document(view, now) for view in nodes], worst, reading.missing)
+
+
+def _worst(healths: Iterable[Health | None]) -> Health | None:
+    known = [health for health in healths if health is not None]
+    return Health.worst(known) if known else None
+
+
+def _refuse_unknown(request: Request, found: set[str]) -> None:
+    from podvitals.errors import NotFound
+
+    missing = [name for name in request.names if name not in found]
+    if missing:
+        raise NotFound(f"there is no {request.kind[:-1]} {', '.join(missing)}: `podvitals get {request.kind}` lists them", status=404)
+
+
+async def _watch(request: Request) -> Answer:
+    """Prints the rows that changed, as kubectl does, until Ctrl-C."""
+    from podvitals.cli.cluster import Reading
+    from podvitals.cli.watching import changes
+    from podvitals.kube.resources import LEASES, NODES, PODS, SLICES
+
+    shown: dict[str, Sequence[str]] = {}
+    async with request.where.client() as client:
+        namespace = request.namespace or client.config.namespace if request.kind == "pods" and not request.all_namespaces else None
+        resources = (PODS,) if request.kind == "pods" else (PODS, SLICES, NODES, LEASES)
+        async with changes(client, resources, namespace, _REDRAW_AFTER) as changed:
+            while True:
+                shown = _print_news(await _ask(Reading(client, request.agent_namespace), request), request, shown)
+                await changed()
+
+
+def _print_news(answer: Answer, request: Request, shown: dict[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    table = answer.table
+    name_columns = 2 if request.all_namespaces else 1
+    rows = {" ".join(row[:name_columns]): row for row in table.rows}
+    fresh = [row for name, row in rows.items() if _news(shown.get(name), row, table)]
+    if fresh:
+        print_lines(Table(table.header, fresh, table.wide_from).lines(wide=request.form == "wide", header=not shown))
+    return rows
+
+
+def _news(before: Sequence[str] | None, row: Sequence[str], table: Table) -> bool:
+    """Whether a row says something new; an age that grew is no news."""
+    ages = {index for index, name in enumerate(table.header) if name in ("AGE", "FOR", "SINCE", "LAST REPORT", "AGENT")}
+    return before is None or any(old != new for index, (old, new) in enumerate(zip(before, row, strict=True)) if index not in ages)

@@ -1,0 +1,102 @@
+"""The composition root: `podvitals COMMAND` and, with the people's verbs only, `kubectl vitals COMMAND`.
+
+Exit codes: 0 done; 1 what was asked about is not so (`--exit-code`, a story step not seen); 2 wrong input; 3 this machine stands in the
+way; 4 the Kubernetes API refused or did not answer; 130 interrupted. Health is not an exit code unless `--exit-code` asks for it.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Final, NoReturn
+
+import click
+
+from podvitals.errors import PodvitalsError
+
+# A table and not imports: the help page needs a line a command, not the modules behind them.
+_COMMANDS: Final = {
+    "lab": ("podvitals.cli.lab", "a small Kubernetes on this machine, in which a device breaks and its pod says so"),
+    "get": ("podvitals.cli.get", "list pods, devices, drivers or nodes with the health of their devices"),
+    "describe": ("podvitals.cli.describe", "tell everything about a pod's devices, or about one device"),
+    "agent": ("podvitals.cli.agent", "run a node's agent: what drivers report becomes conditions, annotations and events"),
+    "driver": ("podvitals.cli.driver", "run a DRA driver whose devices are watched by detectors"),
+    "inject": ("podvitals.cli.inject", "break or mend a simulated device"),
+    "completion": ("podvitals.cli.completion", "print the completion script for bash or zsh"),
+    "version": ("podvitals.cli.version", "print the version"),
+}
+_PEOPLES_VERBS: Final = ("get", "describe", "completion", "version")
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command is called or completed."""
+
+    def __init__(self, name: str, verbs: tuple[str, ...], help_text: str) -> None:
+        super().__init__(name, help=help_text, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._verbs:
+            return None
+        module = import_module(_COMMANDS[cmd_name][0])
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, _COMMANDS[verb][1]) for verb in self._verbs])
+
+
+_ABOUT = "podvitals: a pod says which of its devices is unhealthy, why, since when and what to do."
+
+
+def main() -> NoReturn:
+    """`podvitals`."""
+    _run(LazyGroup("podvitals", tuple(_COMMANDS), _ABOUT), "podvitals")
+
+
+def kubectl_vitals() -> NoReturn:
+    """`kubectl vitals`: kubectl finds the executable kubectl-vitals on PATH and hands it the rest of the line."""
+    _run(LazyGroup("kubectl vitals", _PEOPLES_VERBS, _ABOUT), "kubectl vitals")
+
+
+def _run(group: click.Group, name: str) -> NoReturn:
+    if not sys.platform.startswith("linux"):
+        _say(f"{name}: podvitals reads Linux kernel interfaces and runs on Linux only; this is {sys.platform}")
+        sys.exit(3)
+    try:
+        # Without standalone_mode a command's `ctx.exit(code)` comes back as the return value.
+        outcome = group.main(prog_name=name, standalone_mode=False, complete_var=f"_{name.upper().replace(' ', '_')}_COMPLETE")
+        sys.stdout.flush()
+        sys.exit(outcome if isinstance(outcome, int) else 0)
+    except PodvitalsError as error:
+        _say(f"{name}: {error}")
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _show_usage(error, name)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        # `podvitals get pods | head`: the reader left, which is no error; keep the interpreter from flushing into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        # The last line of defence: no traceback reaches a user.
+        if os.environ.get("PODVITALS_DEBUG"):
+            raise
+        _say(f"{name}: internal error: {type(error).__name__}: {error}; PODVITALS_DEBUG=1 shows where")
+        sys.exit(70)
+
+
+def _show_usage(error: click.ClickException, name: str) -> None:
+    hint = ""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f" ({error.ctx.command_path} --help)"
+    _say(f"{name}: {error.format_message().rstrip('.')}{hint}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,82 @@
+"""The options several commands share, and the one way they reach the Kubernetes API."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from podvitals.cli.output import FORMATS
+from podvitals.device.health import Health
+
+if TYPE_CHECKING:
+    from podvitals.kube.client import Client
+    from podvitals.kube.config import ClusterConfig
+
+T = TypeVar("T")
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which cluster a command speaks about."""
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Where":
+        """From what `cluster_options` put among a command's arguments."""
+        return cls(options["kubeconfig"], options["context"])
+
+    def config(self) -> "ClusterConfig":
+        from podvitals.kube.config import load_config
+
+        return load_config(self.kubeconfig, self.context)
+
+    @asynccontextmanager
+    async def client(self) -> "AsyncIterator[Client]":
+        from podvitals.kube.client import Client
+
+        config = await asyncio.to_thread(self.config)
+        async with Client(config) as client:
+            yield client
+
+
+def cluster_options(command: Command) -> Command:
+    command = click.option("--context", metavar="NAME", help="the kubeconfig context to use")(command)
+    return click.option(
+        "--kubeconfig", type=click.Path(path_type=Path), metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config, then in-cluster"
+    )(command)
+
+
+def namespace_option(command: Command) -> Command:
+    return click.option("-n", "--namespace", metavar="NAME", help="default: the context's, else 'default'")(command)
+
+
+def agent_namespace_option(command: Command) -> Command:
+    return click.option(
+        "--agent-namespace", default="kube-system", show_default=True, envvar="PODVITALS_NAMESPACE", help="where agents keep their Leases"
+    )(command)
+
+
+def output_option(command: Command) -> Command:
+    return click.option("-o", "--output", "form", type=click.Choice(FORMATS), default="table", show_default=True)(command)
+
+
+def exit_code_option(command: Command) -> Command:
+    return click.option("--exit-code", is_flag=True, help="exit with 1 if a device shown is not Healthy")(command)
+
+
+def exit_if_ill(asked: bool, health: Health | None) -> None:
+    """For `--exit-code`: ends the command with 1 unless `health` is Healthy, or there is nothing to be ill (None)."""
+    if asked and health not in (None, Health.HEALTHY):
+        click.get_current_context().exit(1)
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a command's coroutine; Ctrl-C cancels it and comes out as KeyboardInterrupt."""
+    return asyncio.run(main)

@@ -1,0 +1,300 @@
+"""The page `podvitals describe pod` prints: what is wrong, whether it explains the crash, and what to do, in that order. No I/O here."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from podvitals.claim.pod import ContainerStatus
+from podvitals.claim.times import unix
+from podvitals.cli.output import Table, age, clock, paint, strong, wrapped
+from podvitals.device.health import Health
+from podvitals.device.text import clean
+from podvitals.fleet.inventory import Agreement, PodView, Source, device_name
+from podvitals.pod.cause import Cause, Exit, Relation, Verdict, statuses
+from podvitals.pod.entry import DeviceEntry, FaultEntry
+
+_SIGNALS = {129: "SIGHUP", 130: "SIGINT", 132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 137: "SIGKILL", 139: "SIGSEGV"}
+_SIGNALS |= {141: "SIGPIPE", 143: "SIGTERM"}
+_DO = {
+    "restart-app": "restart the program",
+    "reset-gpu": "reset the GPU on node {node}",
+    "reboot": "reboot node {node}",
+    "power-cycle": "power-cycle node {node}",
+    "service": "have the hardware of node {node} serviced",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads: `now` in Unix seconds, the local time zone, the characters a line has, and whether all devices are asked for."""
+
+    now: float
+    zone: tzinfo | None = None
+    width: int = 120
+    all_devices: bool = False
+
+    def clock(self, moment: datetime | float | None) -> str:
+        """Local time of day; '' for None."""
+        if moment is None:
+            return ""
+        return clock(moment.timestamp() if isinstance(moment, datetime) else moment, self.now, self.zone)
+
+    def ago(self, moment: datetime | float | None) -> str:
+        if moment is None:
+            return ""
+        return age(self.now - (moment.timestamp() if isinstance(moment, datetime) else moment))
+
+    def since(self, moment: datetime | None) -> str:
+        """`12:03:04 (6m)`."""
+        return f"{self.clock(moment)} ({self.ago(moment)})" if moment is not None else ""
+
+
+def pod_page(view: PodView, reader: Reader) -> list[str]:
+    """The whole page, line by line."""
+    sections = (
+        _title(view, reader),
+        _headline(view, reader),
+        _containers(view, reader),
+        _devices(view, reader),
+        _timeline(view, reader),
+        _source(view, reader),
+    )
+    lines: list[str] = []
+    for section in sections:
+        lines += ([""] if lines and section else []) + section
+    return lines
+
+
+def _title(view: PodView, reader: Reader) -> list[str]:
+    pod = view.pod
+    where = f" on {pod.spec.node_name}" if pod.spec.node_name else ", on no node yet"
+    waiting = sum(1 for status in pod.status.container_statuses if status.state.waiting)
+    state = pod.status.phase or "Pending"
+    if pod.metadata.deletion_timestamp:
+        state = "Terminating"
+    if pod.status.reason:
+        state += f": {clean(pod.status.reason)}"
+    if waiting:
+        state += f", {waiting} of {len(pod.status.container_statuses)} container{'s' * (len(pod.status.container_statuses) > 1)} waiting"
+    created = unix(pod.metadata.creation_timestamp)
+    return [f"Pod {strong(view.name)}{where}        {state}        {reader.ago(created)} old"]
+
+
+def _headline(view: PodView, reader: Reader) -> list[str]:
+    blamed = [cause for cause in view.causes if cause.verdict is Verdict.EXPLAINED]
+    if blamed:
+        return _explained(view, blamed, reader)
+    lines = list(_not_explained(view, reader))
+    broken = [entry for entry in view.entries if entry.health is Health.UNHEALTHY]
+    if broken:
+        count = "A DEVICE" if len({device_name(entry) for entry in broken}) == 1 else f"{view.count(Health.UNHEALTHY)} DEVICES"
+        ended = " WHEN THE POD ENDED" if view.ended else ""
+        title = paint(f"  ✗ {count} OF THIS POD {'WAS' if ended else 'IS'} UNHEALTHY{ended}", Health.UNHEALTHY)
+        return [title, *_accused(view, broken[0], None, reader), *([""] if lines else []), *lines]
+    return lines
+
+
+def _explained(view: PodView, blamed: list[Cause], reader: Reader) -> list[str]:
+    names = [cause.exit.container for cause in blamed]
+    crashes = "CRASHES" if any(status.restart_count > 0 for status in statuses(view.pod) if status.name in names) else "END"
+    quoted = ", ".join(f'"{name}"' for name in names)
+    title = f"  ✗ A DEVICE FAULT EXPLAINS THE {crashes} of container{'s' * (len(names) > 1)} {quoted}"
+    lines = [paint(title, Health.UNHEALTHY)]
+    seen: set[str] = set()
+    for cause in blamed:
+        if cause.entry is not None and device_name(cause.entry) not in seen:
+            seen.add(device_name(cause.entry))
+            lines += _accused(view, cause.entry, cause.fault, reader)
+    return lines
+
+
+def _accused(view: PodView, entry: DeviceEntry, fault: FaultEntry | None, reader: Reader) -> Iterator[str]:
+    """The three lines about one device: which and since when, why, what to do."""
+    over = fault is not None and fault.until is not None
+    if over and fault is not None:
+        state = f"was {fault.health} {reader.clock(fault.start)}–{reader.clock(fault.until)}"
+    elif view.silent and fault is not None:
+        state = f"last known {fault.health}, since {reader.clock(fault.start)}"
+    else:
+        state = f"{entry.health} for {reader.ago(entry.since)} (since {reader.clock(entry.since)})" if entry.since else str(entry.health)
+    yield f"    {strong(entry.device)}    {state}    {device_name(entry)}"
+    message, action = (fault.message, fault.action) if fault is not None else (entry.message, entry.action)
+    if message:
+        yield f"    Why     {wrapped(clean(message), reader.width - 12, ' ' * 12)}"
+    advice = _advice(view, entry, action, over=over)
+    if advice:
+        yield f"    Do      {wrapped(advice, reader.width - 12, ' ' * 12)}"
+
+
+def _advice(view: PodView, entry: DeviceEntry, action: str, *, over: bool) -> str:
+    node = view.pod.spec.node_name
+    if over:
+        return "nothing now: the fault has ended. If it returns, " + _DO.get(action, "look at the device").format(node=node) + "."
+    what = _DO.get(action, clean(action)).format(node=node)
+    stuck = f"A restart of this pod cannot help: its claim keeps {entry.device}." if not view.ended else ""
+    return " ".join(part for part in (f"{what}." if what else "", stuck) if part)
+
+
+def _not_explained(view: PodView, reader: Reader) -> Iterator[str]:
+    crashed = [cause for cause in view.causes if cause.exit.code != 0]
+    for cause in crashed:
+        container = f'container "{cause.exit.container}"'
+        last = f"last exit {_exit_text(cause.exit)}"
+        if cause.verdict is Verdict.POSSIBLE and cause.entry and cause.fault:
+            span = f"{reader.clock(cause.fault.start)}–{reader.clock(cause.fault.until) or 'now'}"
+            fault = f"{cause.entry.device} was {cause.fault.health} {span}: {clean(cause.fault.message)}"
+            text = f"  ? A device fault may have to do with the end of {container} ({last}): {fault}"
+            yield paint(wrapped(text, reader.width - 4, " " * 4), Health.UNKNOWN)
+        elif cause.verdict is Verdict.CANNOT_TELL:
+            about = f"{cause.entry.device}: " if cause.entry else ""
+            text = f"  ? Whether a device explains the end of {container} ({last}) cannot be told: {about}{cause.why}"
+            yield paint(wrapped(text, reader.width - 4, " " * 4), Health.UNKNOWN)
+        elif cause.verdict is Verdict.UNRELATED and view.entries:
+            healthy = f"{view.count(Health.HEALTHY)} of {view.count()} healthy now"
+            yield wrapped(f"  No device fault explains the end of {container} ({last}): {cause.why}; {healthy}.", reader.width - 2, "  ")
+    if not crashed and view.health is Health.HEALTHY:
+        yield paint(f"  ✓ All {view.count()} devices healthy" if view.count() > 1 else "  ✓ Its device is healthy", Health.HEALTHY)
+    if not crashed and view.health is Health.UNKNOWN:
+        yield paint(f"  ? {view.count(Health.UNKNOWN)} of {view.count()} devices: health unknown", Health.UNKNOWN)
+
+
+def _exit_text(ended: Exit) -> str:
+    name = _SIGNALS.get(ended.code, "")
+    details = [part for part in (name, ended.reason if ended.reason not in ("", "Error", "Completed") else "") if part]
+    return f"{ended.code} ({', '.join(details)})" if details else str(ended.code)
+
+
+def _containers(view: PodView, reader: Reader) -> list[str]:
+    rows = [_container_row(view, status, reader) for status in statuses(view.pod)]
+    if not rows:
+        return []
+    table = Table(("NAME", "STATE", "RESTARTS", "LAST EXIT", "DEVICES"), rows)
+    return [strong("Containers"), *table.lines(indent="  ")]
+
+
+def _container_row(view: PodView, status: ContainerStatus, reader: Reader) -> tuple[str, ...]:
+    ended = next((cause.exit for cause in view.causes if cause.exit.container == status.name), None)
+    last = f"{_exit_text(ended)}  {reader.clock(ended.finished)}" if ended else ""
+    held = {device_name(entry): entry.health for entry in view.entries if entry.container == status.name}
+    bad = [f"{list(held.values()).count(health)} of {len(held)} {str(health).lower()}" for health in (Health.UNHEALTHY, Health.UNKNOWN)]
+    bad = [text for text in bad if not text.startswith("0 ")]
+    devices = ", ".join(bad) or (f"{len(held)} healthy" if held else "none")
+    return status.name, container_state(status), str(status.restart_count), last, devices
+
+
+def container_state(status: ContainerStatus) -> str:
+    """`Running`, `Waiting: CrashLoopBackOff`, `Terminated: Error`."""
+    state = status.state
+    if state.waiting:
+        return f"Waiting: {state.waiting.reason}" if state.waiting.reason else "Waiting"
+    if state.terminated:
+        return f"Terminated: {state.terminated.reason}" if state.terminated.reason else "Terminated"
+    return "Running" if state.running else "Waiting"
+
+
+def _devices(view: PodView, reader: Reader) -> list[str]:
+    if not view.entries:
+        return _no_devices(view)
+    shown = [entry for entry in view.entries if reader.all_devices or len(view.entries) <= 4 or _worth_a_line(entry)]
+    hidden = len(view.entries) - len(shown) + view.omitted.healthy
+    lines: list[str] = []
+    for claim, request, claim_name in dict.fromkeys((entry.claim or entry.entry, entry.request, entry.claim_name) for entry in shown):
+        title = f'claim "{claim}"' + (f" → {claim_name}" if claim_name else "") + (f', request "{request}"' if request else "")
+        rows = [
+            (e.device, str(e.health), reader.since(e.since), e.container, _why(e, reader))
+            for e in shown
+            if (e.claim or e.entry, e.request, e.claim_name) == (claim, request, claim_name)
+        ]
+        note = f"   ({hidden} healthy hidden: --all)" if hidden and not lines else ""
+        table = Table(("DEVICE", "HEALTH", "SINCE", "CONTAINER", "WHY"), rows)
+        lines += [f"{strong('Devices')}   {title}{note}", *table.lines(indent="  ")]
+    if not shown:
+        lines = [f"{strong('Devices')}   {hidden} healthy (--all lists them)"]
+    worse = view.omitted.unhealthy + view.omitted.unknown
+    return lines + ([f"  and {worse} more that are not healthy, left out of the annotation for its size"] if worse else [])
+
+
+def _worth_a_line(entry: DeviceEntry) -> bool:
+    return entry.health is not Health.HEALTHY or bool(entry.faults)
+
+
+def _why(entry: DeviceEntry, reader: Reader) -> str:
+    if entry.health is not Health.HEALTHY or not entry.faults:
+        return entry.message
+    last = entry.faults[-1]
+    text = f"last fault {reader.clock(last.start)}–{reader.clock(last.until)}: {last.message or last.health}"
+    return f"{entry.message}; {text}" if entry.message else text
+
+
+def _no_devices(view: PodView) -> list[str]:
+    claims = [claim.name for claim in view.pod.spec.resource_claims]
+    if not claims:
+        return ["This pod asks for no devices (it has no resource claims)."]
+    names = ", ".join(f'"{name}"' for name in claims)
+    return [f"Nothing is known of its devices (claim{'s' * (len(claims) > 1)} {names}): see the last line."]
+
+
+def _timeline(view: PodView, reader: Reader) -> list[str]:
+    moments: list[tuple[float, str]] = []
+    for entry in {device_name(entry): entry for entry in view.entries}.values():
+        for fault in entry.faults:
+            late = " (found after the pod had ended)" if fault.after_end else ""
+            if fault.start:
+                moments.append((fault.start.timestamp(), f"{entry.device}  → {fault.health}: {clean(fault.message)}{late}"))
+            if fault.until:
+                moments.append((fault.until.timestamp(), f"{entry.device}  {fault.health} no longer"))
+    moments += [(cause.exit.finished, _exit_moment(cause)) for cause in view.causes if cause.exit.finished is not None]
+    if not any(entry.faults for entry in view.entries):
+        return []
+    width = reader.width - 14
+    return [strong("Timeline"), *(f"  {reader.clock(when)}  {wrapped(text, width, ' ' * 12)}" for when, text in sorted(moments))]
+
+
+def _exit_moment(cause: Cause) -> str:
+    text = f"{cause.exit.container}  exit {_exit_text(cause.exit)}"
+    if cause.verdict is not Verdict.EXPLAINED or cause.entry is None or cause.fault is None or cause.fault.start is None:
+        return text
+    # Exits are whole seconds, rounded down, so a difference of less than one says nothing about the order.
+    gap = (cause.exit.finished or 0.0) - cause.fault.start.timestamp()
+    if cause.relation is Relation.JUST_AFTER:
+        text += f", {age(-gap)} before the fault was noticed"
+    elif gap >= 1:
+        text += f", {age(gap)} after the fault"
+    return f"{text}   ← explained by {cause.entry.device}"
+
+
+def _source(view: PodView, reader: Reader) -> list[str]:
+    return [f"{strong('Source')}  {wrapped(' '.join(_sources(view, reader)), reader.width - 8, ' ' * 8)}"]
+
+
+def _sources(view: PodView, reader: Reader) -> Iterable[str]:
+    if view.trouble:
+        yield f"{view.trouble}."
+    agent = view.agent
+    if view.source is Source.AGENT:
+        if agent.hidden:
+            yield f"agent on {agent.node}; whether it is alive you may not see (no right to get leases in its namespace)."
+        elif agent.renewed is None:
+            yield f"agent on {agent.node} has left no Lease: health is Unknown."
+        elif view.silent:
+            yield f"agent on {agent.node} silent since {reader.clock(agent.renewed)}: health is Unknown until it is back."
+        elif agent.alive(reader.now):
+            yield f"agent on {agent.node}, alive {reader.ago(agent.renewed)} ago."
+        yield _AGREEMENT[view.agreement].format(difference=view.difference)
+    elif view.source is Source.KUBELET:
+        yield "the kubelet's own field alone: no podvitals agent speaks for this pod, so there is no history,"
+        yield "and the device of a silent driver may still read Healthy."
+    elif view.pod.spec.resource_claims:
+        node = view.pod.spec.node_name
+        yield f"nobody: no podvitals agent on {node} and nothing in the kubelet's field." if node else "nobody: the pod is on no node yet."
+    else:
+        yield "the pod's own status."
+
+
+_AGREEMENT = {
+    Agreement.AGREES: "The kubelet's own field agrees.",
+    Agreement.DIFFERS: "The kubelet's own field is late or blind: {difference}.",
+    Agreement.SILENT: "The kubelet's own field says nothing.",
+    Agreement.ENDED: "The pod has ended: health is as of then.",
+    Agreement.NOT_ASKED: "",
+}

@@ -1,0 +1,37 @@
+"""One look at a cluster for `get devices|drivers|nodes` and `describe device`: slices, pods, Leases, nodes, and the agents' own states."""
+
+import asyncio
+from dataclasses import dataclass
+
+from podvitals.cli.agents import read_states
+from podvitals.cli.cluster import Reading
+from podvitals.clock import SYSTEM
+from podvitals.fleet.devices import DeviceView, NodeView, device_views, node_views, silenced
+from podvitals.fleet.drivers import DriverView, with_published
+from podvitals.fleet.inventory import PodView
+from podvitals.kube.resources import NODES, SLICES
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    pods: tuple[PodView, ...]
+    devices: tuple[DeviceView, ...]
+    drivers: tuple[DriverView, ...]
+    nodes: tuple[NodeView, ...]
+
+
+async def read_devices(reading: Reading) -> Snapshot:
+    """All devices of the cluster, with their drivers and nodes."""
+    known = await reading.agents()
+    slices, nodes, pods, states = await asyncio.gather(
+        reading.allowed(reading.client.list(SLICES), "ResourceSlices"),
+        reading.allowed(reading.client.list(NODES), "nodes"),
+        reading.allowed(reading.pods(None, None, known), "the pods of all namespaces"),
+        read_states(reading),
+    )
+    published = slices.items if slices else []
+    held, now = pods or [], SYSTEM.wall()
+    devices = device_views(published, held, silenced(states.devices, known, now))
+    return Snapshot(
+        tuple(held), devices, with_published(states.drivers, published), node_views(nodes.items if nodes else [], known, devices, held)
+    )

@@ -1,0 +1,130 @@
+"""The tables `podvitals get` prints. No I/O here."""
+
+from collections.abc import Iterable
+
+from podvitals.claim.times import unix
+from podvitals.cli.output import Table, age
+from podvitals.device.health import Health
+from podvitals.fleet.devices import DeviceView, NodeView
+from podvitals.fleet.drivers import DriverView
+from podvitals.fleet.inventory import PodView, Source
+from podvitals.pod.cause import Verdict, statuses
+
+
+def pods_table(views: Iterable[PodView], now: float, *, all_namespaces: bool) -> Table:
+    header = ("NAMESPACE", "NAME", "STATUS", "RESTARTS", "HEALTH", "DEVICES", "WHY", "AGE", "NODE", "SOURCE")
+    skip = 0 if all_namespaces else 1
+    rows = [_pod_row(view, now)[skip:] for view in views]
+    return Table(header[skip:], rows, wide_from=8 - skip)
+
+
+def _pod_row(view: PodView, now: float) -> tuple[str, ...]:
+    meta = view.pod.metadata
+    created = unix(meta.creation_timestamp)
+    restarts = sum(status.restart_count for status in statuses(view.pod))
+    return (
+        meta.namespace,
+        meta.name,
+        pod_status(view),
+        str(restarts),
+        str(view.health) if view.health else "",
+        _counted(view),
+        _why(view),
+        age(now - created) if created is not None else "",
+        view.pod.spec.node_name,
+        str(view.source),
+    )
+
+
+def pod_status(view: PodView) -> str:
+    """What kubectl's STATUS column would say: the reason a container waits or ended with, else the phase."""
+    if view.pod.metadata.deletion_timestamp:
+        return "Terminating"
+    for status in statuses(view.pod):
+        if status.state.waiting and status.state.waiting.reason not in ("", "PodInitializing"):
+            return status.state.waiting.reason
+    for status in view.pod.status.container_statuses:
+        if status.state.terminated and status.state.terminated.reason:
+            return status.state.terminated.reason
+    return view.pod.status.reason or view.pod.status.phase or "Pending"
+
+
+def _counted(view: PodView) -> str:
+    total = view.count()
+    if not total:
+        return "none said" if view.source is Source.NOBODY and view.pod.spec.resource_claims else ""
+    worst = view.health or Health.UNKNOWN
+    return f"{view.count(worst)} of {total}" if worst is not Health.HEALTHY else str(total)
+
+
+def _why(view: PodView) -> str:
+    bad = [entry for entry in view.entries if entry.health is not Health.HEALTHY]
+    explains = any(cause.verdict is Verdict.EXPLAINED for cause in view.causes)
+    if bad:
+        text = f"{bad[0].device}: {bad[0].message}" if bad[0].message else bad[0].device
+        return text + (" (explains the crash)" if explains else "")
+    return "a fault that is over explains the last crash" if explains else ""
+
+
+def devices_table(views: Iterable[DeviceView], now: float) -> Table:
+    rows = [
+        (
+            str(view.key),
+            view.node,
+            str(view.health) if view.health else "nobody says",
+            age(now - view.since) if view.since is not None else "",
+            ", ".join(view.holders),
+            view.message,
+            view.action,
+            view.speaker,
+        )
+        for view in views
+    ]
+    return Table(("DEVICE", "NODE", "HEALTH", "FOR", "HELD BY", "WHY", "DO", "SOURCE"), rows, wide_from=6)
+
+
+def nodes_table(views: Iterable[NodeView], now: float) -> Table:
+    rows = [
+        (
+            view.name,
+            {True: "Ready", False: "NotReady", None: ""}[view.ready],
+            _agent(view, now),
+            str(view.devices),
+            str(view.broken),
+            str(view.unknown),
+            str(view.affected),
+            ", ".join(view.drivers),
+        )
+        for view in views
+    ]
+    return Table(("NODE", "STATUS", "AGENT", "DEVICES", "UNHEALTHY", "UNKNOWN", "PODS AFFECTED", "DRIVERS"), rows)
+
+
+def _agent(view: NodeView, now: float) -> str:
+    if view.agent.hidden:
+        return "may not see"
+    if view.agent.renewed is None:
+        return "none"
+    ago = age(now - view.agent.renewed)
+    return f"alive {ago} ago" if view.agent.alive(now) else f"silent for {ago}"
+
+
+def drivers_table(views: Iterable[DriverView], now: float) -> Table:
+    rows = [
+        (
+            view.driver,
+            view.node,
+            view.state,
+            f"{age(now - view.last_report)} ago" if view.last_report is not None else "never",
+            str(view.devices),
+            f"{view.smallest_lease:g}s" if view.smallest_lease is not None else "",
+            ", ".join(f"{count} {reason}" for reason, count in sorted(view.refusals.items())) or "none",
+            view.source,
+            age(now - view.since) if view.since is not None else "",
+            ", ".join(view.versions),
+            view.endpoint,
+        )
+        for view in views
+    ]
+    header = ("DRIVER", "NODE", "STATE", "LAST REPORT", "DEVICES", "LEASE", "REFUSALS", "SOURCE", "SINCE", "VERSIONS", "ENDPOINT")
+    return Table(header, rows, wide_from=7)

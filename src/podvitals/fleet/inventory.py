@@ -1,0 +1,195 @@
+"""A pod as a reader may believe it: the agent's annotation if the agent lives, the kubelet's own field otherwise. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from podvitals.claim.cluster import Lease
+from podvitals.claim.holdings import Holding, holdings
+from podvitals.claim.pod import AllocatedResourceStatus, ContainerStatus, Pod
+from podvitals.claim.resource import ResourceClaim
+from podvitals.claim.times import unix
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.device.text import clean
+from podvitals.errors import InvalidInput
+from podvitals.pod.cause import Cause, causes
+from podvitals.pod.entry import ANNOTATION, DeviceEntry, Omitted, PodDevices, decode
+
+AGENT_SILENT_AFTER = 40.0
+"""Seconds without a renewal of its Lease after which an agent's word is no longer taken (it renews every 10 s)."""
+LEASE_NAMESPACE = "kube-system"
+
+
+def lease_name(node: str) -> str:
+    """The Lease an agent renews on `node`."""
+    return f"podvitals-{node}"
+
+
+class Source(StrEnum):
+    AGENT = "agent"
+    KUBELET = "kubelet"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """`renewed`: Unix seconds of the last sign of life, None if there was never one. `hidden`: the reader has no right to see the Lease."""
+
+    node: str
+    renewed: float | None
+    hidden: bool = False
+
+    def alive(self, now: float) -> bool:
+        return self.hidden or (self.renewed is not None and now - self.renewed <= AGENT_SILENT_AFTER)
+
+
+def agent_view(node: str, lease: Lease | None) -> AgentView:
+    return AgentView(node, unix(lease.spec.renew_time) if lease else None)
+
+
+class Agreement(StrEnum):
+    """What the kubelet's own field says beside the agent's annotation."""
+
+    AGREES = "agrees"
+    DIFFERS = "differs"
+    SILENT = "silent"  # the field is empty: gate off, kubelet older than 1.36, or a driver it does not listen to
+    ENDED = "ended"  # the kubelet removes the field when a pod ends
+    NOT_ASKED = "not asked"  # there is nothing to compare with
+
+
+_NONE_OMITTED = Omitted()
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """`entries` is what may be believed now, worst first. `causes` rests on the record, which a silent agent does not take away."""
+
+    pod: Pod
+    source: Source
+    agent: AgentView
+    entries: tuple[DeviceEntry, ...] = ()
+    omitted: Omitted = _NONE_OMITTED
+    silent: bool = False
+    agreement: Agreement = Agreement.NOT_ASKED
+    difference: str = ""
+    causes: tuple[Cause, ...] = ()
+    ended: bool = False
+    trouble: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.pod.metadata.namespace}/{self.pod.metadata.name}"
+
+    @property
+    def health(self) -> Health | None:
+        """The worst health of its devices; None for a pod without devices."""
+        healths = [entry.health for entry in self.entries]
+        healths += [Health.UNHEALTHY] * bool(self.omitted.unhealthy) + [Health.UNKNOWN] * bool(self.omitted.unknown)
+        return Health.worst(healths) if healths else None
+
+    def count(self, health: Health | None = None) -> int:
+        """How many distinct devices the pod holds, or holds in `health`."""
+        listed = len({device_name(entry) for entry in self.entries if health in (None, entry.health)})
+        left = {Health.HEALTHY: self.omitted.healthy, Health.UNKNOWN: self.omitted.unknown, Health.UNHEALTHY: self.omitted.unhealthy}
+        return listed + (self.omitted.total if health is None else left[health])
+
+
+def device_name(entry: DeviceEntry) -> str:
+    """`driver/pool/device`; what the kubelet calls it (a CDI id) where no more is known."""
+    return str(entry.key) if entry.driver else entry.device
+
+
+def pod_view(
+    pod: Pod, agent: AgentView, now: float, claims: Mapping[str, ResourceClaim] | None = None, say: Callable[[float], str] = str
+) -> PodView:
+    """`agent` is that of the pod's node; `claims` by name, of the pod's namespace; `say` writes a moment (Unix s) for a reader."""
+    text = pod.metadata.annotations.get(ANNOTATION)
+    trouble = ""
+    if text is not None:
+        try:
+            return _from_agent(pod, decode(text, f"{pod.metadata.namespace}/{pod.metadata.name}"), agent, now, say)
+        except InvalidInput as error:
+            trouble = str(error)
+    entries = tuple(sorted(_from_field(pod, claims or {}), key=lambda entry: entry.rank))
+    source = Source.KUBELET if any(_allocated(pod)) else Source.NOBODY
+    return PodView(pod, source, agent, entries, causes=causes(pod, entries), ended=pod.ended, trouble=trouble)
+
+
+def _from_agent(pod: Pod, devices: PodDevices, agent: AgentView, now: float, say: Callable[[float], str]) -> PodView:
+    # What was written of an ended pod is history: it stays true however long the agent is silent.
+    ended = pod.ended or devices.ended is not None
+    silent = not ended and not agent.alive(now)
+    entries = tuple(_silenced(entry, agent, say) for entry in devices.entries) if silent else devices.entries
+    omitted = Omitted(unknown=devices.omitted.total) if silent else devices.omitted
+    agreement, difference = (Agreement.ENDED, "") if ended else compare(pod, devices)
+    found = causes(pod, devices.entries)
+    return PodView(pod, Source.AGENT, agent, entries, omitted, silent, agreement, difference, found, ended)
+
+
+def _silenced(entry: DeviceEntry, agent: AgentView, say: Callable[[float], str]) -> DeviceEntry:
+    since = f"since {say(agent.renewed)}" if agent.renewed is not None else "and has left no Lease"
+    known = f"{entry.health}: {entry.message}" if entry.message else f"{entry.health}"
+    message = clean(f"agent on {agent.node} silent {since}; last known: {known}")
+    return msgspec.structs.replace(entry, health=Health.UNKNOWN, message=message)
+
+
+def _allocated(pod: Pod) -> Iterable[tuple[ContainerStatus, AllocatedResourceStatus, str]]:
+    for kind, statuses in (("init", pod.status.init_container_statuses), ("container", pod.status.container_statuses)):
+        for status in statuses:
+            for allocated in status.allocated_resources_status:
+                yield status, allocated, kind
+
+
+def _from_field(pod: Pod, claims: Mapping[str, ResourceClaim]) -> Iterable[DeviceEntry]:
+    """The kubelet's field as entries; a resourceID is traced to its device where the claims leave no doubt."""
+    held = holdings(pod, claims)
+    for status, allocated, kind in _allocated(pod):
+        candidates = [holding for holding in held if holding.container == status.name and holding.entry == allocated.name]
+        claim, _, request = allocated.name.removeprefix("claim:").partition("/")
+        for resource in allocated.resources:
+            key = _traced(resource.resource_id, candidates, alone=len(allocated.resources) == 1)
+            yield DeviceEntry(
+                container=status.name,
+                kind=kind,
+                entry=allocated.name,
+                claim=claim if allocated.name.startswith("claim:") else "",
+                request=request,
+                driver=key.driver if key else "",
+                pool=key.pool if key else "",
+                device=key.device if key else resource.resource_id,
+                health=_health(resource.health),
+                message=clean(resource.message or ""),
+            )
+
+
+def _traced(resource_id: str, candidates: list[Holding], *, alone: bool) -> DeviceKey | None:
+    if alone and len(candidates) == 1:
+        return candidates[0].key
+    exact = [holding.key for holding in candidates if str(holding.key) == resource_id]
+    return exact[0] if exact else None
+
+
+def _health(text: str) -> Health:
+    return Health(text) if text in Health.__members__.values() else Health.UNKNOWN
+
+
+def compare(pod: Pod, devices: PodDevices) -> tuple[Agreement, str]:
+    """Whether the kubelet's field counts the same healths for each entry as the annotation; where not, the first difference in words."""
+    fields = [(status.name, allocated) for status, allocated, kind in _allocated(pod)]
+    if not fields:
+        return Agreement.SILENT, ""
+    for container, allocated in fields:
+        theirs = sorted(_health(resource.health) for resource in allocated.resources)
+        ours = sorted(entry.health for entry in devices.entries if (entry.container, entry.entry) == (container, allocated.name))
+        if devices.omitted.total == 0 and theirs != ours:
+            return Agreement.DIFFERS, f"{allocated.name} of container {container}: it says {_counts(theirs)}, the agent {_counts(ours)}"
+    return Agreement.AGREES, ""
+
+
+def _counts(healths: Iterable[Health]) -> str:
+    listed = list(healths)
+    parts = [f"{listed.count(h)} {h}" if len(listed) > 1 else str(h) for h in reversed(Health) if h in listed]
+    return ", ".join(parts) or "nothing"

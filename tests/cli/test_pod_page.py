@@ -1,0 +1,115 @@
+"""The page a person on call reads, whole: what it says first, what it never leaves out, and that it fits what it was told."""
+
+from datetime import UTC
+
+import pytest
+
+from podvitals.claim.pod import Pod
+from podvitals.cli.output import age
+from podvitals.cli.pod_page import Reader, pod_page
+from podvitals.device.health import Health
+from podvitals.fleet.inventory import AgentView, pod_view
+from podvitals.pod.entry import FaultEntry
+from tests.fleet.pods import NODE, NOW, at, entry, field, pod
+
+XID = "Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0)"
+ALIVE, SILENT, NONE = AgentView(NODE, NOW - 4), AgentView(NODE, NOW - 100), AgentView(NODE, None)
+BROKEN = entry("gpu-3", Health.UNHEALTHY, XID, -360, action="power-cycle")
+FLAPPED = entry(
+    "gpu-5", since=-1722, faults=(FaultEntry(health=Health.UNHEALTHY, message="NVLink 2 down", start=at(-1734), until=at(-1722)),)
+)
+HEALTHY = tuple(entry(f"gpu-{n}") for n in (0, 1, 2, 4, 6, 7))
+
+
+def page(subject: Pod, agent: AgentView = ALIVE, *, everything: bool = False) -> str:
+    return "\n".join(pod_page(pod_view(subject, agent, NOW), Reader(NOW, UTC, all_devices=everything)))
+
+
+CRASHED = """\
+Pod ml/trainer-0 on gpu-07        Running, 1 of 1 container waiting        3h12m old
+
+  ✗ A DEVICE FAULT EXPLAINS THE CRASHES of container "train"
+    gpu-3    Unhealthy for 6m (since 12:03:04)    gpu.nvidia.com/gpu-07/gpu-3
+    Why     Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0)
+    Do      power-cycle node gpu-07. A restart of this pod cannot help: its claim keeps gpu-3.
+
+Containers
+  NAME    STATE                       RESTARTS   LAST EXIT                 DEVICES
+  train   Waiting: CrashLoopBackOff   5          139 (SIGSEGV)  12:08:31   1 of 8 unhealthy
+
+Devices   claim "gpus" → trainer-0-gpus-x7k2f   (6 healthy hidden: --all)
+  DEVICE   HEALTH      SINCE             CONTAINER   WHY
+  gpu-3    Unhealthy   12:03:04 (6m)     train       Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0)
+  gpu-5    Healthy     11:40:22 (28m)    train       last fault 11:40:10–11:40:22: NVLink 2 down
+
+Timeline
+  11:40:10  gpu-5  → Unhealthy: NVLink 2 down
+  11:40:22  gpu-5  Unhealthy no longer
+  12:03:04  gpu-3  → Unhealthy: Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0)
+  12:08:31  train  exit 139 (SIGSEGV), 5m27s after the fault   ← explained by gpu-3
+
+Source  agent on gpu-07, alive 4s ago. The kubelet's own field agrees."""
+
+
+def test_the_whole_page_of_a_pod_whose_gpu_died() -> None:
+    healths = (Health.UNHEALTHY, *[Health.HEALTHY] * 7)
+    subject = pod(BROKEN, FLAPPED, *HEALTHY, field=field(*healths), exit_code=139)
+    assert page(subject).splitlines() == CRASHED.splitlines()
+
+
+def test_the_negative_answer_names_what_did_end_the_container() -> None:
+    text = page(pod(*HEALTHY, exit_code=137, exit_reason="OOMKilled"))
+    assert 'No device fault explains the end of container "train" (last exit 137 (SIGKILL, OOMKilled)):' in text
+    assert "memory limit 2Gi; 6 of 6 healthy now" in " ".join(text.split())
+
+
+def test_healthy_devices_are_hidden_among_many_and_shown_on_demand() -> None:
+    subject = pod(BROKEN, *HEALTHY)
+    assert "gpu-7" not in page(subject)
+    assert "gpu-7" in page(subject, everything=True)
+
+
+def test_a_broken_device_of_a_running_container_is_told_without_blame() -> None:
+    text = page(pod(BROKEN))
+    assert "A DEVICE OF THIS POD IS UNHEALTHY" in text
+    assert "EXPLAINS" not in text
+
+
+def test_a_silent_agent_is_told_and_nothing_reads_healthy() -> None:
+    text = page(pod(BROKEN, *HEALTHY, exit_code=139), SILENT)
+    assert "silent since 12:07:24" in text
+    assert " Healthy  " not in text
+    assert "A DEVICE FAULT EXPLAINS THE CRASHES" in text
+    assert "last known Unhealthy, since 12:03:04" in text
+
+
+def test_without_any_agent_the_page_says_that_only_the_kubelet_speaks() -> None:
+    text = page(pod(field=field(Health.UNHEALTHY)), NONE)
+    assert "the kubelet's own field alone" in text
+    assert "no podvitals agent speaks for this pod" in text
+
+
+def test_a_kubelet_that_disagrees_is_told() -> None:
+    text = page(pod(BROKEN, field=field(Health.HEALTHY)))
+    assert "late or blind: claim:gpus of container train: it says Healthy, the agent Unhealthy" in " ".join(text.split())
+
+
+def test_a_pod_of_which_nobody_knows_anything_says_so() -> None:
+    text = page(pod(), NONE)
+    assert 'Nothing is known of its devices (claim "gpus")' in text
+    assert "nobody: no podvitals agent on gpu-07" in text
+
+
+def test_what_a_driver_wrote_cannot_drive_the_terminal() -> None:
+    text = page(pod(entry("gpu-3", Health.UNHEALTHY, "\x1b[2Jgone\u202e", -60, action="\x1b]0;x\x07"), exit_code=1))
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "\\x1b[2Jgone" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0s"), (4, "4s"), (160, "2m40s"), (360, "6m"), (700, "11m"), (11520, "3h12m"), (3600, "1h"), (190800, "2d5h"), (864000, "10d")],
+)
+def test_ages_read_as_kubectl_writes_them(seconds: float, text: str) -> None:
+    assert age(seconds) == text

@@ -1,0 +1,106 @@
+"""What a reader may believe: the agent while it lives, the kubelet's field without one, never a stale Healthy."""
+
+from podvitals.claim.meta import ObjectMeta
+from podvitals.claim.resource import Pool, ResourceSlice, ResourceSliceSpec, SliceDevice
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.fleet.devices import Reported, device_views, node_views, silenced
+from podvitals.fleet.inventory import AGENT_SILENT_AFTER, AgentView, Agreement, Source, pod_view
+from podvitals.pod.cause import Verdict
+from tests.fleet.pods import DRIVER, NODE, NOW, entry, field, pod
+
+ALIVE, SILENT = AgentView(NODE, NOW - 4), AgentView(NODE, NOW - AGENT_SILENT_AFTER - 1)
+BROKEN = entry("gpu-0", Health.UNHEALTHY, "Xid 79: GPU has fallen off the bus", -360, action="power-cycle")
+
+
+def test_a_live_agents_word_is_taken_as_it_stands() -> None:
+    view = pod_view(pod(BROKEN, entry("gpu-1")), ALIVE, NOW)
+    assert (view.source, view.silent, view.health) == (Source.AGENT, False, Health.UNHEALTHY)
+    assert (view.count(), view.count(Health.UNHEALTHY)) == (2, 1)
+
+
+def test_a_silent_agent_makes_every_device_unknown_and_says_what_was_last_known() -> None:
+    view = pod_view(pod(BROKEN, entry("gpu-1")), SILENT, NOW, say=lambda _: "12:08:23")
+    assert {e.health for e in view.entries} == {Health.UNKNOWN}
+    assert view.entries[0].message == f"agent on {NODE} silent since 12:08:23; last known: Unhealthy: Xid 79: GPU has fallen off the bus"
+    assert view.entries[1].message.endswith("last known: Healthy")
+
+
+def test_an_agent_is_silent_only_after_forty_seconds_and_truth_returns_with_it() -> None:
+    assert not pod_view(pod(BROKEN), AgentView(NODE, NOW - AGENT_SILENT_AFTER), NOW).silent
+    assert pod_view(pod(BROKEN), SILENT, NOW).silent
+    assert not pod_view(pod(BROKEN), AgentView(NODE, NOW), NOW).silent
+
+
+def test_an_agent_that_left_no_lease_is_silent_and_one_we_may_not_see_is_taken_at_its_word() -> None:
+    assert pod_view(pod(entry("gpu-0")), AgentView(NODE, None), NOW).health is Health.UNKNOWN
+    assert pod_view(pod(entry("gpu-0")), AgentView(NODE, None, hidden=True), NOW).health is Health.HEALTHY
+
+
+def test_what_was_written_of_an_ended_pod_stays_true_although_the_agent_is_silent() -> None:
+    view = pod_view(pod(BROKEN, phase="Failed", exit_code=139), SILENT, NOW)
+    assert (view.health, view.silent, view.agreement) == (Health.UNHEALTHY, False, Agreement.ENDED)
+
+
+def test_a_silent_agent_does_not_take_away_what_explained_the_crash() -> None:
+    view = pod_view(pod(BROKEN, exit_code=139), SILENT, NOW)
+    assert [cause.verdict for cause in view.causes] == [Verdict.EXPLAINED]
+
+
+def test_without_an_agent_the_kubelets_field_is_shown_and_traced_by_its_resource_ids() -> None:
+    view = pod_view(pod(field=field(Health.HEALTHY, Health.UNHEALTHY)), AgentView(NODE, None), NOW)
+    assert (view.source, view.health) == (Source.KUBELET, Health.UNHEALTHY)
+    assert [e.device for e in view.entries] == [f"{DRIVER}/{NODE}/gpu-1", f"{DRIVER}/{NODE}/gpu-0"]
+
+
+def test_a_damaged_annotation_is_said_and_the_field_is_used() -> None:
+    view = pod_view(pod(field=field(Health.HEALTHY), annotation='{"devices": 7}'), ALIVE, NOW)
+    assert (view.source, view.health) == (Source.KUBELET, Health.HEALTHY)
+    assert "ml/trainer-0" in view.trouble
+
+
+def test_nobody_knows_anything_of_a_pod_without_annotation_and_field() -> None:
+    view = pod_view(pod(), AgentView(NODE, None), NOW)
+    assert (view.source, view.health, view.count()) == (Source.NOBODY, None, 0)
+
+
+def test_a_kubelet_that_is_late_is_told() -> None:
+    agreeing = pod_view(pod(BROKEN, field=field(Health.UNHEALTHY)), ALIVE, NOW)
+    late = pod_view(pod(BROKEN, field=field(Health.HEALTHY)), ALIVE, NOW)
+    assert agreeing.agreement is Agreement.AGREES
+    assert (late.agreement, late.difference) == (
+        Agreement.DIFFERS,
+        "claim:gpus of container train: it says Healthy, the agent Unhealthy",
+    )
+    assert pod_view(pod(BROKEN), ALIVE, NOW).agreement is Agreement.SILENT
+
+
+def published(*names: str) -> ResourceSlice:
+    spec = ResourceSliceSpec(driver=DRIVER, pool=Pool(name=NODE), node_name=NODE, devices=tuple(SliceDevice(name=name) for name in names))
+    return ResourceSlice(metadata=ObjectMeta(name="s"), spec=spec)
+
+
+def test_devices_are_those_published_held_or_reported_the_worst_first() -> None:
+    held = pod_view(pod(BROKEN), ALIVE, NOW)
+    reported = {DeviceKey(DRIVER, NODE, "gpu-8"): Reported(NODE, Health.UNKNOWN, "driver silent", since=NOW)}
+    views = device_views([published("gpu-0", "gpu-7")], [held], reported)
+    assert [(v.key.device, v.health, v.published) for v in views] == [
+        ("gpu-0", Health.UNHEALTHY, True),
+        ("gpu-7", None, True),
+        ("gpu-8", Health.UNKNOWN, False),
+    ]
+    assert views[0].holders == ("ml/trainer-0 (train)",)
+    (node,) = node_views([], {NODE: ALIVE}, views, [held])
+    assert (node.devices, node.broken, node.unknown, node.affected) == (3, 1, 2, 1)
+
+
+def test_the_word_of_a_silent_agent_about_devices_is_dropped() -> None:
+    reported = {DeviceKey(DRIVER, NODE, "gpu-8"): Reported(NODE, Health.HEALTHY)}
+    assert silenced(reported, {NODE: ALIVE}, NOW) == reported
+    assert silenced(reported, {NODE: SILENT}, NOW) == {}
+
+
+def test_a_device_an_ended_pod_held_is_held_by_nobody() -> None:
+    ended = pod_view(pod(BROKEN, phase="Failed"), ALIVE, NOW)
+    (view,) = device_views([published("gpu-0")], [ended], {})
+    assert (view.health, view.holders) == (None, ())
