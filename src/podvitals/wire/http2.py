@@ -308,6 +308,12 @@ class Connection(asyncio.Protocol):
         self._end("the connection was closed")
         await self._closed.wait()
 
+    async def abort(self) -> None:
+        """Drops the connection without a word and returns when the socket is closed."""
+        if self._transport is not None:
+            self._transport.abort()
+            await self._closed.wait()
+
     def _check(self) -> None:
         if self._reason:
             raise PeerLost(self._reason)

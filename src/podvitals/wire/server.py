@@ -9,10 +9,11 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 from podvitals.device.text import clean
@@ -26,6 +27,8 @@ from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_
 log = logging.getLogger(__name__)
 
 _BACKLOG = 100
+# From 3.13 on, asyncio removes the file itself when it closes; here that is stop()'s decision.
+_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
@@ -81,24 +84,37 @@ class PluginServer:
         sock = await asyncio.to_thread(_bind, self.path)
         self._identity = await asyncio.to_thread(identity, self.path)
         try:
-            self._server = await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock, backlog=_BACKLOG)
+            self._server = await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock, backlog=_BACKLOG, **_KEEP_FILE)
         except BaseException:
             sock.close()
             raise
 
     async def stop(self) -> None:
-        """Takes the socket file away (if it is still ours), ends all calls and closes all connections."""
+        """Takes the socket file away (if it is still ours), tells every caller that the plugin is stopping, closes all connections."""
         if self._server is None:
             return
         server, self._server = self._server, None
+        # The file first: nobody shall find it and be refused.
         await asyncio.to_thread(_unlink, self.path, self._identity)
         server.close()
         for call in self._calls:
             call.cancel()
-        if self._calls:
+        await self._close(server, Connection.close)
+
+    async def abandon(self) -> None:
+        """Ends as a killed process does: every connection breaks in the middle, the socket file stays and refuses."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.close()
+            await self._close(server, Connection.abort)
+
+    async def _close(self, server: asyncio.Server, close: Callable[[Connection], Awaitable[None]]) -> None:
+        if close is Connection.close and self._calls:
             await asyncio.wait(self._calls)
         for connection in list(self._connections):
-            await connection.close()
+            await close(connection)
+        if self._calls:
+            await asyncio.wait(self._calls)
         await server.wait_closed()
 
     async def __aenter__(self) -> Self:
