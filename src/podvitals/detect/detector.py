@@ -1,0 +1,143 @@
+"""What the author of a detector writes: an inventory, and readings that are polled (`check`), pushed (`watch`), or both.
+
+The frame (schedule.py) owns everything else: threads, timeouts, leases, failures, and devices that vanish.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podvitals.device.health import Health
+from podvitals.device.text import clean
+from podvitals.errors import InvalidInput
+
+ACTIONS = ("", "restart-app", "reset-gpu", "reboot", "power-cycle", "service")
+"""What a person can be asked to do; machine-readable, so nothing else is accepted."""
+
+
+class Version(str):
+    """A semantic version (`1.2.3`), published as such, so that CEL can compare it: `Device(..., attributes={"driver":
+    Version("1.2.3")})`."""
+
+    __slots__ = ()
+
+
+Attribute = bool | int | str | Version
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device as it ought to be there.
+
+    `name`: a DNS label, unique in the driver, and the same after a reboot. `attributes` and `capacity` (Kubernetes quantities: 80 *
+    2**30, "80Gi") are published in the ResourceSlice, where a DeviceClass selects by them. `nodes`: device nodes a container is given.
+    `env`: set in a container that is given the device. `handle`: what a program opens, a path or an interface; by default the first node,
+    else the name.
+    """
+
+    name: str
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    capacity: Mapping[str, str | int] = field(default_factory=dict)
+    nodes: Sequence[Path] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    handle: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nodes", tuple(Path(node) for node in self.nodes))
+        if not self.handle:
+            object.__setattr__(self, "handle", str(self.nodes[0]) if self.nodes else self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the hardware said. Make one with healthy(), unhealthy() or unknown().
+
+    `message` is for a person and holds no times, so that the same state is the same text; it is made printable and cut at 1,024 bytes.
+    """
+
+    health: Health
+    message: str = ""
+    action: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", clean(self.message))
+        if self.action not in ACTIONS:
+            raise InvalidInput(f"action {self.action!r} is none of {', '.join(filter(None, ACTIONS))}")
+
+    @classmethod
+    def healthy(cls, message: str = "") -> "Reading":
+        """Works. A message tells that it is degraded, and how."""
+        return cls(Health.HEALTHY, message)
+
+    @classmethod
+    def unhealthy(cls, message: str, *, action: str = "") -> "Reading":
+        """Broken: `message` says what is wrong, `action` what a person should do (one of ACTIONS)."""
+        return cls(Health.UNHEALTHY, message, action)
+
+    @classmethod
+    def unknown(cls, message: str) -> "Reading":
+        """Could not be read: `message` says why not."""
+        return cls(Health.UNKNOWN, message)
+
+
+class Detector:
+    """Finds devices and reads their health. Implement `devices`, and `check`, `watch` or both.
+
+    `check` and `watch` of one detector look at the same thing: the newer reading counts. For two things, write two detectors: of those the
+    worse counts. Sources of truth differ in speed: `interval` is the time between two checks and two inventories, `timeout` how long one
+    call may take until its device is Unknown, `lease` how long a reading is believed (default 3 × interval). All in seconds.
+    """
+
+    interval: float = 5.0
+    timeout: float = 2.0
+    lease: float = 0.0
+
+    def devices(self) -> Iterable[Device]:
+        """What ought to be there. Called in a worker thread, each interval; one that is not listed any more is a fault, not a removal."""
+        raise NotImplementedError
+
+    def check(self, device: Device) -> Reading:
+        """Reads one device. Called in this detector's worker thread, one call at a time; may block; an exception is Unknown with its
+        text."""
+        raise NotImplementedError
+
+    def watch(self) -> AsyncIterator[tuple[str, Reading]]:
+        """Pushed readings: an async generator of (device name, reading), run in the event loop, so it must not block.
+
+        The frame starts it anew when it ends or fails. Silence renews no lease: without a `check`, repeat readings within the lease."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """The name used in messages and logs."""
+        return type(self).__name__
+
+    @property
+    def checks(self) -> bool:
+        return type(self).check is not Detector.check
+
+    @property
+    def watches(self) -> bool:
+        return type(self).watch is not Detector.watch
+
+    @property
+    def lease_seconds(self) -> float:
+        """Whole seconds, at least 1: the wire has no fractions."""
+        return float(max(1, -(-(self.lease or 3 * self.interval) // 1)))
+
+
+def check_detector(detector: Detector) -> Detector:
+    """Refuses a detector that cannot work, before anything starts."""
+    if not (detector.checks or detector.watches):
+        raise InvalidInput(f"detector {detector} has neither check() nor watch(): it would never say anything")
+    if type(detector).devices is Detector.devices:
+        raise InvalidInput(f"detector {detector} has no devices()")
+    for name in ("interval", "timeout"):
+        if not getattr(detector, name) > 0:
+            raise InvalidInput(f"detector {detector}: {name} must be more than 0 seconds")
+    if detector.lease < 0:
+        raise InvalidInput(f"detector {detector}: lease must be more than 0 seconds (or 0: 3 × interval)")
+    if detector.lease_seconds < detector.interval:
+        raise InvalidInput(
+            f"detector {detector}: its lease of {detector.lease_seconds:g} s ends before its next check in {detector.interval:g} s"
+        )
+    return detector

@@ -1,0 +1,200 @@
+"""One detector at work: its rounds of calls, its watch, and what becomes of calls that fail or hang. Every outcome is told to the board."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from podvitals.clock import Clock, done_by, set_by
+from podvitals.detect.board import Board
+from podvitals.detect.detector import Detector, Device, Reading
+from podvitals.detect.inventory import listing
+from podvitals.detect.worker import Worker
+from podvitals.errors import PodvitalsError
+
+log = logging.getLogger("podvitals.detect")
+
+T = TypeVar("T")
+JITTER = 0.1
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+MOST_STRANGERS = 1000
+_INVENTORY = ""
+
+
+def next_start(started: float, now: float, interval: float, luck: float) -> float:
+    """When the next round begins, `luck` being 0 ... 1: an interval after this one began, a little earlier by luck, and never in the past.
+
+    A round that took longer than its interval is not made up for: the next follows at once, and rounds never pile up."""
+    return max(now, started + interval * (1 - JITTER * luck))
+
+
+def next_pause(pause: float, lasted: float) -> float:
+    """Seconds before a watch that ended is started anew: doubling, from the beginning again after one that lasted."""
+    return FIRST_PAUSE if lasted > LONGEST_PAUSE else min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+
+
+class Tell(Protocol):
+    def __call__(self, changed: frozenset[str], *, inventory: bool = False) -> None: ...
+
+
+class Run:
+    def __init__(self, index: int, detector: Detector, board: Board, clock: Clock, tell: Tell, luck: Callable[[], float]) -> None:
+        self.detector = detector
+        self._index, self._board, self._clock, self._tell, self._luck = index, board, clock, tell, luck
+        self._worker: Worker | None = None
+        self._hung: set[str] = set()
+        self._pushed: dict[str, float] = {}
+        self._strangers: dict[str, Reading | None] = {}
+        self._look = asyncio.Event()
+        self._complaints: dict[str, str] = {}
+
+    async def inventory(self) -> list[str]:
+        """Asks for the inventory. What an author or operator has to mend is returned; other failures are logged and leave the old
+        inventory."""
+        call = await self._call(_INVENTORY, lambda: listing(str(self.detector), self.detector.devices()))
+        if call is None:
+            return []
+        try:
+            found, now, wall = call.result()
+        except PodvitalsError as error:
+            self._complain(_INVENTORY, f"{self.detector}: {error}")
+            return [f"{self.detector}: {error}"]
+        except Exception as error:  # noqa: BLE001 - an author's code may raise anything
+            self._complain(_INVENTORY, f"{self.detector}: devices() failed: {_text(error)}")
+            return []
+        self._complain(_INVENTORY, "; ".join(found.problems.values()))
+        before = self._board.inventory_version
+        changed = self._board.take(self._index, found, now, wall)
+        self._tell(changed, inventory=before != self._board.inventory_version)
+        return list(found.problems.values())
+
+    async def rounds(self) -> None:
+        started = self._clock.now()
+        while True:
+            if self.detector.checks:
+                for device in self._board.listed_by(self._index):
+                    await self._check(device)
+            self._greet_strangers()
+            await set_by(self._look, self._clock, next_start(started, self._clock.now(), self.detector.interval, self._luck()))
+            self._look.clear()
+            started = self._clock.now()
+            await self.inventory()
+
+    async def watch(self) -> None:
+        pause = 0.0
+        while True:
+            began = self._clock.now()
+            why = await self._watch_once()
+            self._complain("watch", f"{self.detector}: watch() {why}")
+            if not self.detector.checks:
+                for device in self._board.listed_by(self._index):
+                    self._tell(self._board.fail(self._index, device.name, f"{self.detector}: watch() {why}"))
+            pause = next_pause(pause, self._clock.now() - began)
+            await self._clock.sleep_until(self._clock.now() + pause)
+
+    def end(self) -> None:
+        if self._worker is not None:
+            self._worker.end()
+
+    async def _watch_once(self) -> str:
+        pushed = None
+        try:
+            pushed = self.detector.watch()
+            async for name, reading in pushed:
+                if not isinstance(reading, Reading):
+                    raise TypeError(f"it told {reading!r:.80}, which is not a Reading")
+                self._push(name, reading)
+        except Exception as error:  # noqa: BLE001 - an author's code may raise anything
+            return f"failed: {_text(error)}"
+        finally:
+            if (aclose := getattr(pushed, "aclose", None)) is not None:
+                await aclose()
+        return "ended"
+
+    def _push(self, name: str, reading: Reading) -> None:
+        if self._board.knows(name):
+            self._pushed[name] = self._clock.now()
+            self._tell(self._board.read(self._index, name, reading, self._clock.now(), self._clock.wall()))
+        elif len(self._strangers) < MOST_STRANGERS:
+            # Perhaps it came a moment ago: look at the inventory now, but only once for each name.
+            if name not in self._strangers:
+                self._look.set()
+            self._strangers[name] = reading if self._strangers.get(name, reading) is not None else None
+
+    def _greet_strangers(self) -> None:
+        for name, reading in list(self._strangers.items()):
+            if self._board.knows(name):
+                del self._strangers[name]
+                if reading is not None:
+                    self._push(name, reading)
+            elif reading is not None and not self._look.is_set():
+                self._strangers[name] = None
+                log.warning("skipped reading detector=%s device=%r: no detector lists this device", self.detector, name)
+
+    async def _check(self, device: Device) -> None:
+        started = self._clock.now()
+        call = await self._call(device.name, lambda: self.detector.check(device))
+        if call is not None:
+            self._heard(device.name, started, call)
+
+    def _heard(self, name: str, started: float, call: "asyncio.Future[tuple[Reading, float, float]]") -> None:
+        if self._pushed.get(name, started) > started:
+            return  # what was pushed while the call was under way is newer than what the call may have read
+        try:
+            reading, now, wall = call.result()
+            if not isinstance(reading, Reading):
+                raise TypeError(f"it returned {reading!r:.80}, which is not a Reading")
+        except Exception as error:  # noqa: BLE001 - an author's code may raise anything
+            self._tell(self._board.fail(self._index, name, f"{self.detector}: check failed: {_text(error)}"))
+        else:
+            self._tell(self._board.read(self._index, name, reading, now, wall))
+
+    async def _call(self, what: str, job: Callable[[], T]) -> "asyncio.Future[tuple[T, float, float]] | None":
+        """The finished call, or None where it hangs (or still hangs from before): then its own thread is left to it."""
+        if what in self._hung:
+            return None
+        worker = self._worker = self._worker or Worker(f"detect {self.detector}")
+        started = self._clock.now()
+
+        def stamped() -> tuple[T, float, float]:
+            result = job()
+            return result, self._clock.now(), self._clock.wall()
+
+        call = worker.call(stamped)
+        if await done_by(call, self._clock, started + self.detector.timeout):
+            return call
+        self._hung.add(what)
+        worker.end()
+        self._worker = None
+        self._says_it_hangs(what)
+        call.add_done_callback(lambda late: self._came_late(what, started, late))
+        return None
+
+    def _says_it_hangs(self, what: str) -> None:
+        if what == _INVENTORY:
+            self._complain(_INVENTORY, f"{self.detector}: devices() has not answered within {self.detector.timeout:g} s")
+        else:
+            why = f"{self.detector}: check has not answered within {self.detector.timeout:g} s"
+            self._tell(self._board.fail(self._index, what, why))
+
+    def _came_late(self, what: str, started: float, call: "asyncio.Future[tuple[Any, float, float]]") -> None:
+        self._hung.discard(what)
+        if call.cancelled():
+            return
+        if what == _INVENTORY:
+            call.exception()  # taken, so that it is not reported as lost; the next round asks again
+        else:
+            self._heard(what, started, call)
+
+    def _complain(self, about: str, problem: str) -> None:
+        """Logs a problem when it comes, changes or goes, not each time it is met."""
+        if problem != self._complaints.get(about, ""):
+            self._complaints[about] = problem
+            if problem:
+                log.warning("%s", problem)
+            else:
+                log.info("%s: its inventory is good again", self.detector)
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
