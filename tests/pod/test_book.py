@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
-from tests.pod.make import START, holding, key, pod, state
 
 from podvitals.claim.holdings import Holding
 from podvitals.claim.pod import Pod
@@ -13,6 +12,7 @@ from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState, Fault
 from podvitals.pod.book import Book, Memo, as_of
 from podvitals.pod.entry import DeviceEntry
+from tests.pod.make import START, holding, key, pod, state
 
 END = START + 100
 

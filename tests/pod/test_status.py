@@ -2,7 +2,6 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.pod.make import START, holding, key, pod, state
 
 from podvitals.claim.meta import Condition
 from podvitals.claim.times import rfc3339
@@ -10,6 +9,7 @@ from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState, Fault
 from podvitals.pod.status import condition, ended_at, entries, field
+from tests.pod.make import START, holding, key, pod, state
 
 HEALTHS = st.sampled_from(Health)
 

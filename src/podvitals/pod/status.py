@@ -88,18 +88,30 @@ def fault_entry(fault: Fault, *, after_end: bool = False) -> FaultEntry:
     return FaultEntry(fault.health, fault.message, fault.action, moment(fault.start), until, after_end)
 
 
-def condition(entries: Sequence[DeviceEntry], shown: Condition | None, now: float) -> Condition:
-    """The pod's condition. `shown` is the one the pod has: its transition time stays as long as its status does. `now`: Unix seconds."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A condition without its times: two that are equal here need no write."""
+
+    status: str
+    reason: str
+    message: str
+
+    def stamped(self, shown: Condition | None, now: float) -> Condition:
+        """The whole condition. The transition time of the one the pod has (`shown`) stays as long as its status. `now`: Unix seconds."""
+        stays = shown is not None and shown.status == self.status and bool(shown.last_transition_time)
+        when = shown.last_transition_time if shown is not None and stays else rfc3339(now)
+        return Condition(type=CONDITION, status=self.status, reason=self.reason, message=self.message, last_transition_time=when)
+
+
+def said(entries: Sequence[DeviceEntry]) -> Said:
+    """What the pod's condition says of these entries: as bad as the worst of them."""
     worst = Health.worst(entry.health for entry in entries)
     meaning = _MEANING[worst]
-    moved = shown is None or shown.status != meaning.status or not shown.last_transition_time
-    return Condition(
-        type=CONDITION,
-        status=meaning.status,
-        reason=meaning.reason,
-        message=_why(entries, worst),
-        last_transition_time=rfc3339(now) if moved or shown is None else shown.last_transition_time,
-    )
+    return Said(meaning.status, meaning.reason, _why(entries, worst))
+
+
+def condition(entries: Sequence[DeviceEntry], shown: Condition | None, now: float) -> Condition:
+    return said(entries).stamped(shown, now)
 
 
 def _why(entries: Sequence[DeviceEntry], worst: Health) -> str:
@@ -110,11 +122,11 @@ def _why(entries: Sequence[DeviceEntry], worst: Health) -> str:
         return count
     reasons: list[str] = []
     for key in bad:
-        said = str(key) + (f": {devices[key].message}" if devices[key].message else "")
-        if reasons and len("; ".join([count, *reasons, said]).encode()) > _CONDITION_LIMIT - 16:
+        reason = str(key) + (f": {devices[key].message}" if devices[key].message else "")
+        if reasons and len("; ".join([count, *reasons, reason]).encode()) > _CONDITION_LIMIT - 16:
             reasons.append(f"{len(bad) - len(reasons)} more")
             break
-        reasons.append(said)
+        reasons.append(reason)
     return clean("; ".join([count, *reasons]), _CONDITION_LIMIT)
 
 

@@ -1,0 +1,263 @@
+"""When which pod is written, and how much of it. Pure: marks, results and `now` go in, letters come out.
+
+Rules kept: nothing is queued but "this pod is dirty", and a letter is composed when it is sent (4). The condition goes at once, the
+annotation at most once a second a pod, except where a lease ended or came back: there the annotation goes with it, because it makes the
+kubelet look (7). What the API shows already is not sent again, and what somebody else changed is sent again (9). A server in trouble
+gets one request at a time with growing pauses, and everything anew once it answers.
+"""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from podvitals.device.key import DeviceKey
+from podvitals.pod.status import Said
+
+IN_FLIGHT = 8
+ANNOTATION_PACE = 1.0
+"""Seconds between two annotations of a pod: each makes the kubelet sync the pod."""
+NUDGE_PACE = 0.1
+"""The same where a lease ended or came back; a device that flaps must not keep the kubelet busy."""
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
+REFUSED_PAUSE = 60.0
+"""Until an annotation the API server would not take is tried again; meanwhile the condition goes alone."""
+
+
+class Outcome(StrEnum):
+    SENT = "sent"
+    GONE = "gone"  # the pod is no more, or another has its name
+    AGAIN = "again"  # this write failed; others may succeed: conflict, fault of the server
+    TROUBLE = "trouble"  # the server has trouble, or there is none: unreachable, overloaded
+    DENIED = "denied"  # 401, 403
+    REFUSED = "refused"  # 422: the annotations of the pod are too large together, or an admission rule does not want them
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the API shows of ours on a pod; None: not there."""
+
+    condition: Said | None = None
+    annotation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be shown. `annotation` is built only when it may be sent. `unleased`: devices whose state rests on no lease."""
+
+    condition: Said
+    annotation: Callable[[], str]
+    unleased: frozenset[DeviceKey] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What to send now; None: this part not."""
+
+    condition: Said | None
+    annotation: str | None
+
+
+class _Parcel:
+    """A pod's state here. `annotate_at`: when an annotation that had to wait may go; `failing_since`: since when it could not be told."""
+
+    __slots__ = (
+        "annotate_at", "annotated", "dirty", "failing_since", "failures", "in_flight",
+        "letter", "not_before", "refused_until", "shown", "since", "unleased",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.shown = Shown()
+        self.dirty = False
+        self.since = 0.0
+        self.in_flight = False
+        self.letter: Letter | None = None
+        self.annotated: float | None = None
+        self.annotate_at: float | None = None
+        self.unleased: frozenset[DeviceKey] | None = None
+        self.refused_until = 0.0
+        self.failures = 0
+        self.failing_since: float | None = None
+        self.not_before = 0.0
+
+    def due(self, now: float) -> bool:
+        waited = self.annotate_at is not None and self.annotate_at <= now
+        return (self.dirty or waited) and not self.in_flight and self.not_before <= now
+
+
+class Outbox:
+    """`jitter` gives a number from 0 to 1 for each pause, so that the agents of a cluster do not come back together."""
+
+    def __init__(self, jitter: Callable[[], float], in_flight: int = IN_FLIGHT) -> None:
+        self._jitter, self._most = jitter, in_flight
+        self._parcels: dict[str, _Parcel] = {}
+        self._ready: dict[str, None] = {}
+        self._later: list[tuple[float, str]] = []
+        self._in_flight = 0
+        self._trouble = 0
+        self._paused_until = 0.0
+
+    # --- events ------------------------------------------------------------------------------------------------------------------
+
+    def mark(self, uid: str, now: float) -> None:
+        """Something else is to be said of this pod."""
+        parcel = self._parcels.setdefault(uid, _Parcel())
+        if not parcel.dirty:
+            parcel.dirty, parcel.since = True, now
+        if not parcel.in_flight:
+            self._enqueue(uid, parcel, now)
+
+    def observe(self, uid: str, shown: Shown, now: float) -> None:
+        """What a watch shows of the pod. Not while a letter is under way: its answer is newer."""
+        parcel = self._parcels.setdefault(uid, _Parcel())
+        if not parcel.in_flight and parcel.shown != shown:
+            parcel.shown = shown
+            self.mark(uid, now)
+
+    def forget(self, uid: str) -> None:
+        parcel = self._parcels.pop(uid, None)
+        self._ready.pop(uid, None)
+        if parcel is not None and parcel.in_flight:
+            self._in_flight -= 1
+
+    def take(self, now: float) -> str | None:
+        """A pod to write now, or None. Follow with `compose`."""
+        while self._later and self._later[0][0] <= now:
+            _, uid = heapq.heappop(self._later)
+            parcel = self._parcels.get(uid)
+            if parcel is not None and parcel.due(now):
+                self._ready[uid] = None
+        if now < self._paused_until or self._in_flight >= self._room or not self._ready:
+            return None
+        uid = next(iter(self._ready))
+        del self._ready[uid]
+        parcel = self._parcels[uid]
+        parcel.in_flight = True
+        self._in_flight += 1
+        return uid
+
+    def compose(self, uid: str, wanted: Wanted | None, now: float) -> Letter | None:
+        """The letter to a pod that was taken. None: nothing is to be sent now, and the pod is no longer taken."""
+        parcel = self._parcels.get(uid)
+        if parcel is None:
+            return None
+        parcel.dirty = False
+        letter = None if wanted is None else self._letter(uid, parcel, wanted, now)
+        if letter is None:
+            self._release(parcel)
+            if parcel.annotate_at is None:
+                parcel.failures, parcel.failing_since = 0, None  # what could not be told is not so any more
+        parcel.letter = letter
+        return letter
+
+    def done(self, uid: str, outcome: Outcome, now: float, *, shown: Shown | None = None, retry_after: float = 0.0) -> None:
+        """What became of the letter. `shown`: the pod as the answer had it."""
+        self._judge(outcome, now, retry_after)
+        parcel = self._parcels.get(uid)
+        if parcel is None or not parcel.in_flight:
+            return
+        self._release(parcel)
+        letter, parcel.letter = parcel.letter, None
+        if outcome is Outcome.GONE:
+            self.forget(uid)
+            return
+        if outcome is Outcome.SENT:
+            parcel.shown = shown or parcel.shown
+            if letter is None or _kept(letter, parcel.shown):
+                parcel.failures, parcel.failing_since = 0, None
+                if parcel.dirty:
+                    self._enqueue(uid, parcel, now)
+                return
+        if outcome is Outcome.REFUSED and (letter is None or letter.annotation is None):
+            outcome = Outcome.AGAIN  # it was not the annotation that was refused
+        self._fail(uid, parcel, outcome, now, retry_after)
+
+    # --- questions ---------------------------------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float | None:
+        """When `take` may have something although no event came; None: not before one."""
+        if self._in_flight >= self._room:
+            return None
+        if self._ready:
+            return self._paused_until
+        return max(self._later[0][0], self._paused_until) if self._later else None
+
+    @property
+    def dirty(self) -> int:
+        """How many pods wait to be written."""
+        return sum(parcel.dirty or parcel.in_flight or parcel.annotate_at is not None for parcel in self._parcels.values())
+
+    def failing_since(self) -> float | None:
+        """Since when the truth about some pod could not be told; None where all could."""
+        return min((parcel.failing_since for parcel in self._parcels.values() if parcel.failing_since is not None), default=None)
+
+    # --- how ---------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _room(self) -> int:
+        return 1 if self._trouble else self._most
+
+    def _enqueue(self, uid: str, parcel: _Parcel, now: float) -> None:
+        if parcel.not_before <= now:
+            self._ready[uid] = None
+
+    def _release(self, parcel: _Parcel) -> None:
+        parcel.in_flight = False
+        self._in_flight -= 1
+
+    def _letter(self, uid: str, parcel: _Parcel, wanted: Wanted, now: float) -> Letter | None:
+        condition = wanted.condition if wanted.condition != parcel.shown.condition else None
+        annotation = None
+        due = _annotation_due(parcel, wanted)
+        if due <= now:
+            text = wanted.annotation()
+            if text != parcel.shown.annotation:
+                annotation, parcel.annotated = text, now
+            parcel.unleased, parcel.annotate_at = wanted.unleased, None
+        elif parcel.annotate_at is None or due < parcel.annotate_at:
+            parcel.annotate_at = due
+            heapq.heappush(self._later, (due, uid))
+        return Letter(condition, annotation) if condition or annotation is not None else None
+
+    def _judge(self, outcome: Outcome, now: float, retry_after: float) -> None:
+        """Whether the server is in trouble, for all pods."""
+        if outcome is Outcome.TROUBLE:
+            # Letters that were under way together and failed together are one sign of trouble, not eight.
+            self._trouble += now >= self._paused_until
+            self._paused_until = max(self._paused_until, now + retry_after + self._pause(self._trouble))
+        else:
+            self._trouble = 0
+            self._paused_until = 0.0
+
+    def _fail(self, uid: str, parcel: _Parcel, outcome: Outcome, now: float, retry_after: float) -> None:
+        parcel.failures += 1
+        # The annotation did not arrive (or nobody knows): the next letter carries it, whatever the pace.
+        parcel.dirty, parcel.annotated, parcel.annotate_at = True, None, None
+        if outcome is Outcome.REFUSED:
+            parcel.refused_until = now + REFUSED_PAUSE
+            self._ready[uid] = None
+            return
+        if parcel.failing_since is None:
+            parcel.failing_since = parcel.since
+        if outcome is Outcome.TROUBLE:
+            # The pause is everybody's; whoever has waited longest is tried first.
+            self._ready[uid] = None
+        else:
+            parcel.not_before = now + retry_after + self._pause(parcel.failures)
+            heapq.heappush(self._later, (parcel.not_before, uid))
+
+    def _pause(self, failures: int) -> float:
+        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16)) * (0.5 + 0.5 * self._jitter())
+
+
+def _annotation_due(parcel: _Parcel, wanted: Wanted) -> float:
+    if parcel.annotated is None:
+        return parcel.refused_until
+    nudge = parcel.unleased is not None and parcel.unleased != wanted.unleased
+    return max(parcel.refused_until, parcel.annotated + (NUDGE_PACE if nudge else ANNOTATION_PACE))
+
+
+def _kept(letter: Letter, shown: Shown) -> bool:
+    """Whether the answer shows what was sent: an admission rule may have taken it away."""
+    return letter.condition in (None, shown.condition) and letter.annotation in (None, shown.annotation)
