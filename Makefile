@@ -49,3 +49,6 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@$(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements-dev.lock
 	@touch $@
+
+lock: ## requirements*.lock from pyproject.toml (maintainers; needs uv)
+	@tests/lock

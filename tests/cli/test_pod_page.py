@@ -38,9 +38,9 @@ Containers
   train   Waiting: CrashLoopBackOff   5          139 (SIGSEGV)  12:08:31   1 of 8 unhealthy
 
 Devices   claim "gpus" → trainer-0-gpus-x7k2f   (6 healthy hidden: --all)
-  DEVICE   HEALTH      SINCE             CONTAINER   WHY
-  gpu-3    Unhealthy   12:03:04 (6m)     train       Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0)
-  gpu-5    Healthy     11:40:22 (28m)    train       last fault 11:40:10–11:40:22: NVLink 2 down
+  DEVICE   HEALTH      SINCE            CONTAINER   WHY
+  gpu-3    Unhealthy   12:03:04 (6m)    train       Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0)
+  gpu-5    Healthy     11:40:22 (28m)   train       last fault 11:40:10–11:40:22: NVLink 2 down
 
 Timeline
   11:40:10  gpu-5  → Unhealthy: NVLink 2 down

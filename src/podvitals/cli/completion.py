@@ -2,11 +2,11 @@
 
 import click
 
-_SHELLS = {"bash": "click.shell_completion:BashComplete", "zsh": "click.shell_completion:ZshComplete"}
+_SHELLS = ("bash", "zsh")
 
 
 @click.command(name="completion")
-@click.argument("shell", type=click.Choice(sorted(_SHELLS)))
+@click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
     """Print the completion script for SHELL.
@@ -17,10 +17,12 @@ def command(ctx: click.Context, shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
+    from podvitals.cli.main import completion_variable
+
     root = ctx.find_root()
-    name = root.info_name or "podvitals"
+    # The executable behind `kubectl vitals` is kubectl-vitals: a shell completes commands by one word.
+    name = (root.info_name or "podvitals").replace(" ", "-")
     completion_class = get_completion_class(shell)
     assert completion_class is not None  # both names of the choice are click's own
-    variable = f"_{name.upper().replace(' ', '_').replace('-', '_')}_COMPLETE"
     click.echo(f"# {name}: source <({name} completion {shell})")
-    click.echo(completion_class(root.command, {}, name, variable).source())
+    click.echo(completion_class(root.command, {}, name, completion_variable(name)).source())

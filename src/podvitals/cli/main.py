@@ -67,10 +67,7 @@ def _run(group: click.Group, name: str) -> NoReturn:
         _say(f"{name}: podvitals reads Linux kernel interfaces and runs on Linux only; this is {sys.platform}")
         sys.exit(3)
     try:
-        # Without standalone_mode a command's `ctx.exit(code)` comes back as the return value.
-        outcome = group.main(prog_name=name, standalone_mode=False, complete_var=f"_{name.upper().replace(' ', '_')}_COMPLETE")
-        sys.stdout.flush()
-        sys.exit(outcome if isinstance(outcome, int) else 0)
+        sys.exit(_outcome(group, name))
     except PodvitalsError as error:
         _say(f"{name}: {error}")
         sys.exit(error.exit_code)
@@ -79,16 +76,37 @@ def _run(group: click.Group, name: str) -> NoReturn:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
-    except BrokenPipeError:
-        # `podvitals get pods | head`: the reader left, which is no error; keep the interpreter from flushing into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         # The last line of defence: no traceback reaches a user.
         if os.environ.get("PODVITALS_DEBUG"):
             raise
         _say(f"{name}: internal error: {type(error).__name__}: {error}; PODVITALS_DEBUG=1 shows where")
         sys.exit(70)
+
+
+def _outcome(group: click.Group, name: str) -> int:
+    """Runs the command, or answers a shell that asks for completions. Not by `group.main()`, which makes a reader that left early
+    (`podvitals get pods | head`) exit code 1."""
+    variable = completion_variable(name)
+    try:
+        if variable in os.environ:
+            from click.shell_completion import shell_complete
+
+            return shell_complete(group, {}, name, variable, os.environ[variable])
+        with group.make_context(name, sys.argv[1:]) as ctx:
+            group.invoke(ctx)
+        sys.stdout.flush()
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except BrokenPipeError:
+        # Keep the interpreter from flushing into the closed pipe on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def completion_variable(name: str) -> str:
+    """The environment variable through which the completion script asks: `_PODVITALS_COMPLETE`, `_KUBECTL_VITALS_COMPLETE`."""
+    return f"_{name.upper().replace(' ', '_').replace('-', '_')}_COMPLETE"
 
 
 def _show_usage(error: click.ClickException, name: str) -> None:
