@@ -27,8 +27,8 @@ from podvitals.errors import (
 )
 from podvitals.kube.client import Client
 from podvitals.kube.resources import PODS
-from podvitals.pod.book import Book
-from podvitals.pod.entry import ANNOTATION, CONDITION
+from podvitals.pod.book import Book, Record
+from podvitals.pod.entry import ANNOTATION, CONDITION, PodDevices
 from podvitals.pod.outbox import Letter, Outbox, Outcome, Shown, Wanted
 from podvitals.pod.status import Said, said
 
@@ -38,6 +38,7 @@ PATCH_TIMEOUT = 10.0
 """Seconds; a patch that got no answer may still arrive, the watch then shows it and it is written over."""
 _TROUBLED = (502, 503, 504)
 Result = Callable[[Outcome, float], None]
+Told = Callable[[Record, PodDevices], None]
 
 
 class _Seen:
@@ -65,10 +66,10 @@ class _Seen:
 
 
 class Publisher:
-    """`on_result` hears of each patch: its outcome and how many seconds it took."""
+    """`on_told` hears what is about to be said of a pod; `on_result` of each patch: its outcome and how many seconds it took."""
 
-    def __init__(self, client: Client, book: Book, clock: Clock, on_result: Result = lambda _outcome, _seconds: None) -> None:
-        self._client, self._book, self._clock, self._on_result = client, book, clock, on_result
+    def __init__(self, client: Client, book: Book, clock: Clock, *, on_told: Told, on_result: Result) -> None:
+        self._client, self._book, self._clock, self._on_told, self._on_result = client, book, clock, on_told, on_result
         self.outbox = Outbox(random.random)
         self._seen: dict[str, _Seen] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -160,9 +161,10 @@ class Publisher:
         self._go()
 
     def _wanted(self, uid: str) -> Wanted | None:
-        devices = self._book.devices(uid)
-        if devices is None:
+        devices, record = self._book.devices(uid), self._book.get(uid)
+        if devices is None or record is None:
             return None
+        self._on_told(record, devices)
         return Wanted(said(devices.entries), devices.encode, self._book.unleased(uid))
 
     def _body(self, uid: str, letter: Letter) -> bytes:

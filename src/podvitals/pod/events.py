@@ -1,0 +1,105 @@
+"""Writes the events on pods: the shell around the notices. One at a time; what pods say of themselves comes first, events after."""
+
+import asyncio
+import logging
+
+from podvitals.claim.times import rfc3339
+from podvitals.clock import Clock
+from podvitals.errors import Conflict, Forbidden, Invalid, NotFound, PodvitalsError, ServerFault, TooManyRequests
+from podvitals.kube.client import Client
+from podvitals.kube.resources import EVENTS
+from podvitals.pod.book import Record
+from podvitals.pod.entry import PodDevices
+from podvitals.pod.notice import RETRY_PAUSE, Notice, Notices
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "podvitals-agent"
+DENIED_PAUSE = 60.0
+
+
+class Announcer:
+    def __init__(self, client: Client, node: str, clock: Clock) -> None:
+        self._client, self._node, self._clock = client, node, clock
+        self.notices = Notices()
+        self._told = asyncio.Event()
+
+    def tell(self, record: Record, devices: PodDevices) -> None:
+        if self.notices.tell(record.pod, devices.entries, self._clock.now(), self._clock.wall()):
+            self._told.set()
+
+    async def run(self) -> None:
+        """Writes until cancelled."""
+        while True:
+            self._told.clear()
+            now = self._clock.now()
+            notice = self.notices.take(now)
+            if notice is not None:
+                await self._write(notice)
+                continue
+            await self._until(self.notices.next_deadline(now))
+
+    async def _until(self, deadline: float | None) -> None:
+        told = asyncio.create_task(self._told.wait(), name="events: something to tell")
+        tasks = [told]
+        if deadline is not None:
+            tasks.append(asyncio.create_task(self._clock.sleep_until(deadline), name="events: the next deadline"))  # type: ignore[arg-type]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _write(self, notice: Notice) -> None:
+        try:
+            await (self._create(notice) if notice.count <= 1 else self._again(notice))
+        except PodvitalsError as error:
+            # An event that will never be taken is not worth a second try: its namespace goes, or its text is refused.
+            hopeless = isinstance(error, Invalid | NotFound) or (isinstance(error, Forbidden) and "being terminated" in str(error))
+            self.notices.done(notice, self._clock.now(), written=hopeless, pause=_pause(error))
+            if not hopeless:
+                pod = f"{notice.namespace}/{notice.pod}"
+                log.warning("event not written", extra={"pod": pod, "event": notice.reason.value, "reason": str(error)})
+        else:
+            self.notices.done(notice, self._clock.now(), written=True)
+
+    async def _create(self, notice: Notice) -> None:
+        try:
+            await self._client.create(EVENTS, self._body(notice), notice.namespace)
+        except Conflict:
+            # An earlier agent wrote it: its count goes on.
+            before = await self._client.get(EVENTS, notice.name, notice.namespace)
+            notice.count += before.count
+            await self._again(notice)
+
+    async def _again(self, notice: Notice) -> None:
+        body = {"count": notice.count, "lastTimestamp": rfc3339(notice.last), "message": notice.message}
+        try:
+            await self._client.patch(EVENTS, notice.name, body, notice.namespace)
+        except NotFound:
+            # Events live for an hour; this one begins anew.
+            notice.count = 1
+            notice.first = notice.last
+            await self._client.create(EVENTS, self._body(notice), notice.namespace)
+
+    def _body(self, notice: Notice) -> dict[str, object]:
+        return {
+            "metadata": {"name": notice.name, "namespace": notice.namespace},
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": notice.namespace, "name": notice.pod, "uid": notice.uid},
+            "reason": notice.reason.value,
+            "message": notice.message,
+            "type": notice.reason.kind,
+            "count": notice.count,
+            "firstTimestamp": rfc3339(notice.first),
+            "lastTimestamp": rfc3339(notice.last),
+            "source": {"component": COMPONENT, "host": self._node},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._node,
+        }
+
+
+def _pause(error: PodvitalsError) -> float:
+    if isinstance(error, Forbidden):
+        return DENIED_PAUSE
+    return max(RETRY_PAUSE, error.retry_after) if isinstance(error, TooManyRequests | ServerFault) else RETRY_PAUSE
