@@ -21,7 +21,7 @@ def pod_document(view: PodView) -> Document:
         "uid": view.pod.metadata.uid,
         "node": view.pod.spec.node_name,
         "phase": view.pod.status.phase,
-        "health": view.health,
+        "health": str(view.health) if view.health else None,
         "source": str(view.source),
         "agent": {"node": view.agent.node, "lastSeen": _time(view.agent.renewed), "silent": view.silent},
         "kubeletField": str(view.agreement),

@@ -1,0 +1,181 @@
+"""The people's verbs as a person runs them: a process of their own, against a live API server."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podvitals.claim.times import rfc3339_micro
+from podvitals.clock import SYSTEM
+from podvitals.device.health import Health
+from podvitals.kube.client import Client
+from podvitals.kube.config import ClusterConfig
+from podvitals.kube.resources import LEASES, PODS, SLICES
+from podvitals.lab.api.server import ApiServer
+from podvitals.pod.entry import ANNOTATION, DeviceEntry, PodDevices
+
+NODE, DRIVER = "gpu-07", "gpu.example.com"
+
+
+@dataclass(slots=True)
+class Cluster:
+    client: Client
+    kubeconfig: Path
+
+    async def run(self, *arguments: str) -> tuple[int, str, str]:
+        process = await self.start(*arguments)
+        async with asyncio.timeout(30):
+            out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        env = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "COLUMNS": "140"}
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(sys.executable, "-m", "podvitals", *arguments, stdout=pipe, stderr=pipe, env=env)
+
+    async def pod(self, name: str, *entries: DeviceEntry, labels: dict[str, str] | None = None) -> None:
+        meta: dict[str, Any] = {"name": name, "labels": labels or {}}
+        if entries:
+            meta["annotations"] = {ANNOTATION: PodDevices(NODE, "0.1.0", entries).encode()}
+        container = {"name": "train", "image": "none", "command": ["true"]}
+        await self.client.create(PODS, {"metadata": meta, "spec": {"nodeName": NODE, "containers": [container]}}, "default")
+
+    async def annotate(self, name: str, *entries: DeviceEntry) -> None:
+        body = {"metadata": {"annotations": {ANNOTATION: PodDevices(NODE, "0.1.0", entries).encode()}}}
+        await self.client.patch(PODS, name, body, "default", kind="merge")
+
+    async def agent_seen(self, ago: float) -> None:
+        lease = {"metadata": {"name": f"podvitals-{NODE}"}, "spec": {"renewTime": rfc3339_micro(SYSTEM.wall() - ago)}}
+        await self.client.create(LEASES, lease, "kube-system")
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    server = ApiServer()
+    await server.start()
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        json.dumps(
+            {
+                "current-context": "lab",
+                "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
+                "clusters": [{"name": "lab", "cluster": {"server": server.url}}],
+                "users": [{"name": "lab", "user": {}}],
+            }
+        )
+    )
+    try:
+        async with Client(ClusterConfig(server.url)) as client:
+            yield Cluster(client, kubeconfig)
+    finally:
+        await server.stop()
+
+
+def device(name: str, health: Health = Health.HEALTHY, message: str = "") -> DeviceEntry:
+    return DeviceEntry("train", DRIVER, NODE, name, health, entry="claim:gpus", claim="gpus", message=message)
+
+
+BROKEN = device("gpu-3", Health.UNHEALTHY, "Xid 79: GPU has fallen off the bus")
+
+
+async def test_the_list_tells_which_pod_is_ill_and_why(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", BROKEN, device("gpu-4"), labels={"app": "train"})
+    await cluster.pod("web", labels={"app": "web"})
+    code, out, err = await cluster.run("get", "pods")
+    header, ill, well = out.splitlines()
+    assert (code, err) == (0, "")
+    assert header.split()[:5] == ["NAME", "STATUS", "RESTARTS", "HEALTH", "DEVICES"]
+    assert "Unhealthy   1 of 2    gpu-3: Xid 79: GPU has fallen off the bus" in ill
+    assert well.split()[0] == "web"
+
+
+async def test_what_is_listed_can_be_narrowed(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", BROKEN, labels={"app": "train"})
+    await cluster.pod("web", device("gpu-5"), labels={"app": "web"})
+    assert "web" not in (await cluster.run("get", "pods", "--unhealthy"))[1]
+    assert "trainer" not in (await cluster.run("get", "pods", "-l", "app=web"))[1]
+    assert "default     web" in (await cluster.run("get", "pods", "-A"))[1]
+    assert (await cluster.run("get", "pods", "-n", "kube-system"))[1].startswith("No pods in namespace kube-system")
+    code, _, err = await cluster.run("get", "pods", "nobody")
+    assert (code, err) == (4, "podvitals: there is no pod nobody: `podvitals get pods` lists them\n")
+
+
+async def test_machines_get_the_same_as_json_and_yaml(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", BROKEN)
+    listed = json.loads((await cluster.run("get", "pods", "-o", "json"))[1])
+    assert listed["kind"] == "PodVitalsList"
+    assert listed["items"][0]["devices"][0]["message"] == "Xid 79: GPU has fallen off the bus"
+    assert "health: Unhealthy" in (await cluster.run("describe", "pod", "trainer", "-o", "yaml"))[1]
+
+
+async def test_a_silent_agent_makes_the_list_unknown(cluster: Cluster) -> None:
+    await cluster.agent_seen(100)
+    await cluster.pod("trainer", device("gpu-3"))
+    code, out, _ = await cluster.run("get", "pods", "--exit-code")
+    assert code == 1
+    assert "Unknown" in out
+    assert "agent on gpu-07 silent since" in out
+    assert "   Healthy   " not in out
+
+
+async def test_health_is_an_exit_code_only_when_asked(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", BROKEN)
+    await cluster.pod("web", device("gpu-4"))
+    assert (await cluster.run("describe", "pod", "trainer"))[0] == 0
+    assert (await cluster.run("describe", "pod", "trainer", "--exit-code"))[0] == 1
+    assert (await cluster.run("describe", "pod", "default/web", "--exit-code"))[0] == 0
+    assert (await cluster.run("get", "pods", "web", "--exit-code"))[0] == 0
+
+
+async def test_devices_are_listed_with_their_holders_and_found_by_a_tail_of_their_name(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", BROKEN)
+    published = [{"name": name, "attributes": {"model": {"string": "H200"}}} for name in ("gpu-3", "gpu-4")]
+    spec = {"driver": DRIVER, "nodeName": NODE, "pool": {"name": NODE, "generation": 1, "resourceSliceCount": 1}, "devices": published}
+    await cluster.client.create(SLICES, {"metadata": {"name": "s"}, "spec": spec})
+    _, out, _ = await cluster.run("get", "devices")
+    first, second = out.splitlines()[1:]
+    assert first.split()[:3] == ["gpu.example.com/gpu-07/gpu-3", NODE, "Unhealthy"]
+    assert "default/trainer (train)" in first
+    assert "nobody says" in second
+    _, out, _ = await cluster.run("describe", "device", "gpu-3")
+    assert "Xid 79" in out
+    assert "H200" in out
+    code, _, err = await cluster.run("describe", "device", "gpu-9")
+    assert (code, err) == (2, "podvitals: no device is called 'gpu-9': `podvitals get devices` lists them\n")
+    _, out, _ = await cluster.run("get", "nodes")
+    assert out.splitlines()[1].split()[0] == NODE
+    _, out, _ = await cluster.run("get", "drivers")
+    assert "no agent to ask" in out
+
+
+async def test_watching_prints_a_row_again_when_it_changes(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", device("gpu-3"))
+    process = await cluster.start("get", "pods", "-w")
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            assert b"NAME" in await process.stdout.readline()
+            assert b"Healthy" in await process.stdout.readline()
+            await cluster.annotate("trainer", BROKEN)
+            assert b"Unhealthy" in await process.stdout.readline()
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def test_a_pod_that_is_not_there_is_told_with_the_namespace(cluster: Cluster) -> None:
+    code, out, err = await cluster.run("describe", "pod", "ghost", "-n", "ml")
+    assert (code, out) == (4, "")
+    assert err == "podvitals: there is no pod 'ghost' in namespace 'ml'; another namespace? (-n)\n"
