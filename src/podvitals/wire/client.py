@@ -123,6 +123,8 @@ class PluginClient:
                 # It may have refused before it read: then the status is there, or comes as the reason.
                 if stream.headers is None:
                     raise self._error(error, method) from None
+            except CallFailed as error:
+                raise self._error(error, method) from None
             yield stream
         finally:
             stream.close()

@@ -8,22 +8,27 @@ UTF-8 is repaired; messages are made safe to store and print. None of these cost
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 
 from google.protobuf.message import DecodeError, Message
 
 from podvitals.device.health import Health
 from podvitals.device.key import check_device_name, check_pool_name
-from podvitals.device.text import clean
+from podvitals.device.text import LONGEST_MESSAGE, clean
 from podvitals.errors import InvalidInput, PluginProtocolError
 from podvitals.wire.generated import dra_pb2, health_pb2, registration_pb2
 from podvitals.wire.messages import REPORT_LIMIT, ClaimRef, DeviceReport, PluginInfo, PreparedDevice, PrepareResult, Report
 
-_HEALTH_OF = {0: Health.UNKNOWN, 1: Health.HEALTHY, 2: Health.UNHEALTHY}
+_HEALTH_OF: dict[int, Health] = {0: Health.UNKNOWN, 1: Health.HEALTHY, 2: Health.UNHEALTHY}
 _NUMBER_OF = {health: number for number, health in _HEALTH_OF.items()}
 _LAST_TIME = 253402300799  # 9999-12-31T23:59:59Z, the last a Kubernetes timestamp can say
 _LARGEST_INT64 = 2**63 - 1
 _LONGEST_ACTION = 128
+_LONGEST_NAME = 300  # more than any name may have; what is cut to it is refused, and quoted in the refusal
 _MOST_REFUSALS = 20
+MOST_DEVICES = 65536
+"""Entries read of one report: 4 MiB could hold two million empty ones, seconds of work for the event loop."""
+_MOST_VERSIONS = 64
 
 
 # --- health ---------------------------------------------------------------------------------------------------------------------
@@ -38,9 +43,12 @@ def decode_report(raw: bytes) -> Report:
         raise PluginProtocolError(f"a health report of {len(raw)} bytes is not a NodeWatchResourcesResponse: {error}") from None
     devices: dict[tuple[str, str], DeviceReport] = {}
     refusals: list[str] = []
-    for entry in response.devices:
-        pool, device = _text(entry.device.pool_name), _text(entry.device.device_name)
-        if (wrong := _wrong_name(pool, device)) is not None:
+    if len(response.devices) > MOST_DEVICES:
+        refusals.append(f"a report of {len(response.devices)} entries: only the first {MOST_DEVICES} are read")
+    for entry in islice(response.devices, MOST_DEVICES):
+        identifier = entry.device
+        pool, device, wrong = _names(identifier.pool_name, identifier.device_name)
+        if wrong:
             refusals.append(wrong)
             continue
         report = _device_report(pool, device, entry, refusals)
@@ -53,36 +61,48 @@ def decode_report(raw: bytes) -> Report:
 
 
 def _device_report(pool: str, device: str, entry: health_pb2.DeviceHealth, refusals: list[str]) -> DeviceReport:
-    number, asked = int(entry.health), entry.last_updated_time
-    health, message = _HEALTH_OF.get(number), entry.message
-    text = clean(_text(message)) if message else ""
+    number, checked_at, message, action = entry.health, entry.last_updated_time, entry.message, entry.action
+    health, text = _HEALTH_OF.get(number), _message(message) if message else ""
     if health is None:
         refusals.append(
-            f"device {pool}/{device} has health {number}, which is none of 0 (unknown), 1 (healthy), 2 (unhealthy): taken as unknown"
+            f"device {pool}/{device} has health {number}, which is none of 0, 1 and 2 (unknown, healthy, unhealthy): taken as unknown"
         )
         health, text = Health.UNKNOWN, text or f"the driver reported health {number}, which does not exist"
     return DeviceReport(
-        pool=pool,
-        device=device,
-        health=health,
-        checked_at=float(asked) if 0 < asked <= _LAST_TIME else 0.0,
-        lease=float(entry.health_check_timeout_seconds),
-        message=text,
-        action=clean(_text(entry.action), _LONGEST_ACTION) if entry.action else "",
+        pool,
+        device,
+        health,
+        float(checked_at) if 0 < checked_at <= _LAST_TIME else 0.0,
+        float(entry.health_check_timeout_seconds),
+        text,
+        clean(_text(action), _LONGEST_ACTION) if action else "",
     )
 
 
 @lru_cache(maxsize=16384)
-def _wrong_name(pool: str, device: str) -> str | None:
-    """Why this cannot be a device of a ResourceSlice, or None. Cached: a report names the same thousands of devices every few seconds."""
+def _names(pool: bytes, device: bytes) -> tuple[str, str, str]:
+    """Pool and device as text, and why they cannot be those of a ResourceSlice, "" if they can.
+
+    Cached, because a driver names the same thousands of devices every few seconds."""
+    names = clean(_text(pool), _LONGEST_NAME), clean(_text(device), _LONGEST_NAME)
     if not pool and not device:
-        return "an entry names no device"
+        return *names, "an entry names no device"
     try:
-        check_pool_name(pool)
-        check_device_name(device)
+        check_pool_name(names[0])
+        check_device_name(names[1])
     except InvalidInput as error:
-        return clean(str(error))
-    return None
+        return *names, clean(str(error))
+    return *names, ""
+
+
+def _message(raw: bytes) -> str:
+    # What is longer is cut anyway; kept out of the cache, so that its size is bounded.
+    return _short_message(raw) if len(raw) <= LONGEST_MESSAGE else clean(_text(raw[: 4 * LONGEST_MESSAGE]))
+
+
+@lru_cache(maxsize=2048)
+def _short_message(raw: bytes) -> str:
+    return clean(_text(raw))
 
 
 def _bounded(refusals: list[str]) -> tuple[str, ...]:
@@ -138,7 +158,10 @@ def decode_info(raw: bytes) -> PluginInfo:
     _parse(info, raw)
     # The endpoint stays as it is: it is a path, and a path made printable is another path.
     return PluginInfo(
-        clean(_text(info.type)), clean(_text(info.name)), _text(info.endpoint), tuple(clean(_text(v)) for v in info.supported_versions)
+        clean(_text(info.type)),
+        clean(_text(info.name)),
+        _text(info.endpoint),
+        tuple(clean(_text(v)) for v in islice(info.supported_versions, _MOST_VERSIONS)),
     )
 
 

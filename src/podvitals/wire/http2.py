@@ -123,7 +123,11 @@ class Stream:
         self._said_all = end
 
     async def send(self, message: bytes, *, end: bool = False) -> None:
-        """Sends as fast as the peer's window allows. Raises PeerLost when the peer is or goes away."""
+        """Sends as fast as the peer's window allows. Raises PeerLost when the peer is or goes away, CallFailed for what no peer takes."""
+        if len(message) > MESSAGE_LIMIT:
+            raise CallFailed(
+                Status.RESOURCE_EXHAUSTED, f"a message of {len(message)} bytes is larger than the {MESSAGE_LIMIT} that may be sent"
+            )
         data = memoryview(_PREFIX.pack(0, len(message)) + message)
         while True:
             await self._connection.writable()

@@ -17,7 +17,15 @@ from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 from podvitals.device.text import clean
-from podvitals.errors import LocalError, PluginProtocolError, PluginUnimplemented, SocketTaken
+from podvitals.errors import (
+    InvalidInput,
+    LocalError,
+    PluginProtocolError,
+    PluginUnimplemented,
+    PluginUnreachable,
+    PodvitalsError,
+    SocketTaken,
+)
 from podvitals.wire import convert
 from podvitals.wire.endpoint import check_path, identity, is_live
 from podvitals.wire.http2 import CallFailed, Connection, PeerLost, Status, Stream
@@ -81,8 +89,7 @@ class PluginServer:
         """Listens, with mode 0600. A dead process's socket is taken over.
 
         Raises SocketTaken for a live one's, LocalError if none can be made there."""
-        sock = await asyncio.to_thread(_bind, self.path)
-        self._identity = await asyncio.to_thread(identity, self.path)
+        sock, self._identity = await asyncio.to_thread(_listen, self.path)
         try:
             self._server = await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock, backlog=_BACKLOG, **_KEEP_FILE)
         except BaseException:
@@ -152,10 +159,9 @@ class PluginServer:
                 status = CallFailed(Status.OK, "")
             except CallFailed as failed:
                 status = failed
-            except PluginUnimplemented as error:
-                status = CallFailed(Status.UNIMPLEMENTED, str(error))
-            except PluginProtocolError as error:
-                status = CallFailed(Status.INVALID_ARGUMENT, str(error))
+            except PodvitalsError as error:
+                log.warning("%s on %s: %s", clean(method, 200), self.path, error)
+                status = CallFailed(_status_of(error), clean(str(error)))
             except asyncio.CancelledError:
                 if self._server is None:
                     self._farewell(stream, started)
@@ -223,6 +229,18 @@ class PluginServer:
 _HEADERS = [(":status", "200"), ("content-type", "application/grpc")]
 
 
+def _status_of(error: PodvitalsError) -> Status:
+    match error:
+        case PluginUnimplemented():
+            return Status.UNIMPLEMENTED
+        case PluginUnreachable():
+            return Status.UNAVAILABLE
+        case PluginProtocolError() | InvalidInput():
+            return Status.INVALID_ARGUMENT
+        case _:
+            return Status.INTERNAL
+
+
 def _trailers(result: CallFailed, started: bool) -> list[tuple[str, str]]:
     """The last headers of a call; a whole trailers-only response, content type included, where nothing was sent before."""
     trailers = [("grpc-status", str(int(result.status)))]
@@ -231,8 +249,8 @@ def _trailers(result: CallFailed, started: bool) -> list[tuple[str, str]]:
     return trailers if started else [*_HEADERS, *trailers]
 
 
-def _bind(path: Path) -> socket.socket:
-    """A bound socket of mode 0600, not yet listening. Blocks."""
+def _listen(path: Path) -> tuple[socket.socket, tuple[int, int] | None]:
+    """A listening socket of mode 0600 and what identifies its file. Blocks."""
     if is_live(path):
         raise SocketTaken(f"another process listens on {path}: stop it, or give this one another name or directory")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -240,12 +258,14 @@ def _bind(path: Path) -> socket.socket:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         sock.bind(os.fspath(path))
-        # Before listen(), so that nobody connects under the umask's mode.
+        # Before listen(), so that nobody connects under the umask's mode; and listen() here, because a kubelet dials as soon as it sees
+        # the file.
         os.chmod(path, 0o600)
+        sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
         raise LocalError(f"cannot make socket {path}: {os.strerror(error.errno or 0)}: the directory must exist and be writable") from None
-    return sock
+    return sock, identity(path)
 
 
 def _unlink(path: Path, ours: tuple[int, int] | None) -> None:
