@@ -84,7 +84,7 @@ def _names(pool: bytes, device: bytes) -> tuple[str, str, str]:
     """Pool and device as text, and why they cannot be those of a ResourceSlice, "" if they can.
 
     Cached, because a driver names the same thousands of devices every few seconds."""
-    names = clean(_text(pool), _LONGEST_NAME), clean(_text(device), _LONGEST_NAME)
+    names = _text(pool[:_LONGEST_NAME]), _text(device[:_LONGEST_NAME])
     if not pool and not device:
         return *names, "an entry names no device"
     try:
