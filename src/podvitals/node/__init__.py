@@ -1,0 +1,14 @@
+"""stream -> Ledger: everything between a driver's socket and the truth about its devices.
+
+    discovery.py   the plugin directory: which registration sockets are there
+    endpoint.py    the life of one registration: asked, connected, watched, gone
+    stream.py      one health stream: compares bytes, decodes, counts refusals
+    session.py     who speaks for a (driver, source)              pure
+    ledger.py      what is known of each device, and until when   pure, with lease.py and record.py
+    checkpoint.py  what survives a restart (SQLite)
+    watch.py       NodeWatch, the facade the agent and the lab's kubelet use
+
+Rules kept here: a lease ends by a timer, not by the next read; one endpoint has authority over a (driver, source) at each moment; a
+restart never makes a state better than its remaining lease; nothing a driver says costs another driver anything; an update costs what
+it changes.
+"""

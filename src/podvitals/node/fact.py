@@ -1,0 +1,143 @@
+"""What each source last said of each device, and what follows from that for readers. Pure; the ledger's own records.
+
+The worst source wins. All messages stay: the worst first, then in the order of the sources' names, the driver's own before others.
+"""
+
+import math
+
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.device.text import clean
+from podvitals.node.lease import Batch
+from podvitals.node.record import DeviceState, SourceKey, with_change
+from podvitals.node.record import Fault as Episode
+from podvitals.node.rows import DeviceRow, FactKey, FactRow
+
+GONE_AFTER = 30.0
+"""Seconds without any connected endpoint after which a source's devices are Unknown, whatever is left of their leases."""
+RETENTION = 24 * 3600.0
+"""Seconds after its end during which a verdict is kept as "last known" although its place is wanted."""
+
+
+class Fact:
+    """The last verdict of one source about one device. `ended`: "" while its lease runs, then the message that says so."""
+
+    __slots__ = ("action", "batch", "checked_at", "device", "ended", "health", "last_heard", "message", "source")
+
+    def __init__(self, source: "Source", device: "Device") -> None:
+        self.source = source
+        self.device = device
+        self.health = Health.UNKNOWN
+        self.message = self.action = self.ended = ""
+        self.checked_at = 0.0
+        self.batch: Batch | None = None
+        self.last_heard = -math.inf
+
+    def heard(self) -> float:
+        """When (boottime) this was last said."""
+        return self.last_heard if self.batch is None else self.batch.heard
+
+    def told(self) -> tuple[Health, str, str]:
+        return (Health.UNKNOWN, self.ended, "") if self.ended else (self.health, self.message, self.action)
+
+    @property
+    def key(self) -> FactKey:
+        return FactKey(self.source.key, self.device.key.pool, self.device.key.device)
+
+    def row(self) -> FactRow:
+        lease, serial = (self.batch.lease, self.batch.serial) if self.batch is not None else (0.0, 0)
+        return FactRow(self.health, self.message, self.action, self.checked_at, lease, serial, self.ended)
+
+
+class Device:
+    """What readers are told. `health` is None until the first verdict."""
+
+    __slots__ = ("action", "facts", "faults", "health", "key", "message", "since")
+
+    def __init__(self, key: DeviceKey) -> None:
+        self.key = key
+        self.facts: list[Fact] = []
+        self.health: Health | None = None
+        self.message = self.action = ""
+        self.since = 0.0
+        self.faults: tuple[Episode, ...] = ()
+
+    def add(self, fact: "Fact") -> None:
+        self.facts.append(fact)
+        self.facts.sort(key=lambda one: one.source.key)
+
+    def told(self) -> tuple[Health, str, str]:
+        if len(self.facts) == 1:
+            return self.facts[0].told()
+        told = sorted((fact.told() for fact in self.facts), key=lambda one: -one[0].badness)
+        health = told[0][0]
+        message = clean("; ".join(dict.fromkeys(text for _, text, _ in told if text)))
+        return health, message, next((action for one, _, action in told if one is health and action), "")
+
+    def settle(self, wall: float) -> bool:
+        """Takes over what its sources say now; whether readers see a change."""
+        before = (self.health, self.message, self.action)
+        after = health, message, action = self.told()
+        if after == before:
+            return False
+        self.faults = with_change(self.faults, self.health, health, message, action, wall)
+        if health is not self.health:
+            self.since = wall
+        self.health, self.message, self.action = after
+        return True
+
+    def state(self) -> DeviceState:
+        deadline = min((due for fact in self.facts if (due := _due(fact)) is not None), default=None)
+        checked = min((fact.checked_at for fact in self.facts), default=0.0)
+        return DeviceState(self.key, self.health or Health.UNKNOWN, self.message, self.action, self.since, checked, deadline, self.faults)
+
+    def row(self) -> DeviceRow:
+        return DeviceRow(self.health or Health.UNKNOWN, self.message, self.action, self.since, self.faults)
+
+
+class Source:
+    """`gone_at`: boottime since when none of its endpoints is connected, None while one is. `why` nothing newer comes: silent, unreachable,
+    gone, or missed (nobody listened)."""
+
+    __slots__ = ("ended", "facts", "generation", "gone_at", "gone_told", "heard", "heard_wall", "key", "why")
+    rank = 1
+
+    def __init__(self, key: SourceKey) -> None:
+        self.key = key
+        self.facts: dict[tuple[str, str], Fact] = {}
+        self.ended: dict[Fact, float] = {}
+        self.generation = 0
+        self.gone_at: float | None = None
+        self.gone_told = False
+        self.why = "silent"
+        self.heard: float | None = None
+        self.heard_wall = 0.0
+
+    @property
+    def due(self) -> float | None:
+        if self.gone_at is None:
+            return None
+        if not self.gone_told:
+            return self.gone_at + GONE_AFTER
+        # An auxiliary source that was taken away for good would hold its devices at Unknown for ever.
+        return next(iter(self.ended.values())) + RETENTION if self.key.source and self.ended else None
+
+    @property
+    def reason(self) -> str:
+        """Why nothing newer came."""
+        if self.why == "missed":
+            return "podvitals was not running"
+        return f"{'source' if self.key.source else 'driver'} {self.why}"
+
+
+def _due(fact: Fact) -> float | None:
+    if fact.batch is None or fact.batch.due is None:
+        return None
+    gone = fact.source.gone_at
+    return min(fact.batch.due, math.inf if gone is None else gone + GONE_AFTER)
+
+
+def ended_text(fact: Fact, seconds: float, why: str) -> str:
+    """No time, no age: however often this is said of the same verdict, it reads the same."""
+    said = f"{fact.health}: {fact.message}" if fact.message else str(fact.health)
+    return clean(f"nothing heard from {fact.source.key} for {seconds:g}s ({why}); last known: {said}")

@@ -1,0 +1,362 @@
+"""The ledger: what is known of each device of this node, and until when. Pure: events and `now` go in, changed devices come out.
+
+* A report starts the lease of each device in it; at its end the device is Unknown, and the message says what was last known and why
+  nothing newer came. `next_deadline()` says when to call `expire`.
+* A source none of whose endpoints is connected for 30 s is Unknown too; before that a reconnecting driver changes nothing.
+* Reports are fenced: one that carries an older generation than the source's is ignored, and so is a replayed one about a device that
+  was heard of later.
+* Sources of one driver are merged: the worst health wins, all messages stay, worst first, then in the order of the sources' names.
+* Equal states have equal text: no message holds a time or an age.
+* `now` is CLOCK_BOOTTIME and decides; `wall` is Unix time and is only written down.
+"""
+
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.device.text import clean
+from podvitals.device.verdict import DEFAULT_LEASE, LONGEST_LEASE, SHORTEST_LEASE, lease_seconds
+from podvitals.node.fact import GONE_AFTER, RETENTION, Device, Fact, Source, ended_text
+from podvitals.node.lease import Batch, Batches, Deadlines, move
+from podvitals.node.record import DeviceState, Fault, SourceKey
+from podvitals.node.rows import FactKey, FactRow, Rows
+from podvitals.wire.messages import DeviceReport
+
+__all__ = ["GONE_AFTER", "RETENTION", "Delivery", "DeviceState", "Fault", "Ledger", "Outcome", "SourceKey", "Summary"]
+
+NOBODY = frozenset[DeviceKey]()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A report that was taken, so that a repetition of the same bytes can be taken without reading it."""
+
+    source: SourceKey
+    generation: int
+    parts: tuple[tuple[Batch, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`delivery` is None where the report was fenced off. `refused`: devices past the driver's limit."""
+
+    changed: frozenset[DeviceKey]
+    delivery: Delivery | None = None
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Of one source. `heard`, Unix seconds: its last report, 0.0 if none since the start; `smallest_lease` of those that run."""
+
+    devices: int
+    heard: float
+    smallest_lease: float | None
+
+
+class Ledger:
+    def __init__(self, devices_per_driver: int = 8192) -> None:
+        self._limit = devices_per_driver
+        self._sources: dict[SourceKey, Source] = {}
+        self._devices: dict[DeviceKey, Device] = {}
+        self._per_driver: dict[str, int] = {}
+        self._batches = Batches()
+        self._deadlines = Deadlines()
+        self._unsaved_facts: dict[Fact, None] = {}
+        self._unsaved_devices: dict[Device, None] = {}
+        self._unsaved_heard: dict[Batch, None] = {}
+        self._dropped = Rows()
+
+    # --- events ------------------------------------------------------------------------------------------------------------------
+
+    def report(
+        self, source: SourceKey, generation: int, entries: Iterable[DeviceReport], now: float, wall: float, heard: float | None = None
+    ) -> Outcome:
+        """A report arrived at `heard` (default `now`) from whoever had authority over `source` as of `generation`."""
+        known = self._source(source)
+        if generation < known.generation:
+            return Outcome(NOBODY)
+        known.generation = generation
+        at = now if heard is None else min(heard, now)
+        known.heard, known.heard_wall = max(at, known.heard or at), wall
+        together: dict[float, list[Fact]] = {}
+        revised: list[Device] = []
+        refused = 0
+        for entry in entries:
+            lease = entry.lease if SHORTEST_LEASE <= entry.lease <= LONGEST_LEASE else _lease(entry.lease)
+            fact = known.facts.get((entry.pool, entry.device))
+            if heard is not None and (at + lease <= now or (fact is not None and fact.heard() >= at)):
+                continue
+            if fact is None and (fact := self._admit(known, entry, now)) is None:
+                refused += 1
+                continue
+            checked = entry.checked_at
+            fact.checked_at = checked if 0 <= checked <= wall else 0.0 if not checked > 0 else wall
+            if (
+                fact.health is not entry.health
+                or fact.message != entry.message
+                or fact.action != entry.action
+                or fact.ended
+                or fact.batch is None
+            ):
+                _revise(fact, entry)
+                self._unsaved_facts[fact] = None
+                revised.append(fact.device)
+            together.setdefault(lease, []).append(fact)
+        return Outcome(self._settle(revised, wall), self._gather(known, together, at), refused)
+
+    def renew(self, delivery: Delivery, now: float, wall: float) -> bool:
+        """The same bytes came again. False: they would mean something else now, so they have to be read."""
+        source = self._sources.get(delivery.source)
+        if source is None or source.generation != delivery.generation or any(batch.version != version for batch, version in delivery.parts):
+            return False
+        source.heard, source.heard_wall = now, wall
+        for batch, _ in delivery.parts:
+            batch.heard = now
+            self._unsaved_heard[batch] = None
+        return True
+
+    def authority(self, source: SourceKey, generation: int) -> None:
+        """Authority over `source` changed hands: what was said with an older generation does not count any more."""
+        known = self._source(source)
+        known.generation = max(known.generation, generation)
+
+    def connected(self, source: SourceKey) -> None:
+        """One of its endpoints is connected."""
+        known = self._source(source)
+        known.gone_at, known.gone_told, known.why = None, False, "silent"
+
+    def disconnected(self, source: SourceKey, why: str, now: float) -> None:
+        """None of its endpoints is connected: `why` is "unreachable" where one is registered, else "gone"."""
+        known = self._source(source)
+        known.why = why
+        if why == "gone" and not known.facts:
+            del self._sources[source]
+            known.gone_at = None
+        elif known.gone_at is None:
+            known.gone_at = now
+            self._deadlines.push(known)
+
+    def expire(self, now: float, wall: float) -> frozenset[DeviceKey]:
+        """Ends what is due. `since` of what ends is its deadline, also when the machine slept through it."""
+        changed: set[DeviceKey] = set()
+        while (at := self._deadlines.next()) is not None and at <= now:
+            # What ends at one instant ends together: no reader sees, and no fault records, a state in between.
+            devices: dict[Device, None] = {}
+            while (due := self._deadlines.pop(at)) is not None:
+                if isinstance(due, Source):
+                    devices |= dict.fromkeys(self._end_source(due, now))
+                elif isinstance(due, Batch):
+                    ended = _of(due)
+                    devices |= dict.fromkeys(self._end(ended, due.lease, ended[0].source.reason, now))
+            changed |= self._settle(devices, wall - (now - at))
+        return frozenset(changed)
+
+    def next_deadline(self) -> float | None:
+        return self._deadlines.next()
+
+    # --- questions ---------------------------------------------------------------------------------------------------------------
+
+    def state(self, key: DeviceKey) -> DeviceState | None:
+        """None: no source ever reported it."""
+        device = self._devices.get(key)
+        return None if device is None else device.state()
+
+    def states(self) -> Mapping[DeviceKey, DeviceState]:
+        return {key: device.state() for key, device in self._devices.items()}
+
+    def devices(self) -> Iterator[DeviceKey]:
+        return iter(self._devices)
+
+    def sources(self) -> tuple[SourceKey, ...]:
+        return tuple(sorted(self._sources))
+
+    def summary(self, source: SourceKey) -> Summary:
+        known = self._sources.get(source)
+        if known is None:
+            return Summary(0, 0.0, None)
+        batches = {fact.batch for fact in known.facts.values()}
+        return Summary(len(known.facts), known.heard_wall, min((batch.lease for batch in batches if batch is not None), default=None))
+
+    # --- the checkpoint ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a verdict changed since the last `drain`; what only says "heard again" does not count."""
+        return bool(self._unsaved_facts or self._unsaved_devices or self._dropped)
+
+    def drain(self) -> Rows:
+        """What changed since the last call."""
+        rows, self._dropped = self._dropped, Rows()
+        rows.facts.update((fact.key, fact.row()) for fact in self._unsaved_facts)
+        rows.devices.update((device.key, device.row()) for device in self._unsaved_devices)
+        rows.heard.update((batch.serial, batch.heard if batch.members else None) for batch in self._unsaved_heard)
+        self._unsaved_facts, self._unsaved_devices, self._unsaved_heard = {}, {}, {}
+        return rows
+
+    def everything(self) -> Rows:
+        """All rows, for a checkpoint that begins anew."""
+        facts = [fact for source in self._sources.values() for fact in source.facts.values()]
+        batches = {fact.batch for fact in facts if fact.batch is not None}
+        return Rows(
+            {fact.key: fact.row() for fact in facts},
+            {key: device.row() for key, device in self._devices.items()},
+            {batch.serial: batch.heard for batch in batches},
+        )
+
+    def restore(self, rows: Rows, now: float, wall: float) -> frozenset[DeviceKey]:
+        """Begins where another process stopped. No state becomes better than its remaining lease; no endpoint is connected yet."""
+        batches: dict[int, Batch] = {}
+        facts = [self._restore(key, row, rows, batches, now) for key, row in sorted(rows.facts.items()) if row is not None]
+        for source in self._sources.values():
+            source.why = "missed"
+        for batch in batches.values():
+            if not -math.inf < batch.heard <= now:
+                batch.heard = now - batch.lease
+            self._deadlines.push(batch)
+        changed = self._settle((fact.device for fact in facts), wall) | self.expire(now, wall)
+        for source in self._sources.values():
+            self.disconnected(source.key, "gone", now)
+        return changed
+
+    # --- how ---------------------------------------------------------------------------------------------------------------------
+
+    def _source(self, key: SourceKey) -> Source:
+        known = self._sources.get(key)
+        if known is None:
+            known = self._sources[key] = Source(SourceKey(sys.intern(key.driver), sys.intern(key.source)))
+        return known
+
+    def _admit(self, source: Source, entry: DeviceReport, now: float) -> Fact | None:
+        """The first report of a device by this source; None where the driver has as many devices as it may."""
+        driver = source.key.driver
+        key = DeviceKey(driver, entry.pool, entry.device)
+        if key not in self._devices and self._per_driver.get(driver, 0) >= self._limit and not self._make_room(source, now):
+            return None
+        return self._add(source, entry.pool, entry.device)
+
+    def _add(self, source: Source, pool: str, name: str) -> Fact:
+        key = DeviceKey(source.key.driver, sys.intern(pool), sys.intern(name))
+        device = self._devices.get(key)
+        if device is None:
+            device = self._devices[key] = Device(key)
+            self._per_driver[key.driver] = self._per_driver.get(key.driver, 0) + 1
+            self._dropped.devices.pop(key, None)
+        fact = source.facts[key.pool, key.device] = Fact(source, device)
+        self._dropped.facts.pop(fact.key, None)
+        device.add(fact)
+        return fact
+
+    def _make_room(self, source: Source, now: float) -> bool:
+        """Forgets the device that has been Unknown for longest, if that is long enough."""
+        for fact, ended in source.ended.items():
+            if now - ended < RETENTION:
+                return False
+            if len(fact.device.facts) == 1:
+                self._forget(fact)
+                return True
+        return False
+
+    def _forget(self, fact: Fact) -> None:
+        device, source = fact.device, fact.source
+        move(fact, None)
+        del source.facts[device.key.pool, device.key.device]
+        source.ended.pop(fact, None)
+        device.facts.remove(fact)
+        self._unsaved_facts.pop(fact, None)
+        self._dropped.facts[fact.key] = None
+        if not device.facts:
+            del self._devices[device.key]
+            self._per_driver[device.key.driver] -= 1
+            self._unsaved_devices.pop(device, None)
+            self._dropped.devices[device.key] = None
+
+    def _gather(self, source: Source, together: dict[float, list[Fact]], heard: float) -> Delivery:
+        batches: list[Batch] = []
+        for lease, facts in together.items():
+            done = self._batches.gather(facts, lease, heard)
+            for batch in done.made:
+                self._deadlines.push(batch)
+            self._unsaved_facts.update(dict.fromkeys(_facts(done.moved)))
+            self._unsaved_heard.update(dict.fromkeys((done.batch, *done.made, *done.lost)))
+            batches.append(done.batch)
+        return Delivery(source.key, source.generation, tuple((batch, batch.version) for batch in batches))
+
+    def _settle(self, devices: Iterable[Device], wall: float) -> frozenset[DeviceKey]:
+        changed = set()
+        for device in devices:
+            if not device.facts:
+                changed.add(device.key)
+            elif device.settle(wall):
+                self._unsaved_devices[device] = None
+                changed.add(device.key)
+        return frozenset(changed)
+
+    def _end(self, facts: Sequence[Fact], seconds: float, why: str, now: float) -> list[Device]:
+        texts: dict[tuple[Health, str], str] = {}
+        devices = []
+        for fact in facts:
+            if fact.batch is not None:
+                self._unsaved_heard[fact.batch] = None
+            said = (fact.health, fact.message)
+            fact.ended = texts.get(said) or texts.setdefault(said, ended_text(fact, seconds, why))
+            fact.last_heard = fact.heard()
+            move(fact, None)
+            fact.source.ended[fact] = now
+            self._unsaved_facts[fact] = None
+            devices.append(fact.device)
+        if facts and facts[-1].source.gone_told:
+            self._deadlines.push(facts[-1].source)
+        return devices
+
+    def _end_source(self, source: Source, now: float) -> list[Device]:
+        """Gone for long enough to be Unknown, or, an auxiliary one, to be forgotten."""
+        if not source.gone_told:
+            source.gone_told = True
+            devices = self._end([fact for fact in source.facts.values() if fact.batch is not None], GONE_AFTER, source.reason, now)
+        else:
+            late = [fact for fact, ended in source.ended.items() if ended + RETENTION <= now]
+            devices = [fact.device for fact in late]
+            for fact in late:
+                self._forget(fact)
+        self._deadlines.push(source)
+        return devices
+
+    def _restore(self, key: FactKey, row: FactRow, rows: Rows, batches: dict[int, Batch], now: float) -> Fact:
+        fact = self._add(self._source(key.source), key.pool, key.device)
+        device, told = fact.device, rows.devices.get(fact.device.key)
+        if told is not None and device.health is None:
+            device.health, device.message, device.action, device.since, device.faults = told
+        fact.health, fact.message, fact.action, fact.checked_at, fact.ended = row.health, row.message, row.action, row.checked_at, row.ended
+        if fact.ended:
+            fact.source.ended[fact] = now
+            return fact
+        batch = batches.get(row.batch)
+        if batch is None:
+            heard = rows.heard.get(row.batch)
+            batch = batches[row.batch] = self._batches.make(_lease(row.lease), -math.inf if heard is None else heard, row.batch)
+        move(fact, batch)
+        return fact
+
+
+def _revise(fact: Fact, entry: DeviceReport) -> None:
+    fact.health = entry.health
+    fact.message, fact.action = sys.intern(clean(entry.message)), sys.intern(clean(entry.action))
+    fact.ended = ""
+    fact.source.ended.pop(fact, None)
+
+
+def _lease(asked: float) -> float:
+    return DEFAULT_LEASE if math.isnan(asked) else lease_seconds(asked)
+
+
+def _facts(members: Iterable[object]) -> Iterator[Fact]:
+    return (member for member in members if isinstance(member, Fact))
+
+
+def _of(batch: Batch) -> list[Fact]:
+    """In the order of their names: what is done with them shall not depend on addresses in memory."""
+    return sorted(_facts(batch.members), key=lambda fact: fact.key)
