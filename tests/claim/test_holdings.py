@@ -113,6 +113,14 @@ def test_a_pod_group_s_claim_is_held_by_the_pods_of_that_group() -> None:
     assert held(pod(containers=[uses("train", "gpus")]), given) == []
 
 
+def test_a_named_claim_reserved_for_one_pod_group_is_not_held_by_another() -> None:
+    reserved = [{"apiGroup": "scheduling.k8s.io", "resource": "podgroups", "name": "g", "uid": "group-1"}]
+    big = claim("big", ("gpu", "g1"), owner="", reserved=reserved)
+    spec = {"resourceClaims": [{"name": "shared", "resourceClaimName": "big"}], "containers": [uses("train", "shared")]}
+    assert len(holdings(pod(**spec, schedulingGroup={"podGroupName": "g"}), big)) == 1
+    assert holdings(pod(**spec, schedulingGroup={"podGroupName": "h"}), big) == ()
+
+
 def test_init_sidecar_and_ephemeral_containers_hold_devices_too() -> None:
     it = pod(
         initContainers=[uses("prepare", "gpus"), uses("proxy", "gpus", restartPolicy="Always")],

@@ -65,14 +65,14 @@ def decode(raw: bytes | msgspec.Raw, struct: Any) -> Any:
     """An object from its JSON. Go writes an unset list as null: where a field cannot be null, that means it is not there."""
     try:
         return _decoder(struct).decode(raw)
-    except msgspec.ValidationError:
-        pass
-    except msgspec.DecodeError as error:
-        raise ServerFault(f"the Kubernetes API answered something that is not JSON: {error}", reason="Unreadable") from None
+    except msgspec.DecodeError:
+        pass  # once more, slowly
     try:
         return msgspec.convert(_without_nulls(msgspec.json.decode(raw)), struct)
     except msgspec.ValidationError as error:
         raise ServerFault(f"the Kubernetes API answered an object of an unexpected shape: {error}", reason="Unreadable") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ServerFault(f"the Kubernetes API answered something that is not JSON: {error}", reason="Unreadable") from None
 
 
 def page(raw: bytes, resource: Resource[T]) -> Page[T]:

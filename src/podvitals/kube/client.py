@@ -271,10 +271,12 @@ def _event(line: bytes, resource: Resource[T], did: str) -> WatchEvent[T]:
     if raw.type == "ERROR":
         code = _code(raw.object)
         raise failure(code, bytes(raw.object), did)
-    meta = decode(raw.object, OnlyMeta).metadata
     if raw.type == "BOOKMARK":
+        meta = decode(raw.object, OnlyMeta).metadata
         return WatchEvent("BOOKMARK", None, meta.resource_version, "k8s.io/initial-events-end" in meta.annotations)
-    return WatchEvent(raw.type, decode(raw.object, resource.struct), meta.resource_version)
+    item: Any = decode(raw.object, resource.struct)
+    version = item["metadata"]["resourceVersion"] if isinstance(item, dict) else item.metadata.resource_version
+    return WatchEvent(raw.type, item, version)
 
 
 class _Code(Record, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from podvitals.clock import SYSTEM, Clock
-from podvitals.errors import ApiError, ApiUnreachable, Gone, PodvitalsError, ServerFault, TooManyRequests
+from podvitals.errors import Gone, PodvitalsError, ServerFault, TooManyRequests
 from podvitals.kube.client import Client, Listing, WatchEvent
 from podvitals.kube.resources import Resource
 
@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 30.0
+LASTING = 5.0
+"""Seconds after which a watch that ends counts as one that worked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +43,21 @@ async def follow(
 ) -> AsyncGenerator[Change[T]]:
     """All objects that match, and from then on each change as it happens. Ends only by cancellation or `aclose()`.
 
-    An error of the API is not raised: `on_error(error, seconds until the next try)` hears of it. Leave with
-    `async with contextlib.aclosing(follow(...)) as changes`."""
+    An error of the API is not raised: `on_error(error, seconds until the next try)` hears of it, and what it raises ends the following.
+    Leave with `async with contextlib.aclosing(follow(...)) as changes`."""
     known: _Known[T] = _Known()
     backoff = Backoff()
     version = ""
     while True:
+        began = clock.now()
         try:
             if not version:
                 listing = await client.list(resource, namespace, labels=labels, fields=fields)
                 for change in known.relist(listing):
                     yield change
                 version = listing.resource_version
-                backoff.reset()
                 yield Change("synced")
+                began = clock.now()
             watch = client.watch(resource, namespace, resource_version=version, labels=labels, fields=fields)
             async with aclosing(watch) as events:
                 async for event in events:
@@ -62,22 +65,19 @@ async def follow(
                     backoff.reset()
                     if (told := known.apply(event)) is not None:
                         yield told
-        except Gone as error:
-            # A list that is Gone too (its pages took too long) must not become a loop without a pause.
-            delay = backoff.next(error) if not version else 0.0
-            version = ""
-        except (ApiError, ApiUnreachable, PodvitalsError) as error:
-            delay = backoff.next(error)
+            delay = backoff.ended(clock.now() - began)
+        except PodvitalsError as error:
+            if isinstance(error, Gone):
+                version = ""
+            delay = backoff.failed(error)
             if on_error is not None:
                 on_error(error, delay)
-        else:
-            delay = backoff.ended()
         if delay:
             await clock.sleep_until(clock.now() + delay)
 
 
 class Backoff:
-    """Exponential with full jitter, from 0.1 to 30 s; never sooner than the server asks."""
+    """Exponential with full jitter, from 0.1 to 30 s; never sooner than the server asks. Reset by an event, or by a watch that lasted."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -85,17 +85,22 @@ class Backoff:
     def reset(self) -> None:
         self._failures = 0
 
-    def next(self, error: PodvitalsError) -> float:
-        ceiling = min(LONGEST_DELAY, FIRST_DELAY * 2**self._failures)
-        self._failures = min(self._failures + 1, 16)
+    def failed(self, error: PodvitalsError) -> float:
+        """Seconds to wait after `error`."""
         asked = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
-        return min(asked, LONGEST_DELAY) + random.uniform(0, ceiling)
+        return min(asked, LONGEST_DELAY) + self._jitter()
 
-    def ended(self) -> float:
-        """After a watch that ended in order: at once, unless it told nothing (a server that closes every watch must not be hammered)."""
+    def ended(self, lasted: float) -> float:
+        """Seconds to wait after a watch the server ended in order: none, unless it ends them all at once, when it must not be hammered."""
+        if lasted >= LASTING:
+            self.reset()
+            return 0.0
+        return self._jitter()
+
+    def _jitter(self) -> float:
         ceiling = min(LONGEST_DELAY, FIRST_DELAY * 2**self._failures)
         self._failures = min(self._failures + 1, 16)
-        return 0.0 if self._failures == 1 else random.uniform(0, ceiling)
+        return random.uniform(0, ceiling)
 
 
 @dataclass(slots=True)

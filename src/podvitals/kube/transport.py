@@ -71,16 +71,21 @@ class Transport:
         self, path: str, did: str, *, query: Mapping[str, str | None], lasting: float | None = None, silence: float | None = None
     ) -> AsyncGenerator[bytes]:
         """The answer in pieces as they arrive. Its beginning has the time of a call; it ends at the latest after `lasting` seconds."""
+        deadline = None if lasting is None else asyncio.get_running_loop().time() + lasting
         async with self._streamed(path, did, query, silence) as response:
-            try:
-                async with asyncio.timeout(lasting):
-                    async for chunk in response.content.iter_any():
-                        yield chunk
-            except TimeoutError:
-                why = f"no byte for {silence:g} s" if silence else "the connection went silent"
-                raise self._unreachable(did, why) from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise self._unreachable(did, _why(error)) from None
+            while True:
+                # Only the read has a timeout: one around the `yield` would cancel whatever the consumer is doing when it ends.
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        chunk = await response.content.readany()
+                except TimeoutError:
+                    why = f"no byte for {silence:g} s" if silence else "the connection went silent"
+                    raise self._unreachable(did, why) from None
+                except (aiohttp.ClientError, OSError) as error:
+                    raise self._unreachable(did, _why(error)) from None
+                if not chunk:
+                    return
+                yield chunk
 
     @asynccontextmanager
     async def _streamed(
@@ -170,8 +175,6 @@ class Transport:
         except aiohttp.ServerDisconnectedError:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
-                raise
             raise self._unreachable(did, _why(error)) from None
         if response.status == 401:
             self._wallet.reject(secret)
