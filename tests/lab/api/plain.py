@@ -1,5 +1,6 @@
 """A client that hides nothing: paths, bodies and answers as they are on the wire."""
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -36,7 +37,7 @@ class Plain:
         headers = {"Content-Type": kind} if data is not None else {}
         if accept:
             headers["Accept"] = accept
-        async with self.session.request(method, self.server.url + path, data=data, headers=headers) as response:
+        async with self.session.request(method, self.server.url + path, data=data and io.BytesIO(data), headers=headers) as response:
             text = await response.read()
             parsed = json.loads(text) if "json" in response.headers["Content-Type"] else text
             return Reply(response.status, parsed, response.headers)

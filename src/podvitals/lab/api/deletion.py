@@ -36,7 +36,7 @@ class Deletion:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._store = registry.store
-        registry.finish = self._remove
+        registry.finish = self._finish
         registry.created = self._collect_orphan
 
     def delete(self, target: Target, wish: Wish) -> Outcome:
@@ -105,6 +105,15 @@ class Deletion:
         if kind.namespaced:
             self._namespace_may_go(item.key.namespace)
 
+    def _finish(self, kind: Kind, item: Item) -> bool:
+        if kind is NAMESPACES and self._has_content(item.key.name):
+            return False
+        self._remove(kind, item)
+        return True
+
+    def _has_content(self, namespace: str) -> bool:
+        return any(self._store.items(kind, namespace) for kind in KINDS if kind.namespaced and kind is not EVENTS)
+
     def _living_owners(self, item: Item) -> bool:
         return any(self._store.uid(owner["uid"]) for owner in item.meta.get("ownerReferences", ()))
 
@@ -155,7 +164,7 @@ class Deletion:
         item = self._store.get(NAMESPACES, Key("", name))
         if item is None or "deletionTimestamp" not in item.meta:
             return
-        if any(self._store.items(kind, name) for kind in KINDS if kind.namespaced and kind is not EVENTS):
+        if self._has_content(name):
             return
         # A pod that ends while its namespace goes may leave events behind; nothing waits for them.
         for event in list(self._store.items(EVENTS, name)):

@@ -10,6 +10,7 @@ NOT_KEPT = "(the lab's API server keeps names and types of fields, not their des
 JSON_TYPES: dict[str, Body] = {
     "string": {"type": "string"},
     "time": {"type": "string", "format": "date-time"},
+    "microtime": {"type": "string", "format": "date-time"},
     "quantity": {"type": "string"},
     "intorstring": {"x-kubernetes-int-or-string": True},
     "int": {"type": "integer"},

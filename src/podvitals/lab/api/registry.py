@@ -51,7 +51,7 @@ def timestamp(wall: float) -> str:
 
 
 class Registry:
-    """`finish` is called with an object that a write left marked for deletion and without finalizers: `Deletion` then takes it away."""
+    """`finish` is asked when a write takes the last finalizer of an object marked for deletion: True: it went instead of being written."""
 
     def __init__(self, store: Store, wall: Callable[[], float], new_uid: Callable[[], str], choose: Callable[[str], str]) -> None:
         self.store = store
@@ -59,7 +59,7 @@ class Registry:
         self._new_uid = new_uid
         self._choose = choose
         self.created: Callable[[Kind, Item], None] = lambda kind, item: None
-        self.finish: Callable[[Kind, Item], None] = lambda kind, item: None
+        self.finish: Callable[[Kind, Item], bool] = lambda kind, item: False
 
     def read(self, target: Target) -> Item:
         item = self.store.get(target.kind, target.key)
@@ -215,10 +215,10 @@ class Registry:
             return old
         if options.dry_run:
             return Item(data, old.version, encode(data))
-        item = self.store.put(kind, data)
-        if "deletionTimestamp" in meta and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds"):
-            self.finish(kind, item)
-        return item
+        ends = "deletionTimestamp" in meta and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds")
+        if ends and self.finish(kind, old):
+            return Item(data, old.version, encode(data))
+        return self.store.put(kind, data)
 
     def _refuse(self, kind: Kind, name: str, faults: list[Fault]) -> None:
         if faults:

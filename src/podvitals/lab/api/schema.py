@@ -5,7 +5,9 @@ apply` meets here what it meets on a cluster, instead of what somebody remembere
 """
 
 import json
+import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,11 @@ class Field:
     retain_keys: bool = False
 
 
-SCALARS = frozenset({"string", "int", "number", "bool", "time", "quantity", "intorstring", "any"})
+SCALARS = frozenset({"string", "int", "number", "bool", "time", "microtime", "quantity", "intorstring", "any"})
+QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
+MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
+"""metav1.MicroTime (leases, new events) is read with six digits only, which clients of a real API server find out the hard way."""
 RAW: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("schema.json").read_text())
 
 
@@ -100,27 +106,44 @@ def _value(shape: Shape, value: Any, path: str, unknown: list[str], wrong: list[
             return [_value(shape.item, part, f"{path}[{at}]", unknown, wrong) for at, part in enumerate(value)]
         case "map" if isinstance(value, dict) and shape.item:
             return {key: _value(shape.item, part, f"{path}.{key}", unknown, wrong) for key, part in value.items() if part is not None}
-        case kind if kind in SCALARS and _fits(kind, value):
+        case "time" | "microtime" | "quantity" if (text := _text(shape.kind, value)) is not None:
+            return text
+        case "string" | "bool" | "int" | "number" | "intorstring" if _fits(shape.kind, value):
             return value
     wrong.append(f"cannot unmarshal {_json_name(value)} into field {path} of type {_type_name(shape)}")
     return value
 
 
+def _text(kind: str, value: Any) -> str | None:
+    """A time or quantity as upstream's types write it back; None for what they would not read."""
+    if kind == "quantity":
+        text = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+        return text if isinstance(text, str) and QUANTITY.fullmatch(text) else None
+    if not isinstance(value, str) or not (TIME if kind == "time" else MICRO_TIME).fullmatch(value):
+        return None
+    try:
+        when = datetime.fromisoformat(value).astimezone(UTC)
+    except ValueError:
+        return None
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ" if kind == "time" else "%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def _fits(kind: str, value: Any) -> bool:
     match kind:
-        case "string" | "time":
+        case "string":
             return isinstance(value, str)
         case "bool":
             return isinstance(value, bool)
         case "int":
             return isinstance(value, int) and not isinstance(value, bool)
-        case _:  # number, quantity, intorstring
+        case _:  # number, intorstring
             return isinstance(value, (int, float, str)) and not isinstance(value, bool)
 
 
 def _json_name(value: Any) -> str:
     names = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
-    return names.get(type(value), "null")
+    name = names.get(type(value), "null")
+    return f'string "{value}"' if isinstance(value, str) else name
 
 
 def _type_name(shape: Shape) -> str:

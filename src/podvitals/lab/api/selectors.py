@@ -75,9 +75,7 @@ def fields(kind: Kind, text: str) -> Predicate:
         if not found:
             raise Refusal(400, f"invalid field selector {part!r}: it is FIELD=VALUE, FIELD==VALUE or FIELD!=VALUE")
         if found["key"] not in known:
-            where = f'"{kind.group}/{kind.version}, Resource={kind.plural}"'
-            head = f'Unable to find {where} that match label selector "", field selector "{text}"'
-            raise Refusal(400, f"{head}: field label not supported: {found['key']}")
+            raise Refusal(400, f"field label not supported: {found['key']}")
         terms.append((found["key"], found["value"], found["op"] != "!="))
     if not terms:
         return everything
