@@ -6,6 +6,7 @@ inotify.
 """
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from podvitals.detect.detector import Attribute, Detector, Device, Reading
 from podvitals.detect.inotify import WRITTEN, directories
 from podvitals.detect.spec import Spec
 from podvitals.device.health import Health
-from podvitals.errors import InvalidInput
+from podvitals.errors import InvalidInput, LocalError
 
 LONGEST_FILE = 16384
 
@@ -40,6 +41,17 @@ def format_state(reading: Reading) -> str:
     message = f": {reading.message}" if reading.message else ""
     action = f"action={reading.action}\n" if reading.action else ""
     return f"{reading.health}{message}\n{action}"
+
+
+def write_state(path: Path, reading: Reading) -> None:
+    """Makes the device file say so, at once and as a whole: its reader sees the old state or the new one. Blocks."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        part.write_text(format_state(reading))
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise LocalError(f"cannot write {path}: {error.strerror}") from None
 
 
 def is_device(name: str) -> bool:

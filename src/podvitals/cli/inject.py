@@ -1,0 +1,53 @@
+"""`podvitals inject DEVICE HEALTH`: breaks or mends a simulated device, by writing its file."""
+
+import os
+from pathlib import Path
+
+import click
+
+_HELP = """Make the simulated device DEVICE say HEALTH: Healthy, "Unhealthy: what is wrong" or "Unknown: why".
+
+DIR is the directory that `podvitals driver NAME --detector sim:DIR` reads; it is a path of the node, so on a cluster run this on the node
+(or in the driver's pod). The lab prints the line that sets PODVITALS_SIM_DIR.
+
+\b
+  podvitals inject gpu-3 "Unhealthy: Xid 79: GPU has fallen off the bus" --action power-cycle
+  podvitals inject gpu-3 --clear
+"""
+
+
+@click.command("inject", help=_HELP)
+@click.argument("device")
+@click.argument("health", required=False)
+@click.option("--action", default="", help="what a person should do: restart-app, reset-gpu, reboot, power-cycle or service")
+@click.option("--clear", is_flag=True, help="mend it: the same as HEALTH Healthy")
+@click.option(
+    "--dir", "directory", type=click.Path(path_type=Path), metavar="DIR", envvar="PODVITALS_SIM_DIR", help="default: $PODVITALS_SIM_DIR"
+)
+def command(device: str, health: str | None, action: str, clear: bool, directory: Path | None) -> None:
+    from podvitals.detect.detector import Reading
+    from podvitals.detect.sim import parse_state, write_state
+    from podvitals.errors import InvalidInput
+
+    if (health is None) == (not clear):
+        raise InvalidInput('say what the device shall be, such as "Unhealthy: Xid 79", or --clear, not both')
+    if directory is None:
+        raise InvalidInput("no directory of simulated devices: set PODVITALS_SIM_DIR (the lab prints it), or pass --dir")
+    said = parse_state(health or "Healthy")
+    path = _file(directory, device)
+    write_state(path, Reading(said.health, said.message, action or said.action))
+    click.echo(f"{path.name} is now {said.health}{': ' if said.message else ''}{said.message}")
+
+
+def _file(directory: Path, device: str) -> Path:
+    """The device's file; `device` may be a key, `driver/pool/gpu-3`."""
+    from podvitals.detect.sim import is_device
+    from podvitals.errors import InvalidInput, LocalError
+
+    if not directory.is_dir():
+        raise LocalError(f"{directory} is not a directory: name the one the driver's detector reads (sim:DIR), on its node")
+    path = directory / device.rpartition("/")[2]
+    if not path.exists():
+        names = sorted(name for name in os.listdir(directory) if is_device(name))
+        raise InvalidInput(f"no simulated device {device!r} in {directory}; there is {', '.join(names[:20]) or 'none'}")
+    return path

@@ -1,0 +1,94 @@
+"""What the author of a driver writes: `Driver("toy.example.com", Toys(root)).main()`."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from podvitals.claim.resource import ResourceClaim
+from podvitals.clock import SYSTEM, Clock
+from podvitals.detect.detector import Detector
+from podvitals.driver.cdi import CdiEdits, Mount
+from podvitals.driver.prepare import GivenClaims, Hook
+from podvitals.driver.serve import Parts, Serving, serving
+from podvitals.driver.settings import Settings, check_driver
+from podvitals.errors import PodvitalsError
+from podvitals.kube.client import Client
+from podvitals.kube.config import ClusterConfig
+
+__all__ = ["CdiEdits", "Driver", "Kubelet", "Mount"]
+
+
+class Kubelet(Protocol):
+    """What of a kubelet a driver must know: its directory, which holds plugins_registry/ and plugins/."""
+
+    @property
+    def directory(self) -> Path: ...
+
+
+class Driver:
+    """A DRA driver made of detectors.
+
+    `prepare(claim, devices)` may return CdiEdits: what containers that use the claim are given beside their devices' nodes and
+    environment. It may block, or be `async`; an exception fails the claim, with its text. Raises InvalidInput for a name Kubernetes would
+    refuse."""
+
+    def __init__(self, name: str, *detectors: Detector, prepare: Hook | None = None) -> None:
+        self.name = check_driver(name)
+        self._parts = Parts(name, detectors, prepare)
+
+    def main(self, arguments: Sequence[str] | None = None) -> None:
+        """The whole process: reads the flags (see --help), serves until SIGTERM or Ctrl-C, and exits: 0, or the error's exit code."""
+        import click
+
+        from podvitals.driver.flags import driver_flags
+
+        @click.command(self.name, help=f"Run the DRA driver {self.name} on this node.")
+        @driver_flags
+        def command(**flags: Any) -> None:
+            self.run(flags)
+
+        try:
+            command.main(list(arguments) if arguments is not None else None, prog_name=Path(sys.argv[0]).name or self.name)
+        except PodvitalsError as error:
+            print(f"{self.name}: {error}", file=sys.stderr)  # noqa: T201 - the process's own last word
+            sys.exit(error.exit_code)
+
+    def run(self, flags: Mapping[str, Any]) -> None:
+        """Serves as the flags say, until SIGTERM or SIGINT. Raises PodvitalsError."""
+        from podvitals.driver import logs
+        from podvitals.driver.flags import settings_of
+        from podvitals.kube.config import load_config
+
+        settings = settings_of(flags)
+        logs.set_up(flags["log_format"])
+        config = load_config(flags["kubeconfig"], flags["context"])
+        asyncio.run(self._serve(settings, config))
+
+    async def _serve(self, settings: Settings, config: ClusterConfig) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with Client(config) as client, serving(self._parts, settings, client):
+            await stop.wait()
+
+    @asynccontextmanager
+    async def serving(
+        self,
+        kubelet: Kubelet,
+        *,
+        node: str = "node-1",
+        client: Client | None = None,
+        claims: Iterable[ResourceClaim] = (),
+        pod_uid: str = "",
+        clock: Clock = SYSTEM,
+    ) -> AsyncIterator[Serving]:
+        """For tests: serves in this process, in the directory of a FakeKubelet. `claims`: what prepare finds, where there is no
+        `client`."""
+        settings = Settings(node, kubelet.directory / "plugins_registry", kubelet.directory / "cdi", pod_uid)
+        given = None if client is not None else GivenClaims(claims)
+        async with serving(self._parts, settings, client, claims=given, clock=clock) as served:
+            yield served

@@ -1,0 +1,102 @@
+"""A driver at work: detectors, sockets, slices, from their start in order to their end in order."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from podvitals.clock import SYSTEM, Clock
+from podvitals.detect.detector import Detector
+from podvitals.detect.schedule import Schedule
+from podvitals.driver.cdi import CdiDirectory
+from podvitals.driver.health import Health
+from podvitals.driver.prepare import ApiClaims, ClaimSource, GivenClaims, Hook, Prepare
+from podvitals.driver.publish import Publish
+from podvitals.driver.registration import Registration
+from podvitals.driver.settings import Settings, make_directories, sockets
+from podvitals.kube.client import Client
+from podvitals.wire.server import PluginServer
+
+log = logging.getLogger("podvitals.driver")
+
+END_WITHIN = 5.0
+"""Seconds the sockets may take to close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an author gave: the driver's name, its detectors, its prepare hook."""
+
+    name: str
+    detectors: Sequence[Detector]
+    hook: Hook | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A driver that serves."""
+
+    schedule: Schedule
+    registration: Registration
+    health: Health
+    publish: Publish | None
+
+
+@asynccontextmanager
+async def serving(
+    parts: Parts, settings: Settings, client: Client | None, *, claims: ClaimSource | None = None, clock: Clock = SYSTEM
+) -> AsyncIterator[Serving]:
+    """Serves until left. Raises InvalidInput, LocalError or SocketTaken before anything is served.
+
+    Without a `client` no slices are published. ResourceSlices stay when it ends: a driver that restarts finds them, and the kubelet deletes
+    them when it does not come back."""
+    where = await asyncio.to_thread(sockets, parts.name, settings)
+    await asyncio.to_thread(make_directories, settings, where)
+    schedule = Schedule(parts.name, settings.node, parts.detectors, clock)
+    await schedule.start()
+    source: ClaimSource = claims or (ApiClaims(client) if client is not None else GivenClaims(()))
+    cdi = CdiDirectory(settings.cdi_dir, parts.name)
+    prepare = Prepare(parts.name, settings.node, lambda: schedule.devices, source, cdi, parts.hook, clock)
+    health, registration = Health(schedule), Registration(parts.name, str(where.endpoint))
+    publish = Publish(client, parts.name, settings.node, schedule) if client is not None else None
+    endpoint = PluginServer(where.endpoint, dra=prepare, health=health)
+    registrar = PluginServer(where.registration, registration=registration)
+    try:
+        # The endpoint first: the kubelet dials it as soon as it finds the registration.
+        await endpoint.start()
+        await registrar.start()
+        log.info("serving driver=%s node=%s devices=%d socket=%s", parts.name, settings.node, len(schedule.devices), where.registration)
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(schedule.run(), name="driver: detectors")]
+            if publish is not None:
+                running.append(tasks.create_task(publish.run(), name="driver: slices"))
+            try:
+                yield Serving(schedule, registration, health, publish)
+            finally:
+                for task in running:
+                    task.cancel()
+    finally:
+        schedule.end()
+        await _stop(registrar, endpoint)
+
+
+async def _stop(*servers: PluginServer) -> None:
+    """The registration first: the kubelet shall not find an endpoint that is gone."""
+    stopping = asyncio.create_task(_stop_all(servers), name="driver: closing sockets")
+    try:
+        async with asyncio.timeout(END_WITHIN):
+            await asyncio.shield(stopping)
+    except TimeoutError:
+        log.warning("sockets did not close within %g s", END_WITHIN)
+    except asyncio.CancelledError:
+        await asyncio.wait({stopping}, timeout=END_WITHIN)
+        raise
+    finally:
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
+
+
+async def _stop_all(servers: Sequence[PluginServer]) -> None:
+    for server in servers:
+        await server.stop()
