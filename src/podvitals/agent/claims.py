@@ -1,0 +1,130 @@
+"""Reads the claims of this node's pods, by name, and never watches all claims of a cluster (rule 11).
+
+A claim's allocation does not change while a pod that it is reserved for lives, so a claim is read once a pod, and again only while it is
+not yet there, not yet allocated, or reserved for another pod: then with growing pauses, and at once when the pod itself changes.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+from podvitals.claim.holdings import Holding, claim_names, holdings
+from podvitals.claim.pod import Pod
+from podvitals.claim.resource import ResourceClaim
+from podvitals.clock import Clock
+from podvitals.errors import Forbidden, NotFound, PodvitalsError
+from podvitals.kube.client import Client
+from podvitals.kube.resources import CLAIMS
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
+
+Held = Callable[[str, tuple[Holding, ...]], None]
+
+
+class _Reading:
+    """A pod whose claims are being read."""
+
+    __slots__ = ("changed", "pod", "task")
+
+    def __init__(self, pod: Pod) -> None:
+        self.pod = pod
+        self.changed = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+
+class ClaimReader:
+    """`on_held(uid, holdings)` hears of what a pod holds, as soon as it is known."""
+
+    def __init__(self, client: Client, clock: Clock, on_held: Held) -> None:
+        self._client, self._clock, self._on_held = client, clock, on_held
+        self._reading: dict[str, _Reading] = {}
+        self._read: dict[str, frozenset[str]] = {}
+
+    def known(self, uid: str, names: frozenset[str]) -> None:
+        """What this pod holds is known already, from these claims."""
+        self._read[uid] = names
+
+    def want(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
+        """The pod was seen. Nothing happens where its claims are known; a pod that ended has no claims any more."""
+        uid, names = pod.metadata.uid, claim_names(pod)
+        if pod.ended or not names or self._read.get(uid) == names:
+            return
+        reading = self._reading.get(uid)
+        if reading is not None:
+            reading.pod = pod
+            reading.changed.set()
+            return
+        reading = self._reading[uid] = _Reading(pod)
+        reading.task = tasks.create_task(self._follow(reading), name=f"claims of pod {pod.metadata.namespace}/{pod.metadata.name}")
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone or has ended: its claims say nothing of it any more."""
+        self._read.pop(uid, None)
+        reading = self._reading.pop(uid, None)
+        if reading is not None and reading.task is not None:
+            reading.task.cancel()
+
+    async def _follow(self, reading: _Reading) -> None:
+        uid = reading.pod.metadata.uid
+        tries = 0
+        while True:
+            reading.changed.clear()
+            pod = reading.pod
+            names = claim_names(pod)
+            try:
+                claims = {claim.metadata.name: claim for claim in await self._get(pod, names)}
+            except PodvitalsError as error:
+                _tell(pod, error)
+            else:
+                held = holdings(pod, claims)
+                if held:
+                    self._on_held(uid, held)
+                if _complete(pod, names, claims, held) and not reading.changed.is_set():
+                    self._read[uid] = names
+                    self._reading.pop(uid, None)
+                    return
+            tries += 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries, 16)) * random.uniform(0.5, 1.0)):
+                    await reading.changed.wait()
+
+    async def _get(self, pod: Pod, names: frozenset[str]) -> list[ResourceClaim]:
+        """Those of the claims that exist."""
+
+        async def one(name: str) -> ResourceClaim | None:
+            try:
+                return await self._client.get(CLAIMS, name, pod.metadata.namespace)
+            except NotFound:
+                return None
+
+        got = await asyncio.gather(*(one(name) for name in sorted(names)))
+        return [claim for claim in got if claim is not None]
+
+
+def _complete(pod: Pod, names: frozenset[str], claims: dict[str, ResourceClaim], held: tuple[Holding, ...]) -> bool:
+    """Whether nothing more will come: each claim is allocated, and what it gives is this pod's."""
+    if any(name not in claims or claims[name].status.allocation is None for name in names):
+        return False
+    extended = pod.status.extended_resource_claim_status is not None
+    containers = (*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers)
+    references = extended or any(container.resources.claims for container in containers)
+    return not references or {holding.claim_name for holding in held} == _referenced(pod, names)
+
+
+def _referenced(pod: Pod, names: frozenset[str]) -> frozenset[str]:
+    """The claims that some container names: one that none does gives nothing."""
+    named = {reference.name for spec in (*pod.spec.init_containers, *pod.spec.containers) for reference in spec.resources.claims}
+    generated = {status.name: status.resource_claim_name for status in pod.status.resource_claim_statuses}
+    used = {claim.resource_claim_name or generated.get(claim.name) for claim in pod.spec.resource_claims if claim.name in named}
+    if (extended := pod.status.extended_resource_claim_status) is not None:
+        used.add(extended.resource_claim_name)
+    return frozenset(name for name in used if name) & names
+
+
+def _tell(pod: Pod, error: PodvitalsError) -> None:
+    level = logging.ERROR if isinstance(error, Forbidden) else logging.WARNING
+    log.log(level, "claims not read", extra={"pod": f"{pod.metadata.namespace}/{pod.metadata.name}", "reason": str(error)})

@@ -1,0 +1,104 @@
+"""What a process says on stderr: one line a thing that changed, `key=value`, or JSON by flag, never the same line twice a minute.
+
+A full pipe must not stop the event loop: lines are written by a thread of their own.
+"""
+
+import atexit
+import json
+import logging
+import logging.handlers
+import queue
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+Format = Literal["text", "json"]
+PERIOD = 60.0
+"""Seconds within which the same line is not repeated; the next one says how often it was held back."""
+_MOST_REMEMBERED = 4096
+_MOST_WAITING = 10_000
+# What every LogRecord has: all else was given with `extra` and is a field of the line.
+_STANDARD: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName", "held_back"}
+
+
+def fields(record: logging.LogRecord) -> dict[str, object]:
+    """The line as a mapping: time, level, message, then what was given with `extra`."""
+    when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line: dict[str, object] = {"time": when, "level": record.levelname.lower(), "msg": record.getMessage()}
+    line.update((name, value) for name, value in vars(record).items() if name not in _STANDARD and value not in (None, ""))
+    if held_back := getattr(record, "held_back", 0):
+        line["held_back"] = held_back
+    if record.exc_info and record.exc_info[1] is not None:
+        line["error"] = logging.Formatter().formatException(record.exc_info)
+    return line
+
+
+class KeyValue(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return " ".join(f"{name}={_quoted(value)}" for name, value in fields(record).items())
+
+
+class Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(fields(record), default=str, ensure_ascii=False)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    plain = text and not any(character in ' "=\n\\' for character in text) and text.isprintable()
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+class Seldom(logging.Filter):
+    """Lets a line through that was not said within the last minute."""
+
+    def __init__(self, period: float = PERIOD) -> None:
+        super().__init__()
+        self._period = period
+        self._said: dict[tuple[object, ...], list[float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        extra = tuple((name, str(value)) for name, value in vars(record).items() if name not in _STANDARD)
+        line = (record.name, record.levelno, record.getMessage(), extra)
+        now = time.monotonic()
+        said = self._said.get(line)
+        if said is not None and now - said[0] < self._period:
+            said[1] += 1
+            return False
+        self._said.pop(line, None)
+        if len(self._said) >= _MOST_REMEMBERED:
+            del self._said[next(iter(self._said))]
+        self._said[line] = [now, 0]
+        record.held_back = int(said[1]) if said is not None else 0
+        return True
+
+
+class _Hand(logging.handlers.QueueHandler):
+    """Hands lines to the writing thread; where it cannot keep up they are lost, never waited for."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with suppress(queue.Full):
+            self.queue.put_nowait(record)
+
+
+def start(form: Format = "text", level: str = "info") -> None:
+    """Sends the log of this process to stderr from now on."""
+    waiting: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_WAITING)
+    handler = _Hand(waiting)
+    handler.addFilter(Seldom())
+    out = logging.StreamHandler(sys.stderr)
+    out.setFormatter(Json() if form == "json" else KeyValue())
+    writer = logging.handlers.QueueListener(waiting, out)
+    writer.start()
+    atexit.register(writer.stop)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # Libraries below: what they have to say of connections we say ourselves, with the driver's or the pod's name.
+    for noisy in ("asyncio", "aiohttp", "grpclib", "hpack", "h2"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
