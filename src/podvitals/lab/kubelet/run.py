@@ -1,0 +1,180 @@
+"""The kubelet's shell: registers the node, keeps its Lease, and gives each pod bound to it a worker."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from podvitals import __version__
+from podvitals.claim.times import rfc3339, rfc3339_micro
+from podvitals.clock import Clock
+from podvitals.device.key import DeviceKey
+from podvitals.errors import Conflict, NotFound, PodvitalsError
+from podvitals.kube.client import Client
+from podvitals.kube.follow import follow
+from podvitals.kube.resources import LEASES, NODES
+from podvitals.lab.kubelet import logs, status
+from podvitals.lab.kubelet.backoff import BackoffSettings
+from podvitals.lab.kubelet.prepare import Drivers, Preparer
+from podvitals.lab.kubelet.worker import Gates, PodWorker, Tools
+from podvitals.lab.pods import RUNNABLE_PODS, RunnablePod
+from podvitals.lab.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS, RENEW_EVERY = 40, 10.0
+"""Upstream's."""
+NODE_LEASES = "kube-node-lease"
+KUBELET_VERSION = f"v1.37.0+podvitals-lab-{__version__}"
+"""The release whose behaviour the lab's kubelet follows where CONTRACT does not want better."""
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletSettings:
+    """`cdi`: where drivers put CDI files. `logs`, `pods`: directories of this kubelet's own. `environment`: what each container gets."""
+
+    node_name: str
+    cdi: Path
+    logs: Path
+    pods: Path
+    backoff: BackoffSettings = field(default_factory=BackoffSettings)
+    gates: Gates = field(default_factory=Gates)
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class Kubelet:
+    """`run` until cancelled; then every container has ended. `log_source` is what the API server asks for pods/log."""
+
+    def __init__(self, client: Client, drivers: Drivers, settings: KubeletSettings, clock: Clock) -> None:
+        self._client, self._clock, self._settings = client, clock, settings
+        self._recorder = Recorder(client, "kubelet", settings.node_name, clock)
+        self._tools = Tools(
+            client,
+            clock,
+            drivers,
+            Preparer(client, drivers, settings.cdi, clock),
+            self._recorder,
+            logs.Logs(settings.logs),
+            settings.pods,
+            settings.environment,
+            settings.backoff,
+            settings.gates,
+        )
+        self._workers: dict[str, PodWorker] = {}
+        drivers.subscribe(self._health_changed)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._recorder.run(), name="lab kubelet: events")
+            tasks.create_task(self._keep_node(), name="lab kubelet: node")
+            tasks.create_task(self._follow(tasks), name="lab kubelet: follow pods")
+
+    def log_source(self, namespace: str, pod: str, container: str, previous: bool, follows: bool, tail: int | None) -> AsyncIterator[bytes]:
+        """As `lab.api.LogSource`. Raises NotFound for what this kubelet never ran."""
+        worker = next((w for w in self._workers.values() if (w.pod.metadata.namespace, w.pod.metadata.name) == (namespace, pod)), None)
+        if worker is None:
+            raise NotFound(f'pod "{pod}" does not run on this node', status=404, reason="NotFound")
+        path, _ = worker.log_file(container, previous)
+
+        def running() -> bool:
+            current, runs = worker.log_file(container, False)
+            return runs and current == path
+
+        return logs.read(path, self._clock, tail=tail, follow=running if follows and not previous else None)
+
+    def _health_changed(self, keys: frozenset[DeviceKey]) -> None:
+        for worker in self._workers.values():
+            if not keys.isdisjoint(worker.keys):
+                worker.publisher.changed()
+
+    async def _follow(self, tasks: asyncio.TaskGroup) -> None:
+        mine = f"spec.nodeName={self._settings.node_name}"
+        async with aclosing(follow(self._client, RUNNABLE_PODS, fields=mine, clock=self._clock)) as changes:
+            async for change in changes:
+                pod = change.object
+                if pod is None:
+                    continue
+                worker = self._workers.get(pod.metadata.uid)
+                if change.kind == "deleted":
+                    if worker is not None:
+                        worker.forget()
+                elif worker is not None:
+                    worker.observe(pod)
+                elif not pod.ended:
+                    self._workers[pod.metadata.uid] = worker = PodWorker(pod, self._tools)
+                    name = f"lab kubelet: pod {pod.metadata.namespace}/{pod.metadata.name}"
+                    tasks.create_task(self._work(worker, pod), name=name)
+
+    async def _work(self, worker: PodWorker, pod: RunnablePod) -> None:
+        try:
+            await worker.run()
+        finally:
+            del self._workers[pod.metadata.uid]
+
+    async def _keep_node(self) -> None:
+        """The node object at once, then its Lease, renewed; both are made again if somebody deletes them."""
+        while True:
+            try:
+                await self._write_node()
+                await self._renew()
+                pause = RENEW_EVERY
+            except PodvitalsError as error:
+                log.warning("node %s cannot be kept: %s", self._settings.node_name, error)
+                pause = 0.5
+            await self._clock.sleep_until(self._clock.now() + pause)
+
+    async def _write_node(self) -> None:
+        name = self._settings.node_name
+        try:
+            await self._client.get(NODES, name)
+        except NotFound:
+            labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
+            try:
+                await self._client.create(NODES, {"metadata": {"name": name, "labels": labels}})
+            except Conflict:
+                log.debug("node %s was made by somebody else", name)
+            await self._client.patch(NODES, name, {"status": self._node_status()}, subresource="status")
+
+    def _node_status(self) -> dict[str, Any]:
+        now = rfc3339(self._clock.wall())
+        machine = os.uname()
+        ready = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "KubeletReady",
+            "message": "kubelet is posting ready status",
+            "lastHeartbeatTime": now,
+            "lastTransitionTime": now,
+        }
+        amounts = {"cpu": str(os.cpu_count() or 1), "pods": "110"}
+        info = {
+            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(machine.machine, machine.machine),
+            "bootID": "",
+            "containerRuntimeVersion": "processes://",
+            "kernelVersion": machine.release,
+            "kubeProxyVersion": "",
+            "kubeletVersion": KUBELET_VERSION,
+            "machineID": "",
+            "operatingSystem": "linux",
+            "osImage": "this machine",
+            "systemUUID": "",
+        }
+        return {
+            "addresses": [{"type": "InternalIP", "address": status.HOST}, {"type": "Hostname", "address": self._settings.node_name}],
+            "capacity": amounts,
+            "allocatable": amounts,
+            "conditions": [ready],
+            "nodeInfo": info,
+        }
+
+    async def _renew(self) -> None:
+        name = self._settings.node_name
+        spec = {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": rfc3339_micro(self._clock.wall())}
+        try:
+            await self._client.patch(LEASES, name, {"spec": spec}, NODE_LEASES, kind="merge")
+        except NotFound:
+            await self._client.create(LEASES, {"metadata": {"name": name}, "spec": spec}, NODE_LEASES)

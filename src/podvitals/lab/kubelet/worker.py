@@ -1,0 +1,286 @@
+"""One pod's shell: carries out what the machine decides, turns every outcome into an event for it, and keeps the pod's status as it
+should be."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import shutil
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podvitals.claim.holdings import Holding, holdings
+from podvitals.clock import Clock, done_by
+from podvitals.device.key import DeviceKey
+from podvitals.errors import Conflict, NotFound, PodvitalsError
+from podvitals.kube.client import Client
+from podvitals.lab.kubelet import command, status
+from podvitals.lab.kubelet.backoff import BackoffSettings
+from podvitals.lab.kubelet.logs import Logs
+from podvitals.lab.kubelet.machine import PodMachine
+from podvitals.lab.kubelet.plan import (
+    ContainerPlan,
+    Deleted,
+    Effect,
+    Event,
+    Exited,
+    Kill,
+    Kind,
+    PodPlan,
+    Prepare,
+    Prepared,
+    PrepareFailed,
+    Remove,
+    Running,
+    Say,
+    Start,
+    Started,
+    StartFailed,
+    Stop,
+    Unprepare,
+    Unprepared,
+    UnprepareFailed,
+)
+from podvitals.lab.kubelet.prepare import Drivers, Preparation, Preparer
+from podvitals.lab.kubelet.process import ContainerProcess
+from podvitals.lab.kubelet.publish import Publisher
+from podvitals.lab.pods import RUNNABLE_PODS, RunnableContainer, RunnablePod
+from podvitals.lab.recorder import Recorder
+from podvitals.pod.status import field as health_field
+
+log = logging.getLogger(__name__)
+
+LAST_GRACE = 0.5
+"""Seconds that containers get when the lab itself ends."""
+REMOVE_PAUSE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Upstream's feature gates of the field, both on by default as from 1.36."""
+
+    resource_health_status: bool = True
+    resource_health_status_message: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the workers of one kubelet share. `base`: environment that every container gets; `pods`: where each has a directory."""
+
+    client: Client
+    clock: Clock
+    drivers: Drivers
+    preparer: Preparer
+    recorder: Recorder
+    logs: Logs
+    pods: Path
+    base: Mapping[str, str]
+    backoff: BackoffSettings
+    gates: Gates
+
+
+class PodWorker:
+    """`run` until the pod's object is gone. `observe` hears of each change of the object, `forget` of its disappearance."""
+
+    def __init__(self, pod: RunnablePod, tools: Tools) -> None:
+        self.pod = pod
+        self._tools, self._clock = tools, tools.clock
+        self.machine = PodMachine(_plan(pod), tools.backoff)
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._preparation = Preparation()
+        self._holdings: tuple[Holding, ...] = ()
+        self._last_field: status.Field = {}
+        self._processes: dict[str, ContainerProcess] = {}
+        self._noted: set[str] = set()
+        self._transitions: dict[str, status.Moment] = {}
+        self._started = self._clock.wall()
+        self._removed = asyncio.Event()
+        self.publisher = Publisher(tools.client, pod, self._status, tools.clock)
+        self._containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
+
+    @property
+    def keys(self) -> frozenset[DeviceKey]:
+        """The devices whose health this pod shows."""
+        return frozenset(holding.key for holding in self._holdings)
+
+    def observe(self, pod: RunnablePod) -> None:
+        deleted_before = self.pod.deleting, self.pod.metadata.deletion_grace_period_seconds
+        self.pod = pod
+        if pod.deleting and (True, pod.metadata.deletion_grace_period_seconds) != deleted_before:
+            self._events.put_nowait(Deleted(float(pod.metadata.deletion_grace_period_seconds or 0)))
+        self.publisher.observe(pod)
+
+    def forget(self) -> None:
+        """The object is gone already (a forced deletion): the processes follow at once."""
+        self._events.put_nowait(Deleted(1.0))
+
+    def log_file(self, container: str, previous: bool) -> tuple[Path, bool]:
+        """The file, and whether its container runs. Raises NotFound."""
+        run = self.machine.runs.get(container)
+        attempt = -1 if run is None else run.attempts - 1 - previous
+        if run is None or attempt < 0:
+            what = "previous terminated container" if previous else "container"
+            raise NotFound(f'{what} "{container}" in pod "{self.pod.metadata.name}" not found', status=404, reason="NotFound")
+        return self._tools.logs.path(self.pod.metadata.uid, container, attempt), not previous and isinstance(run.state, Running)
+
+    async def run(self) -> None:
+        self._tasks = asyncio.TaskGroup()
+        try:
+            async with self._tasks as tasks:
+                publisher = tasks.create_task(self.publisher.run(), name=self._named("publish"))
+                if self.pod.deleting:
+                    self._events.put_nowait(Deleted(float(self.pod.metadata.deletion_grace_period_seconds or 0)))
+                await self._drive()
+                publisher.cancel()
+        finally:
+            await self._clear()
+
+    async def _drive(self) -> None:
+        self._carry_out(self.machine.start(self._clock.now()))
+        self.publisher.changed()
+        waiting = asyncio.ensure_future(self._events.get())
+        gone = asyncio.ensure_future(self._removed.wait())
+        try:
+            while not gone.done():
+                either = asyncio.ensure_future(asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED))
+                try:
+                    await done_by(either, self._clock, self.machine.next_deadline())
+                finally:
+                    either.cancel()
+                    await asyncio.gather(either, return_exceptions=True)
+                if waiting.done():
+                    self._carry_out(self.machine.handle(waiting.result(), self._clock.now()))
+                    waiting = asyncio.ensure_future(self._events.get())
+                else:
+                    self._carry_out(self.machine.tick(self._clock.now()))
+                self.publisher.changed()
+        finally:
+            waiting.cancel()
+            gone.cancel()
+            await asyncio.gather(waiting, gone, return_exceptions=True)
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Prepare():
+                    self._tasks.create_task(self._prepare(), name=self._named("prepare"))
+                case Start(name, attempt):
+                    self._tasks.create_task(self._run_container(name, attempt), name=self._named(f"container {name}"))
+                case Stop(name):
+                    self._processes[name].signal(signal.SIGTERM)
+                case Kill(name):
+                    self._processes[name].signal(signal.SIGKILL)
+                case Unprepare():
+                    self._tasks.create_task(self._unprepare(), name=self._named("unprepare"))
+                case Remove():
+                    self._tasks.create_task(self._remove(), name=self._named("remove"))
+                case Say(reason, message, container, warning):
+                    init = container in self.machine.runs and self.machine.runs[container].plan.kind is not Kind.MAIN
+                    self._tools.recorder.tell(self.pod.metadata, reason, message, warning=warning, container=container, init=init)
+
+    async def _prepare(self) -> None:
+        try:
+            self._preparation = await self._tools.preparer.prepare(self.pod)
+        except PodvitalsError as error:
+            self._events.put_nowait(PrepareFailed(str(error)))
+            return
+        self._holdings = holdings(self.pod, self._preparation.by_name())
+        self._events.put_nowait(Prepared())
+
+    async def _unprepare(self) -> None:
+        try:
+            await self._tools.preparer.unprepare(self.pod.metadata.uid)
+        except PodvitalsError as error:
+            self._events.put_nowait(UnprepareFailed(str(error)))
+        else:
+            self._events.put_nowait(Unprepared())
+
+    async def _run_container(self, name: str, attempt: int) -> None:
+        try:
+            process = await self._start(name, self._containers[name], attempt)
+        except PodvitalsError as error:
+            self._events.put_nowait(StartFailed(name, self._clock.wall(), str(error)))
+            return
+        self._processes[name] = process
+        self._events.put_nowait(Started(name, self._clock.wall(), f"lab://{secrets.token_hex(32)}"))
+        code = await process.wait()
+        del self._processes[name]
+        self._events.put_nowait(Exited(name, self._clock.wall(), code))
+
+    async def _start(self, name: str, container: RunnableContainer, attempt: int) -> ContainerProcess:
+        edits = await self._tools.preparer.edits(self._preparation, container)
+        if edits.notes and name not in self._noted:
+            self._noted.add(name)
+            note = f"container {name} is a process of this machine: {', '.join(edits.notes)} of its CDI edits have no effect"
+            self._tools.recorder.tell(self.pod.metadata, "NotIsolated", note, container=name)
+        line = command.command_line(self.pod, container, edits, self._tools.base)
+        own = self._tools.pods / self.pod.metadata.uid / name
+        output = await asyncio.to_thread(_places, self._tools.logs, self.pod.metadata.uid, name, attempt, own)
+        return await ContainerProcess.start(line.argv, line.env, Path(line.directory) if line.directory else own, output)
+
+    async def _remove(self) -> None:
+        while True:
+            try:
+                await self.publisher.publish()
+                meta = self.pod.metadata
+                await self._tools.client.delete(RUNNABLE_PODS, meta.name, meta.namespace, uid=meta.uid, grace=0)
+                break
+            except (NotFound, Conflict):
+                break
+            except PodvitalsError as error:
+                log.warning("pod %s/%s cannot be removed yet: %s", self.pod.metadata.namespace, self.pod.metadata.name, error)
+                await self._clock.sleep_until(self._clock.now() + REMOVE_PAUSE)
+        self._removed.set()
+
+    def _status(self) -> dict[str, Any]:
+        if self._tools.gates.resource_health_status and not self.machine.over:
+            messages = self._tools.gates.resource_health_status_message
+            ids = self._preparation.resource_ids()
+            self._last_field = health_field(self._holdings, self._tools.drivers.state, ids, messages=messages)
+        wall = self._clock.wall()
+        built, self._transitions = status.build(self.pod, self.machine, self._last_field, self._transitions, self._started, wall)
+        return built
+
+    async def _clear(self) -> None:
+        """Whatever still runs ends now; nothing of the pod stays on disk."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            left = list(self._processes.values())
+            for process in left:
+                process.signal(number)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_GRACE):
+                    await asyncio.gather(*(process.wait() for process in left))
+                    break
+        await asyncio.to_thread(_drop, self._tools.logs, self.pod.metadata.uid, self._tools.pods)
+
+    def _named(self, what: str) -> str:
+        return f"lab kubelet: {what} of pod {self.pod.metadata.namespace}/{self.pod.metadata.name}"
+
+
+def _plan(pod: RunnablePod) -> PodPlan:
+    meta = pod.metadata
+    inits = [
+        ContainerPlan(each.name, Kind.SIDECAR if each.restart_policy == "Always" else Kind.INIT, command.problem(each))
+        for each in pod.spec.init_containers
+    ]
+    mains = [ContainerPlan(each.name, Kind.MAIN, command.problem(each)) for each in pod.spec.containers]
+    return PodPlan(
+        f"{meta.name}_{meta.namespace}({meta.uid})",
+        (*inits, *mains),
+        status.restart_policy(pod.spec.restart_policy),
+        bool(pod.spec.resource_claims),
+        float(pod.spec.termination_grace_period_seconds),
+    )
+
+
+def _places(logs: Logs, uid: str, name: str, attempt: int, own: Path) -> Path:
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return logs.begin(uid, name, attempt)
+
+
+def _drop(logs: Logs, uid: str, pods: Path) -> None:
+    logs.drop(uid)
+    shutil.rmtree(pods / uid, ignore_errors=True)

@@ -1,0 +1,255 @@
+"""The lab's kubelet on the lab's API: pods as processes, their status, logs and devices. Drivers are stand-ins answering from a table."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podvitals.claim.pod import ContainerStatus
+from podvitals.clock import SYSTEM
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.errors import NotFound
+from podvitals.kube.client import Client
+from podvitals.kube.config import ClusterConfig
+from podvitals.kube.follow import follow
+from podvitals.kube.resources import CLAIMS, EVENTS, LEASES, NODES, Resource
+from podvitals.lab.api import ApiServer
+from podvitals.lab.kubelet.backoff import BackoffSettings
+from podvitals.lab.kubelet.run import Kubelet, KubeletSettings
+from podvitals.lab.pods import RUNNABLE_PODS, RunnablePod
+from podvitals.wire.messages import PreparedDevice
+from tests.lab.kubelet.fakes import FakeDrivers, FakePlugin
+
+GPU = DeviceKey("gpu.example.com", "lab", "gpu-0")
+PREPARED = PreparedDevice(("gpu",), "lab", "gpu-0", ("gpu.example.com/claim=gpu-0",))
+
+
+@dataclass
+class Lab:
+    client: Client
+    kubelet: Kubelet
+    drivers: FakeDrivers
+    root: Path
+
+    async def run(self, *containers: dict[str, Any], name: str = "p", init: list[dict[str, Any]] | None = None, **spec: Any) -> None:
+        full = [{"name": "main", "image": "none"} | container for container in containers]
+        first = [{"name": "init", "image": "none"} | container for container in init or []]
+        body = {"metadata": {"name": name}, "spec": {"nodeName": "lab", "containers": full, "initContainers": first} | spec}
+        await self.client.create(RUNNABLE_PODS, body, "default")
+
+    async def sees(self, holds: Callable[[RunnablePod], object], resource: Resource[Any] = RUNNABLE_PODS) -> Any:
+        async with asyncio.timeout(15), aclosing(follow(self.client, resource)) as changes:
+            async for change in changes:
+                if change.object is not None and change.kind != "deleted" and holds(change.object):
+                    return change.object
+        raise AssertionError("unreachable")
+
+    async def gone(self, name: str = "p") -> None:
+        async with asyncio.timeout(15), aclosing(follow(self.client, RUNNABLE_PODS)) as changes:
+            async for change in changes:
+                if change.kind == "deleted" and change.object is not None and change.object.metadata.name == name:
+                    return
+
+    async def logs(self, container: str = "main", *, previous: bool = False, follows: bool = False, name: str = "p") -> str:
+        source = self.kubelet.log_source("default", name, container, previous, follows, None)
+        return b"".join([chunk async for chunk in source]).decode()
+
+    async def claim(self, name: str = "named", pod: str = "p") -> None:
+        """An allocated claim, reserved for the pod that is there already."""
+        found = await self.client.get(RUNNABLE_PODS, pod, "default")
+        spec = {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu"}}]}}
+        await self.client.create(CLAIMS, {"metadata": {"name": name}, "spec": spec}, "default")
+        results = [{"request": "gpu", "driver": GPU.driver, "pool": GPU.pool, "device": GPU.device}]
+        reserved = [{"resource": "pods", "name": pod, "uid": found.metadata.uid}]
+        status = {"allocation": {"devices": {"results": results}}, "reservedFor": reserved}
+        await self.client.patch(CLAIMS, name, {"status": status}, "default", subresource="status", kind="merge")
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    drivers = FakeDrivers()
+    for part in ("cdi", "logs", "pods"):
+        (tmp_path / part).mkdir()
+    settings = KubeletSettings("lab", tmp_path / "cdi", tmp_path / "logs", tmp_path / "pods", BackoffSettings(0.05, 0.4))
+    async with ApiServer() as server, Client(ClusterConfig(server.url)) as client:
+        kubelet = Kubelet(client, drivers, settings, SYSTEM)
+        running = asyncio.create_task(kubelet.run(), name="kubelet")
+        yield Lab(client, kubelet, drivers, tmp_path)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert not list((tmp_path / "pods").iterdir()), "nothing of a pod stays"
+    assert not list((tmp_path / "logs").iterdir())
+
+
+def sh(script: str, **fields: Any) -> dict[str, Any]:
+    return {"command": ["sh", "-c", script]} | fields
+
+
+def main(pod: RunnablePod) -> ContainerStatus:
+    return next(status for status in pod.status.container_statuses if status.name == "main")
+
+
+def running(pod: RunnablePod) -> bool:
+    return bool(pod.status.container_statuses) and main(pod).state.running is not None
+
+
+async def test_the_node_is_ready_and_has_a_lease(lab: Lab) -> None:
+    node = await lab.sees(lambda node: node.ready, NODES)  # type: ignore[attr-defined]
+    assert node.metadata.name == "lab"
+    lease = await lab.sees(lambda lease: lease.metadata.name == "lab", LEASES)
+    assert lease.spec.holder_identity == "lab"
+
+
+async def test_a_pod_runs_and_its_logs_can_be_followed_to_its_end(lab: Lab) -> None:
+    await lab.run(sh("echo hello; sleep 0.2; echo bye; exit 3"), restartPolicy="Never")
+    await lab.sees(running)
+    assert await lab.logs(follows=True) == "hello\nbye\n"
+    ended = await lab.sees(lambda pod: pod.ended)
+    assert ended.status.phase == "Failed"
+    assert main(ended).state.terminated is not None
+    assert main(ended).state.terminated.exit_code == 3  # type: ignore[union-attr]
+
+
+async def test_a_crash_loop_backs_off_counts_and_keeps_the_previous_log(lab: Lab) -> None:
+    await lab.run(sh("echo run $$; exit 1"))
+    looping = await lab.sees(
+        lambda pod: pod.status.container_statuses and main(pod).restart_count >= 2 and main(pod).state.waiting is not None
+    )
+    assert main(looping).state.waiting.reason == "CrashLoopBackOff"  # type: ignore[union-attr]
+    assert main(looping).last_state.terminated.exit_code == 1  # type: ignore[union-attr]
+    assert (await lab.logs(previous=True)).startswith("run ")
+    event = await lab.sees(lambda event: event.reason == "BackOff", EVENTS)  # type: ignore[attr-defined]
+    assert event.involved_object.field_path == "spec.containers{main}"
+
+
+async def test_init_containers_run_before_and_a_sidecar_beside(lab: Lab) -> None:
+    side = sh("echo side >> $DIR/order; sleep 1000", name="side", restartPolicy="Always")
+    env = [{"name": "DIR", "value": str(lab.root)}]
+    inits = [sh("echo one >> $DIR/order", env=env), side | {"env": env}]
+    await lab.run(sh("cat $DIR/order; sleep 1000", env=env), init=inits)
+    up = await lab.sees(lambda pod: running(pod) and pod.condition("Ready").status == "True")  # type: ignore[union-attr]
+    assert [status.name for status in up.status.init_container_statuses] == ["init", "side"]
+    async with asyncio.timeout(10):  # "started" is before its first line
+        while await asyncio.to_thread((lab.root / "order").read_text) != "one\nside\n":
+            await asyncio.sleep(0.01)
+
+
+async def test_a_deleted_pod_gets_sigterm_and_then_goes(lab: Lab) -> None:
+    await lab.run(sh("trap 'echo term; exit 0' TERM; echo up; while :; do sleep 0.01; done"))
+    await lab.sees(running)
+    gone = asyncio.create_task(lab.gone())
+    await lab.client.delete(RUNNABLE_PODS, "p", "default")
+    await gone
+
+
+async def test_a_pod_that_ignores_sigterm_is_killed_after_its_grace_period(lab: Lab) -> None:
+    await lab.run(sh("trap '' TERM; while :; do sleep 0.01; done"), terminationGracePeriodSeconds=1)
+    await lab.sees(running)
+    gone = asyncio.create_task(lab.gone())
+    await lab.client.delete(RUNNABLE_PODS, "p", "default")
+    await gone
+
+
+async def test_a_pod_removed_by_force_takes_its_processes_with_it(lab: Lab) -> None:
+    await lab.run(sh("sleep 1000"))
+    pod = await lab.sees(running)
+    await lab.client.delete(RUNNABLE_PODS, "p", "default", grace=0)
+    async with asyncio.timeout(10):
+        while await asyncio.to_thread((lab.root / "pods" / pod.metadata.uid).exists):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_pod_without_a_command_waits_and_an_event_says_why(lab: Lab) -> None:
+    await lab.run({"image": "busybox"})
+    pod = await lab.sees(lambda pod: pod.status.container_statuses)
+    waiting = main(pod).state.waiting
+    assert waiting is not None
+    assert waiting.reason == "CreateContainerError"
+    assert "no command specified: the lab has no images" in waiting.message
+    await lab.sees(lambda event: event.reason == "Failed" and "no command specified" in event.message, EVENTS)  # type: ignore[attr-defined]
+
+
+async def test_a_program_that_does_not_exist_crash_loops_with_128(lab: Lab) -> None:
+    await lab.run({"command": ["no-such-program"]})
+    pod = await lab.sees(lambda pod: pod.status.container_statuses and main(pod).last_state.terminated is not None)
+    assert main(pod).last_state.terminated.exit_code == 128  # type: ignore[union-attr]
+    assert main(pod).last_state.terminated.reason == "StartError"  # type: ignore[union-attr]
+
+
+def use_gpu(lab: Lab) -> FakePlugin:
+    (lab.root / "cdi" / "gpu.json").write_text(
+        '{"kind": "gpu.example.com/claim", "devices": [{"name": "gpu-0", "containerEdits": {"env": ["GPU=gpu-0"]}}]}'
+    )
+    plugin = lab.drivers.plugins[GPU.driver] = FakePlugin((PREPARED,))
+    return plugin
+
+
+async def gpu_pod(lab: Lab, script: str, **spec: Any) -> None:
+    claims = {"claims": [{"name": "gpus"}]}
+    await lab.run(sh(script, resources=claims), resourceClaims=[{"name": "gpus", "resourceClaimName": "named"}], **spec)
+    await lab.claim()
+
+
+def health(pod: RunnablePod) -> list[tuple[str, str, str | None]]:
+    return [(r.resource_id, r.health, r.message) for entry in main(pod).allocated_resources_status for r in entry.resources]
+
+
+async def test_a_claim_is_prepared_its_edits_reach_the_container_and_its_health_the_field(lab: Lab) -> None:
+    plugin = use_gpu(lab)
+    lab.drivers.set(GPU, Health.HEALTHY)
+    await gpu_pod(lab, "echo using $GPU; sleep 1000")
+    await lab.sees(lambda pod: running(pod) and health(pod) == [("gpu.example.com/claim=gpu-0", "Healthy", None)])
+    lab.drivers.set(GPU, Health.UNHEALTHY, "Xid 79")
+    await lab.sees(lambda pod: health(pod) == [("gpu.example.com/claim=gpu-0", "Unhealthy", "Xid 79")])
+    async with asyncio.timeout(5):
+        while await lab.logs() != "using gpu-0\n":
+            await asyncio.sleep(0.01)
+    gone = asyncio.create_task(lab.gone())
+    await lab.client.delete(RUNNABLE_PODS, "p", "default", grace=1)
+    await gone
+    assert plugin.calls == [("prepare", ("named",)), ("unprepare", ("named",))]
+
+
+async def test_another_writer_of_the_field_is_undone(lab: Lab) -> None:
+    use_gpu(lab)
+    lab.drivers.set(GPU, Health.UNHEALTHY, "Xid 79")
+    await gpu_pod(lab, "sleep 1000")
+    pod = await lab.sees(lambda pod: running(pod) and health(pod))
+    forged = {"name": "main", "image": "none", "imageID": "", "ready": True, "restartCount": 7, "allocatedResourcesStatus": []}
+    written = await lab.client.patch(RUNNABLE_PODS, "p", {"status": {"containerStatuses": [forged]}}, "default", subresource="status")
+    repaired = await lab.sees(lambda pod: pod.metadata.resource_version > written.metadata.resource_version and running(pod))
+    assert health(repaired) == health(pod)
+    assert main(repaired).restart_count == 0
+
+
+async def test_an_ended_pod_keeps_the_field_as_of_its_end(lab: Lab) -> None:
+    use_gpu(lab)
+    lab.drivers.set(GPU, Health.UNHEALTHY, "Xid 79")
+    await gpu_pod(lab, "exit 1", restartPolicy="Never")
+    ended = await lab.sees(lambda pod: pod.ended)
+    assert health(ended) == [("gpu.example.com/claim=gpu-0", "Unhealthy", "Xid 79")]
+    lab.drivers.set(GPU, Health.HEALTHY)
+    await asyncio.sleep(0.05)
+    assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == health(ended)
+
+
+async def test_a_prepare_that_fails_is_said_and_tried_again(lab: Lab) -> None:
+    plugin = use_gpu(lab)
+    plugin.error = "device is busy"
+    await gpu_pod(lab, "sleep 1000")
+    event = await lab.sees(lambda event: event.reason == "FailedPrepareDynamicResources" and "busy" in event.message, EVENTS)  # type: ignore[attr-defined]
+    assert "driver gpu.example.com: ResourceClaim named: device is busy" in event.message
+    pod = await lab.client.get(RUNNABLE_PODS, "p", "default")
+    assert main(pod).state.waiting.reason == "ContainerCreating"  # type: ignore[union-attr]
+    plugin.error = ""
+    await lab.sees(running)
+
+
+async def test_logs_of_what_never_ran_are_not_found(lab: Lab) -> None:
+    with pytest.raises(NotFound, match='pod "p" does not run'):
+        await lab.logs()
