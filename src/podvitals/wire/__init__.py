@@ -4,9 +4,11 @@ The only folder that knows gRPC, HTTP/2 and protobuf. Others see dataclasses (me
 
     messages.py  what is said, as dataclasses; imports no library
     convert.py   dataclasses <-> protobuf bytes; what the other side said wrongly becomes a refusal here and goes no further
+    services.py  the names of the gRPC methods
     http2.py     one HTTP/2 connection carrying gRPC: framing, limits, flow control
     client.py    PluginClient: calls a driver
     server.py    PluginServer: is a driver (or its registration socket)
+    listener.py  a listening Unix socket, its file and its connections
     endpoint.py  what a Unix socket's path can tell
 
 A health report is handed over as it came, so that an unchanged one is compared as bytes before anybody decodes it.

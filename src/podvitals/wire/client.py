@@ -40,6 +40,7 @@ class PluginClient:
         self._connect_timeout = connect_timeout
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
+        self._closed = 0  # how often, so that a dial under way while it is closed does not stay
 
     async def get_info(self, timeout: float = REGISTRATION_TIMEOUT) -> PluginInfo:
         return convert.decode_info(await self._call(GET_INFO, b"", timeout))
@@ -69,8 +70,18 @@ class PluginClient:
                 yield raw
             self._check_status(stream, method)
 
+    async def connect(self) -> None:
+        """Connects now, unless it is connected: returns when the plugin has greeted. Raises PluginUnreachable."""
+        await self._connected()
+
+    async def disconnected(self) -> None:
+        """Returns when there is no connection, or none any more: whoever has no call open learns in this way that the plugin is gone."""
+        if self._connection is not None:
+            await self._connection.ended()
+
     async def close(self) -> None:
         """Ends all calls and closes the connection; a later call opens a new one."""
+        self._closed += 1
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -136,6 +147,8 @@ class PluginClient:
             self._check_status(stream, method, lost=error)
             raise self._error(error, method) from None
         except CallFailed as error:
+            if (stream.headers or {}).get(":status") != "200":  # then its body need not be gRPC
+                self._check_status(stream, method)
             raise PluginProtocolError(f"{self.path}, {_short(method)}: {error.text}") from None
 
     def _check_status(self, stream: Stream, method: str, lost: PeerLost | None = None) -> None:
@@ -169,7 +182,11 @@ class PluginClient:
     async def _connected(self) -> Connection:
         async with self._connecting:
             if self._connection is None or self._connection.lost:
-                self._connection = await self._dial()
+                closed, connection = self._closed, await self._dial()
+                if self._closed != closed:
+                    await connection.close()
+                    raise PluginUnreachable(f"{self.path}: the client was closed")
+                self._connection = connection
             return self._connection
 
     async def _dial(self) -> Connection:

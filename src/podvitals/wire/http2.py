@@ -237,6 +237,10 @@ class Connection(asyncio.Protocol):
         await self._greeted.wait()
         self._check()
 
+    async def ended(self) -> None:
+        """Returns when the socket is closed, whoever closed it."""
+        await self._closed.wait()
+
     async def writable(self) -> None:
         """Returns when the socket takes data. Raises PeerLost."""
         await self._can_write.wait()
@@ -304,6 +308,7 @@ class Connection(asyncio.Protocol):
     async def close(self) -> None:
         """Says goodbye, drops what is not sent and returns when the socket is closed."""
         if self._transport is None:
+            self._reason = "the connection was closed"
             return
         if not self.lost:
             with contextlib.suppress(H2Error):
@@ -314,9 +319,11 @@ class Connection(asyncio.Protocol):
 
     async def abort(self) -> None:
         """Drops the connection without a word and returns when the socket is closed."""
-        if self._transport is not None:
-            self._transport.abort()
-            await self._closed.wait()
+        if self._transport is None:
+            self._reason = "the connection was dropped"
+            return
+        self._transport.abort()
+        await self._closed.wait()
 
     def _check(self) -> None:
         if self._reason:
@@ -341,6 +348,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if self.lost:  # closed between accept() and here
+            transport.abort()
+            return
         self._can_write.set()
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - _FIRST_WINDOW)

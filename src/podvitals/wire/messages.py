@@ -7,6 +7,10 @@ from podvitals.device.health import Health
 PLUGIN_TYPE = "DRAPlugin"
 """`PluginInfo.type` of a DRA driver; other kinds (CSIPlugin, DevicePlugin) register in the same directory."""
 
+HEALTH_SOURCE_TYPE = "podvitals.dev/HealthSource"
+"""`PluginInfo.type` of an auxiliary source, which adds verdicts about a driver's devices. Its `name` is the driver's, or `driver/source`
+where one driver has several. A kubelet has no handler for this type and leaves it alone."""
+
 # The services as `PluginInfo.supported_versions` spells them (CONTRACT §1).
 DRA_V1 = "v1.DRAPlugin"
 DRA_V1BETA1 = "v1beta1.DRAPlugin"

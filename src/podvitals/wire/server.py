@@ -7,36 +7,29 @@ nothing else. Every method not served is answered UNIMPLEMENTED in full, as kube
 import asyncio
 import contextlib
 import logging
-import os
-import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 from urllib.parse import quote
 
 from podvitals.device.text import clean
 from podvitals.errors import (
     InvalidInput,
-    LocalError,
     PluginProtocolError,
     PluginUnimplemented,
     PluginUnreachable,
     PodvitalsError,
-    SocketTaken,
 )
 from podvitals.wire import convert
-from podvitals.wire.endpoint import check_path, identity, is_live
+from podvitals.wire.endpoint import check_path
 from podvitals.wire.http2 import CallFailed, Connection, PeerLost, Status, Stream
+from podvitals.wire.listener import Listener
 from podvitals.wire.messages import ALL_VERSIONS, DRA_VERSIONS, HEALTH_VERSIONS, ClaimRef, PluginInfo, PrepareResult
 from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_method, watch_method
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 100
-# From 3.13 on, asyncio removes the file itself when it closes; here that is stop()'s decision.
-_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
@@ -80,49 +73,42 @@ class PluginServer:
                 if version in versions:
                     self._unary |= {prepare_method(version): self._prepare, unprepare_method(version): self._unprepare}
         self._watches = {watch_method(version) for version in HEALTH_VERSIONS if health is not None and version in versions}
-        self._server: asyncio.Server | None = None
-        self._identity: tuple[int, int] | None = None
-        self._connections: set[Connection] = set()
+        self._listener: Listener | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listens, with mode 0600. A dead process's socket is taken over.
 
-        Raises SocketTaken for a live one's, LocalError if none can be made there."""
-        sock, self._identity = await asyncio.to_thread(_listen, self.path)
-        try:
-            self._server = await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock, backlog=_BACKLOG, **_KEEP_FILE)
-        except BaseException:
-            sock.close()
-            raise
+        Raises SocketTaken for a live one's if none can be made there."""
+        listener = Listener(self.path, self._accept)
+        await listener.open()
+        self._listener = listener
 
     async def stop(self) -> None:
         """Takes the socket file away (if it is still ours), tells every caller that the plugin is stopping, closes all connections."""
-        if self._server is None:
+        if self._listener is None:
             return
-        server, self._server = self._server, None
+        listener, self._listener = self._listener, None
         # The file first: nobody shall find it and be refused.
-        await asyncio.to_thread(_unlink, self.path, self._identity)
-        server.close()
+        await listener.unlink()
+        listener.shut()
         for call in self._calls:
             call.cancel()
-        await self._close(server, Connection.close)
+        await self._ended()
+        await listener.drop(Connection.close)
+        await self._ended()
 
     async def abandon(self) -> None:
         """Ends as a killed process does: every connection breaks in the middle, the socket file stays and refuses."""
-        if self._server is not None:
-            server, self._server = self._server, None
-            server.close()
-            await self._close(server, Connection.abort)
+        if self._listener is not None:
+            listener, self._listener = self._listener, None
+            listener.shut()
+            await listener.drop(Connection.abort)
+            await self._ended()
 
-    async def _close(self, server: asyncio.Server, close: Callable[[Connection], Awaitable[None]]) -> None:
-        if close is Connection.close and self._calls:
-            await asyncio.wait(self._calls)
-        for connection in list(self._connections):
-            await close(connection)
+    async def _ended(self) -> None:
         if self._calls:
             await asyncio.wait(self._calls)
-        await server.wait_closed()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -132,11 +118,6 @@ class PluginServer:
         await self.stop()
 
     # --- one call -------------------------------------------------------------------------------------------------------------
-
-    def _connection(self) -> Connection:
-        connection = Connection(on_request=self._accept, on_lost=self._connections.discard)
-        self._connections.add(connection)
-        return connection
 
     def _accept(self, stream: Stream) -> None:
         method = (stream.headers or {}).get(":path", "")
@@ -163,7 +144,7 @@ class PluginServer:
                 log.warning("%s on %s: %s", clean(method, 200), self.path, error)
                 status = CallFailed(_status_of(error), clean(str(error)))
             except asyncio.CancelledError:
-                if self._server is None:
+                if self._listener is None:
                     self._farewell(stream, started)
                 raise
             except PeerLost:
@@ -247,28 +228,3 @@ def _trailers(result: CallFailed, started: bool) -> list[tuple[str, str]]:
     if result.text:
         trailers.append(("grpc-message", quote(result.text, safe=_PRINTABLE, errors="replace")))
     return trailers if started else [*_HEADERS, *trailers]
-
-
-def _listen(path: Path) -> tuple[socket.socket, tuple[int, int] | None]:
-    """A listening socket of mode 0600 and what identifies its file. Blocks."""
-    if is_live(path):
-        raise SocketTaken(f"another process listens on {path}: stop it, or give this one another name or directory")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        sock.bind(os.fspath(path))
-        # Before listen(), so that nobody connects under the umask's mode; and listen() here, because a kubelet dials as soon as it sees
-        # the file.
-        os.chmod(path, 0o600)
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise LocalError(f"cannot make socket {path}: {os.strerror(error.errno or 0)}: the directory must exist and be writable") from None
-    return sock, identity(path)
-
-
-def _unlink(path: Path, ours: tuple[int, int] | None) -> None:
-    if ours is not None and identity(path) == ours:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
