@@ -107,6 +107,8 @@ class Transport:
                 continue
             except TimeoutError:
                 raise self._unreachable(did, f"no answer within {self._timeout:g} s") from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._unreachable(did, _why(error)) from None
             break
         try:
             yield response
