@@ -10,6 +10,7 @@ import logging.handlers
 import queue
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -54,15 +55,15 @@ def _quoted(value: object) -> str:
 class Seldom(logging.Filter):
     """Lets a line through that was not said within the last minute."""
 
-    def __init__(self, period: float = PERIOD) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic, period: float = PERIOD) -> None:
         super().__init__()
-        self._period = period
+        self._now, self._period = now, period
         self._said: dict[tuple[object, ...], list[float]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         extra = tuple((name, str(value)) for name, value in vars(record).items() if name not in _STANDARD)
         line = (record.name, record.levelno, record.getMessage(), extra)
-        now = time.monotonic()
+        now = self._now()
         said = self._said.get(line)
         if said is not None and now - said[0] < self._period:
             said[1] += 1
