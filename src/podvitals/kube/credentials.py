@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from podvitals.claim.times import unix
@@ -87,7 +89,7 @@ async def run_plugin(plugin: ExecPlugin) -> tuple[Secret, float]:
 
 
 async def _run(plugin: ExecPlugin, env: dict[str, str]) -> bytes:
-    # A session of its own, so that Ctrl-C and a timeout end it with whatever it started.
+    # A session of its own, so that it can be ended with whatever it started, which would hold our pipes open.
     try:
         process = await asyncio.create_subprocess_exec(
             plugin.command,
@@ -96,6 +98,7 @@ async def _run(plugin: ExecPlugin, env: dict[str, str]) -> bytes:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
     except OSError as error:
         hint = f"\n{plugin.install_hint}" if plugin.install_hint else ""
@@ -107,7 +110,8 @@ async def _run(plugin: ExecPlugin, env: dict[str, str]) -> bytes:
         raise LocalError(f"{_name(plugin)} did not end within {plugin.timeout:g} s; does it wait for a login?") from None
     finally:
         if process.returncode is None:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if process.returncode != 0:
         told = err.decode(errors="replace").strip()[-1000:]
