@@ -56,13 +56,22 @@ class WatchEvent(Generic[T]):
 class Client:
     """`async with Client(config) as client`. One client serves a process: at most `concurrency` calls at once, any number of watches.
 
-    `timeout`: seconds until a call that got no answer becomes ApiUnreachable; each call may name another.
+    `timeout`: seconds until a call that got no answer becomes ApiUnreachable; each call may name another. `user_agent`: what stands
+    before its first slash is the field manager the server records for our writes.
     Namespaced objects without a namespace: all namespaces for `list` and `watch`, the context's (or the body's own) otherwise.
     """
 
-    def __init__(self, config: ClusterConfig, *, timeout: float = 30.0, concurrency: int = 16, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        config: ClusterConfig,
+        *,
+        timeout: float = 30.0,
+        concurrency: int = 16,
+        clock: Clock = SYSTEM,
+        user_agent: str = "podvitals",
+    ) -> None:
         self.config = config
-        self._transport = Transport(config, timeout=timeout, concurrency=concurrency, clock=clock)
+        self._transport = Transport(config, timeout=timeout, concurrency=concurrency, clock=clock, user_agent=user_agent)
 
     async def __aenter__(self) -> "Client":
         await self._transport.open()

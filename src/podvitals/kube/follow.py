@@ -58,8 +58,7 @@ async def follow(
                 version = listing.resource_version
                 yield Change("synced")
                 began = clock.now()
-            watch = client.watch(resource, namespace, resource_version=version, labels=labels, fields=fields)
-            async with aclosing(watch) as events:
+            async with aclosing(client.watch(resource, namespace, resource_version=version, labels=labels, fields=fields)) as events:
                 async for event in events:
                     version = event.resource_version or version
                     backoff.reset()
@@ -67,13 +66,11 @@ async def follow(
                         yield told
             delay = backoff.ended(clock.now() - began)
         except PodvitalsError as error:
-            if isinstance(error, Gone):
-                version = ""
+            version = "" if isinstance(error, Gone) else version
             delay = backoff.failed(error)
             if on_error is not None:
                 on_error(error, delay)
-        if delay:
-            await clock.sleep_until(clock.now() + delay)
+        await clock.sleep_until(clock.now() + delay)
 
 
 class Backoff:

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 import aiohttp
 from yarl import URL
 
-from podvitals import __version__
 from podvitals.clock import Clock
 from podvitals.errors import ApiUnreachable, Unauthorized
 from podvitals.kube.answer import failure
@@ -27,9 +26,10 @@ SILENT = (15, 5, 3)
 
 
 class Transport:
-    def __init__(self, config: ClusterConfig, *, timeout: float, concurrency: int, clock: Clock) -> None:
+    def __init__(self, config: ClusterConfig, *, timeout: float, concurrency: int, clock: Clock, user_agent: str) -> None:
         self._config = config
         self._timeout = timeout
+        self._user_agent = user_agent
         self._wallet = Wallet(config.credentials, clock)
         # Calls are limited here and not by the connector, where watches would use up their places.
         self._places = asyncio.Semaphore(concurrency)
@@ -39,7 +39,7 @@ class Transport:
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket, keepalive_timeout=60.0)
         # Answers uncompressed: inflating a list costs more than reading it, and watches are never compressed.
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"podvitals/{__version__}"}
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": self._user_agent}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, connect=None)
         self._session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
 
