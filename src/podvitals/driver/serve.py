@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from podvitals.clock import SYSTEM, Clock
+from podvitals.clock import SYSTEM, Clock, set_by
 from podvitals.detect.detector import Detector
 from podvitals.detect.schedule import Schedule
 from podvitals.driver.cdi import CdiDirectory
@@ -20,6 +20,8 @@ from podvitals.wire.server import PluginServer
 
 log = logging.getLogger("podvitals.driver")
 
+REGISTERED_WITHIN = 5.0
+"""Seconds the kubelet is given to find the driver (1 s is usual) before its devices are published."""
 END_WITHIN = 5.0
 """Seconds the sockets may take to close."""
 
@@ -70,7 +72,7 @@ async def serving(
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(schedule.run(), name="driver: detectors")]
             if publish is not None:
-                running.append(tasks.create_task(publish.run(), name="driver: slices"))
+                running.append(tasks.create_task(_publish(publish, registration, clock), name="driver: slices"))
             try:
                 yield Serving(schedule, registration, health, publish)
             finally:
@@ -79,6 +81,13 @@ async def serving(
     finally:
         schedule.end()
         await _stop(registrar, endpoint)
+
+
+async def _publish(publish: Publish, registration: Registration, clock: Clock) -> None:
+    """Once the kubelet took the driver in: a pod that waits for a device is placed as soon as a slice is there, and a prepare that finds
+    no driver yet is tried again only 60 to 90 s later. Without a kubelet devices are published all the same, a little later."""
+    await set_by(registration.registered, clock, clock.now() + REGISTERED_WITHIN)
+    await publish.run()
 
 
 async def _stop(*servers: PluginServer) -> None:
