@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from podvitals.agent import claims
 from podvitals.agent.claims import ClaimReader
 from podvitals.claim.holdings import Holding
 from podvitals.claim.pod import ContainerSpec, Pod
@@ -47,6 +48,12 @@ class Stage:
             uid, held = await self.held.get()
         return uid, [holding.key.device for holding in held]
 
+    async def quiet(self) -> None:
+        """Until nothing is being read."""
+        async with asyncio.timeout(5):
+            while self.reader._reading:
+                await asyncio.sleep(0)
+
     @property
     def asked(self) -> list[str]:
         return [path.rpartition("/")[2] for _, path, _ in self.api.requests]
@@ -66,7 +73,9 @@ async def test_a_claim_is_read_once_a_pod() -> None:
         stage.api.put(a_claim())
         stage.want(a_pod())
         assert await stage.told() == ("uid-a", ["gpu-0"])
+        await stage.quiet()
         stage.want(a_pod())
+        await stage.quiet()
         assert stage.asked == ["gpus"]
 
 
@@ -92,11 +101,15 @@ async def test_a_claim_that_serves_another_pod_gives_nothing_until_it_serves_thi
         assert await stage.told() == ("uid-a", ["gpu-0"])
 
 
-async def test_a_changed_pod_is_a_reason_to_read_at_once() -> None:
+async def test_a_changed_pod_is_a_reason_to_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(claims, "LONGEST_PAUSE", 3600.0)
     async with at_work() as stage:
-        stage.api.put(a_claim())
+        stage.api.put(a_claim(device=None))
         stage.want(a_pod("a", "gpus"))
-        await stage.told()
+        while not stage.asked:
+            await asyncio.sleep(0)
+        stage.api.put(a_claim())
         stage.api.put(a_claim("nics", "nic-0"))
         stage.want(a_pod("a", "gpus", "nics"))
         assert await stage.told() == ("uid-a", ["gpu-0", "nic-0"])
@@ -114,6 +127,7 @@ async def test_a_refusal_is_not_the_end(code: int) -> None:
 async def test_a_pod_that_ended_has_no_claims_to_read() -> None:
     async with at_work() as stage:
         stage.want(a_pod(phase="Succeeded"))
+        await stage.quiet()
         assert stage.asked == []
 
 
@@ -123,6 +137,5 @@ async def test_a_claim_without_a_container_does_not_ask_for_ever() -> None:
         pod = a_pod()
         spec = msgspec.structs.replace(pod.spec, containers=(ContainerSpec(name="train"),))
         stage.want(msgspec.structs.replace(pod, spec=spec))
-        while stage.reader._reading:
-            await asyncio.sleep(0)
+        await stage.quiet()
         assert stage.asked == ["gpus"]

@@ -1,11 +1,11 @@
 """Who holds what, and what stays to be said of pods that ended."""
 
+import dataclasses
 from collections.abc import Iterable
 
 import msgspec
 import pytest
 
-from podvitals.claim.holdings import Holding
 from podvitals.claim.pod import Pod
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
@@ -151,9 +151,18 @@ def test_a_watcher_with_admin_access_is_not_another_pod_served() -> None:
     book = node.book()
     a_pod(book, "a", "gpu-0")
     book.see(pod("m"), START)
-    plain = holding("gpu-0")
-    book.hold("uid-m", (Holding(plain.container, plain.kind, plain.entry, plain.claim, plain.claim_name, plain.request, plain.key, True),))
+    book.hold("uid-m", (dataclasses.replace(holding("gpu-0"), admin=True),))
     book.see(pod("a", ended=END), END)
+    assert set(node.set(book, broken(END + 10), END + 10)) == {"uid-a", "uid-m"}
+
+
+def test_a_watcher_that_comes_after_the_end_closes_nothing() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.see(pod("a", ended=END), END)
+    book.see(pod("m"), END)
+    book.hold("uid-m", (dataclasses.replace(holding("gpu-0"), admin=True),))
     assert set(node.set(book, broken(END + 10), END + 10)) == {"uid-a", "uid-m"}
 
 
@@ -187,12 +196,18 @@ def test_what_is_remembered_of_pods_that_are_gone_is_dropped() -> None:
     assert second.drain() == {"uid-a": None}
 
 
+def twice(start: float, end: float, again: float) -> DeviceState:
+    faults = (Fault(Health.UNHEALTHY, "", "", start, end), Fault(Health.UNHEALTHY, "", "", again))
+    return state("gpu-0", Health.UNHEALTHY, "", *faults, since=again)
+
+
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
         (state("gpu-0", since=END - 1), Health.HEALTHY),
         (broken(END - 5, END + 5), Health.UNHEALTHY),
         (broken(END + 5), Health.UNKNOWN),
+        (twice(END - 50, END - 40, END + 5), Health.UNKNOWN),
         (state("gpu-0", since=END + 1), Health.UNKNOWN),
     ],
 )

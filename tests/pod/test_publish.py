@@ -10,7 +10,7 @@ import pytest
 from podvitals.claim.cluster import Event
 from podvitals.claim.meta import Condition
 from podvitals.claim.pod import Pod
-from podvitals.clock import SYSTEM
+from podvitals.clock import SYSTEM, SystemClock
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.kube.client import Client
@@ -29,6 +29,16 @@ from tests.pod.make import START, holding, key, state
 T = TypeVar("T", Pod, Event)
 
 
+class Striding(SystemClock):
+    """Ten seconds pass on the wall between two looks at it: times of the API have whole seconds."""
+
+    strides = 0
+
+    def wall(self) -> float:
+        self.strides += 1
+        return START + 10 * self.strides
+
+
 class Stage:
     """A publisher at work on pods of a real API; the test sets devices and asks the API."""
 
@@ -39,7 +49,7 @@ class Stage:
         self.announcer = Announcer(client, "node-1", SYSTEM)
         self.results: list[Outcome] = []
         self.gone = asyncio.Event()
-        self.publisher = Publisher(client, self.book, SYSTEM, on_told=self.announcer.tell, on_result=self.result)
+        self.publisher = Publisher(client, self.book, Striding(), on_told=self.announcer.tell, on_result=self.result)
 
     def result(self, outcome: Outcome, _seconds: float) -> None:
         self.results.append(outcome)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podvitals.claim.meta import Condition
+from podvitals.claim.pod import ContainerState, ContainerStatus, Pod, PodStatus, Terminated
 from podvitals.claim.times import rfc3339
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
@@ -100,6 +101,13 @@ def test_messages_are_shown_cut_and_only_with_their_gate() -> None:
     assert len((shown(messages=True) or "").encode()) <= 1024
 
 
+def stopped(at: float) -> ContainerState:
+    return ContainerState(terminated=Terminated(finished_at=rfc3339(at)))
+
+
 def test_a_pod_ends_when_its_last_container_stops() -> None:
     assert ended_at(pod(ended=START + 7)) == START + 7
     assert ended_at(pod()) is None
+    first, last = (ContainerStatus(name=name, state=stopped(at)) for name, at in (("a", START + 3), ("b", START + 9)))
+    both = Pod(status=PodStatus(phase="Failed", init_container_statuses=(first,), container_statuses=(last, first)))
+    assert ended_at(both) == START + 9

@@ -78,9 +78,7 @@ class Announcer:
         try:
             await self._client.patch(EVENTS, notice.name, body, notice.namespace)
         except NotFound:
-            # Events live for an hour; this one begins anew.
-            notice.count = 1
-            notice.first = notice.last
+            # Events live for an hour.
             await self._client.create(EVENTS, self._body(notice), notice.namespace)
 
     def _body(self, notice: Notice) -> dict[str, object]:

@@ -117,10 +117,8 @@ class Notices:
 
     def done(self, notice: Notice, now: float, *, written: bool, pause: float = RETRY_PAUSE) -> None:
         notice.not_before = now + (REPEAT_PACE if written else pause)
-        if not written:
-            notice.count, notice.unposted = notice.count - 1, notice.unposted + 1
-            if notice.uid in self._pods:
-                self._waiting[id(notice)] = notice
+        if not written and notice.uid in self._pods:
+            self._waiting[id(notice)] = notice
 
     def next_deadline(self, now: float) -> float | None:
         if not self._waiting:
