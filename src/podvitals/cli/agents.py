@@ -47,6 +47,9 @@ class _Driver(msgspec.Struct):
     source: str = ""
     endpoint: str = ""
     connected: bool = False
+    speaks: bool = True
+    left: bool = False
+    trouble: str = ""
     since: float | None = None
     last_report: float | None = None
     devices: int = 0
@@ -80,7 +83,7 @@ def _driver_view(node: str, driver: _Driver) -> DriverView:
     return DriverView(
         driver.driver,
         node,
-        "connected" if driver.connected else "gone",
+        _connection(driver),
         driver.devices,
         driver.source or "itself",
         driver.endpoint,
@@ -90,6 +93,14 @@ def _driver_view(node: str, driver: _Driver) -> DriverView:
         driver.versions,
         driver.refusals,
     )
+
+
+def _connection(driver: _Driver) -> str:
+    if driver.left:
+        return "left to the kubelet"
+    if not driver.connected:
+        return f"not connected: {clean(driver.trouble, 80)}" if driver.trouble else "not connected"
+    return "connected" if driver.speaks else "standby"
 
 
 async def read_states(reading: Reading) -> AgentStates:

@@ -46,8 +46,8 @@ def _file(directory: Path, device: str) -> Path:
 
     if not directory.is_dir():
         raise LocalError(f"{directory} is not a directory: name the one the driver's detector reads (sim:DIR), on its node")
-    path = directory / device.rpartition("/")[2]
-    if not path.exists():
-        names = sorted(name for name in os.listdir(directory) if is_device(name))
+    names = sorted(name for name in os.listdir(directory) if is_device(name))
+    name = device.rpartition("/")[2]
+    if name not in names:
         raise InvalidInput(f"no simulated device {device!r} in {directory}; there is {', '.join(names[:20]) or 'none'}")
-    return path
+    return directory / name

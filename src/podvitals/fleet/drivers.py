@@ -8,7 +8,7 @@ from podvitals.claim.resource import ResourceSlice
 
 @dataclass(frozen=True, slots=True)
 class DriverView:
-    """One endpoint of one driver on one node. Times in Unix seconds, the lease in seconds. `state`: connected, gone, no agent to ask."""
+    """One endpoint of one driver on one node. Times in Unix seconds, the lease in seconds. `state`: what is said of its connection."""
 
     driver: str
     node: str
