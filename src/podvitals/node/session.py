@@ -24,6 +24,7 @@ class Stage(StrEnum):
 class Event(StrEnum):
     CONNECT = "connect"
     REPORT = "report"
+    STREAM_END = "stream end"
     DISCONNECT = "disconnect"
     REMOVE = "remove"
 
@@ -32,6 +33,7 @@ TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
     (Stage.REGISTERED, Event.CONNECT): Stage.CONNECTED,
     (Stage.CONNECTED, Event.REPORT): Stage.REPORTING,
     (Stage.REPORTING, Event.REPORT): Stage.REPORTING,
+    (Stage.REPORTING, Event.STREAM_END): Stage.CONNECTED,
     (Stage.CONNECTED, Event.DISCONNECT): Stage.REGISTERED,
     (Stage.REPORTING, Event.DISCONNECT): Stage.REGISTERED,
     (Stage.REGISTERED, Event.REMOVE): Stage.REMOVED,

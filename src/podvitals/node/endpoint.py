@@ -1,0 +1,249 @@
+"""The life of one registration: asked who it is, registered, connected, watched, until its socket goes.
+
+The kubelet's rules hold (CONTRACT §1): the DRA version is the first of the driver's list that we know, the health version the newest
+listed; a second registration of a driver name with the same endpoint path is refused while the first lives. A socket is bound before
+anybody listens, and stays when its process dies: whoever refuses is asked again, ever more slowly.
+"""
+
+import asyncio
+import logging
+import random
+from contextlib import aclosing
+from enum import StrEnum
+from typing import Protocol
+
+from podvitals.clock import Clock
+from podvitals.device.key import check_driver_name
+from podvitals.device.text import clean
+from podvitals.errors import InvalidInput, LocalError, PluginError, PluginProtocolError, PluginUnimplemented, PluginUnreachable
+from podvitals.node.discovery import Socket
+from podvitals.node.record import SourceKey
+from podvitals.node.session import Event
+from podvitals.node.stream import Memory, Pace, Refusals
+from podvitals.wire.client import PluginClient
+from podvitals.wire.endpoint import check_path, is_live
+from podvitals.wire.messages import DRA_VERSIONS, HEALTH_SOURCE_TYPE, HEALTH_VERSIONS, PLUGIN_TYPE, PluginInfo
+
+FIRST_WAIT, LONGEST_WAIT = 0.02, 5.0
+"""Seconds before the first and between later attempts to reach somebody who refuses; each is drawn at random up to twice the last."""
+REFUSED_WAIT = 2.0
+"""Seconds until a registration that was refused for another's sake is looked at again."""
+LIVED = 1.0
+"""Seconds a connection has to last for the next attempt to come at once."""
+NOTIFY_TRIES = 3
+LONGEST_SOURCE = 63
+
+log = logging.getLogger(__name__)
+
+
+class Reason(StrEnum):
+    """What a driver said and was not taken, for counting."""
+
+    REGISTRATION = "registration"
+    STREAM = "stream"
+    REPORT = "undecodable report"
+    ENTRY = "invalid entry"
+    DEVICES = "too many devices"
+
+
+class Desk(Protocol):
+    """What an endpoint needs of the node watch that owns it."""
+
+    def admit(self, endpoint: "Endpoint", source: SourceKey) -> "Endpoint | None":
+        """Registers it, or names the one that has its place."""
+
+    def drop(self, endpoint: "Endpoint") -> None:
+        """Its process is dead: its place is free."""
+
+    def event(self, endpoint: "Endpoint", event: Event) -> None: ...
+
+    def heard(self, endpoint: "Endpoint", raw: bytes) -> None: ...
+
+
+class Wait:
+    """Ever longer, with jitter, so that many who lost one thing do not come back as one."""
+
+    def __init__(self) -> None:
+        self._longest = FIRST_WAIT
+
+    def reset(self) -> None:
+        self._longest = FIRST_WAIT
+
+    async def sleep(self) -> None:
+        seconds, self._longest = random.uniform(self._longest / 2, self._longest), min(2 * self._longest, LONGEST_WAIT)
+        await asyncio.sleep(seconds)
+
+
+class Endpoint:
+    """`asked`: it answered GetInfo once, or did not. `opened`: its first report came, or it is known that none comes soon."""
+
+    def __init__(self, number: int, socket: Socket, desk: Desk, clock: Clock, *, leave: frozenset[str], registrar: bool) -> None:
+        self.number = number
+        self.socket = socket
+        self.source: SourceKey | None = None
+        self.info = PluginInfo("", "", "", ())
+        self.dra = ""
+        self.health = ""
+        self.client: PluginClient | None = None
+        self.since = clock.wall()
+        self.heard_wall = 0.0
+        self.reports = 0
+        self.trouble = ""
+        self.memory = Memory()
+        self.refusals = Refusals(socket.path, clock)
+        self.asked, self.opened = asyncio.Event(), asyncio.Event()
+        self._desk, self._clock = desk, clock
+        self._leave, self._registrar = leave, registrar
+
+    @property
+    def left(self) -> bool:
+        return self.source is not None and self.source.driver in self._leave
+
+    async def run(self) -> None:
+        async with PluginClient(self.socket.path) as registration:
+            try:
+                self.info = await self._ask(registration)
+                source = await self._identify(registration)
+                if source is None or not await self._register(registration, source):
+                    return
+            finally:
+                self.asked.set()
+                if self.source is None or self.left:
+                    self.opened.set()
+        if not self.left:
+            async with PluginClient(self.info.endpoint) as self.client:
+                await self._follow(self.client)
+
+    # --- registration ------------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, registration: PluginClient) -> PluginInfo:
+        wait = Wait()
+        while True:
+            try:
+                return await registration.get_info()
+            except PluginUnreachable as error:
+                self.trouble = str(error)
+            except PluginError as error:
+                self.trouble = str(error)
+                self.refusals.count(Reason.REGISTRATION, str(error))
+            self.asked.set()
+            self.opened.set()
+            await wait.sleep()
+
+    async def _identify(self, registration: PluginClient) -> SourceKey | None:
+        """None for what is no business of ours, or no valid registration: only a new socket can change that."""
+        info = self.info
+        if info.type not in (PLUGIN_TYPE, HEALTH_SOURCE_TYPE):
+            if self._registrar:
+                await self._notify(registration, False, f'no handler registered for plugin type "{info.type}"')
+            return None
+        try:
+            driver, _, source = info.name.partition("/") if info.type == HEALTH_SOURCE_TYPE else (info.name, "", "")
+            check_driver_name(driver)
+            if not check_path(info.endpoint).is_absolute():
+                raise InvalidInput(f"endpoint {info.endpoint!r} is not an absolute path")
+            if len(source) > LONGEST_SOURCE or clean(source) != source:
+                raise InvalidInput(f"health source name {source!r} is longer than {LONGEST_SOURCE} characters, or not printable")
+        except InvalidInput as error:
+            self.refusals.count(Reason.REGISTRATION, f"{self.socket.path}: {error}")
+            if self._registrar:
+                await self._notify(registration, False, str(error))
+            return None
+        self.dra = next((version for version in info.supported_versions if version in DRA_VERSIONS), "")
+        self.health = next((version for version in HEALTH_VERSIONS if version in info.supported_versions), "")
+        return SourceKey(driver, (source or "auxiliary") if info.type == HEALTH_SOURCE_TYPE else "")
+
+    async def _register(self, registration: PluginClient, source: SourceKey) -> bool:
+        told = False
+        while (rival := self._desk.admit(self, source)) is not None:
+            if await self._is_dead(rival):
+                self._desk.drop(rival)
+                continue
+            why = f"{source} is already registered with endpoint {self.info.endpoint} by {rival.socket.path}"
+            self.refusals.count(Reason.REGISTRATION, f"{self.socket.path}: {why}")
+            if self._registrar and not told:
+                await self._notify(registration, False, why)
+            told = True
+            self.asked.set()
+            self.opened.set()
+            await asyncio.sleep(REFUSED_WAIT)
+        log.info("registered", extra={"driver": source.driver, "source": source.source, "endpoint": self.info.endpoint})
+        if self._registrar:
+            await self._notify(registration, True, "")
+        return True
+
+    @staticmethod
+    async def _is_dead(rival: "Endpoint") -> bool:
+        try:
+            return not await asyncio.to_thread(is_live, rival.socket.path)
+        except LocalError:
+            return False
+
+    async def _notify(self, registration: PluginClient, registered: bool, error: str) -> None:
+        wait = Wait()
+        for _ in range(NOTIFY_TRIES):
+            try:
+                return await registration.notify_registration(registered, error)
+            except PluginUnreachable as failure:
+                self.trouble = str(failure)
+            except PluginError as failure:
+                return self.refusals.count(Reason.REGISTRATION, str(failure))
+            await wait.sleep()
+        return None
+
+    # --- the connection ----------------------------------------------------------------------------------------------------------
+
+    async def _follow(self, client: PluginClient) -> None:
+        wait, loop = Wait(), asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            try:
+                await self._connection(client)
+                self._desk.event(self, Event.STREAM_END)
+            except PluginUnreachable as error:
+                self._lost(error)
+                self._desk.event(self, Event.DISCONNECT)
+            except PluginProtocolError as error:
+                self.refusals.count(Reason.STREAM, str(error))
+                self._desk.event(self, Event.STREAM_END)
+            self.opened.set()
+            self.memory.clear()
+            if loop.time() - started > LIVED:
+                wait.reset()
+            await wait.sleep()
+
+    async def _connection(self, client: PluginClient) -> None:
+        """Returns when the driver ends the health stream; raises when the connection goes, or what it says is no report."""
+        await client.connect()
+        self.trouble = ""
+        self.since = self._clock.wall()
+        self._desk.event(self, Event.CONNECT)
+        while self.health:
+            try:
+                return await self._listen(client, self.health)
+            except PluginUnimplemented as error:
+                self._without(error)
+        self.opened.set()
+        await client.disconnected()
+        raise PluginUnreachable(f"{self.info.endpoint}: the driver closed the connection")
+
+    async def _listen(self, client: PluginClient, version: str) -> None:
+        pace = Pace()
+        async with aclosing(client.watch_health(version)) as stream:
+            async for raw in stream:
+                pace.begin()
+                self._desk.heard(self, raw)
+                self.opened.set()
+                await pace.end()
+
+    def _without(self, error: PluginUnimplemented) -> None:
+        """The next older version it lists, if any. None is asked again before it registers anew (kubernetes#141855)."""
+        older = HEALTH_VERSIONS[HEALTH_VERSIONS.index(self.health) + 1 :]
+        self.health = next((version for version in older if version in self.info.supported_versions), "")
+        log.info("does not serve the health service it lists: %s", error, extra={"driver": self.info.name})
+        self._desk.event(self, Event.STREAM_END)
+
+    def _lost(self, error: PluginUnreachable) -> None:
+        if not self.trouble:
+            log.info("not reachable: %s", error, extra={"driver": self.info.name, "endpoint": self.info.endpoint})
+        self.trouble = str(error)

@@ -1,0 +1,80 @@
+"""Keeps the checkpoint as close to the ledger as the disk allows: a change of a verdict at once, "heard again" once a second.
+
+Nothing waits for the disk. What could not be written is written with what follows; the difference that waits has at most a row a device.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+from podvitals.clock import Clock, boot_id
+from podvitals.device.key import DeviceKey
+from podvitals.errors import LocalError
+from podvitals.node.checkpoint import Checkpoint
+from podvitals.node.ledger import Ledger
+from podvitals.node.rows import Rows
+
+SAVE_EVERY = 1.0
+SAVE_AGAIN_AFTER = 5.0
+LAST_SAVE = 2.0
+"""Seconds the end of the process waits for a disk that hangs."""
+SAY_EVERY = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """`path`: None keeps nothing."""
+
+    def __init__(self, path: Path | None, ledger: Ledger, clock: Clock) -> None:
+        self._path, self._ledger, self._clock = path, ledger, clock
+        self._checkpoint: Checkpoint | None = None
+        self._unsaved = asyncio.Event()
+        self._said = -SAY_EVERY
+
+    async def load(self) -> frozenset[DeviceKey]:
+        """Restores the ledger; returns what readers have to be told."""
+        if self._path is None:
+            return frozenset()
+        self._checkpoint = Checkpoint(self._path, await asyncio.to_thread(boot_id))
+        rows = await self._checkpoint.load(self._clock.now(), self._clock.wall())
+        return self._ledger.restore(rows, self._clock.now(), self._clock.wall())
+
+    def changed(self) -> None:
+        if self._ledger.unsaved:
+            self._unsaved.set()
+
+    async def run(self) -> None:
+        rows = Rows()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SAVE_EVERY):
+                    await self._unsaved.wait()
+            self._unsaved.clear()
+            rows.lay_over(self._ledger.drain())
+            if self._checkpoint is None:
+                rows = Rows()
+            elif rows and not await self._write(self._checkpoint, rows if self._checkpoint.begun else None):
+                await asyncio.sleep(SAVE_AGAIN_AFTER)
+            else:
+                rows = Rows()
+
+    async def finish(self) -> None:
+        if self._checkpoint is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SAVE):
+                    await self._write(self._checkpoint, None)
+                    await self._checkpoint.close()
+
+    async def _write(self, checkpoint: Checkpoint, rows: Rows | None) -> bool:
+        """None: everything, as for a file that begins."""
+        now, whole = self._clock.now(), rows is None
+        try:
+            await checkpoint.save(self._ledger.everything() if rows is None else rows, now, self._clock.wall(), whole=whole)
+        except LocalError as error:
+            if now - self._said >= SAY_EVERY:
+                self._said = now
+                log.warning("%s", error)
+            return False
+        return True

@@ -1,0 +1,347 @@
+"""NodeWatch: what this node's drivers say of their devices, for whoever has to tell (the agent, the lab's kubelet).
+
+It owns discovery, one task an endpoint, one timer for all leases and the checkpoint; the truth is the ledger's, the authority the
+session's. Callbacks are synchronous: when they run, the ledger already says what they are told about. Nothing is queued.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podvitals.clock import Clock
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.errors import PluginProtocolError
+from podvitals.node.discovery import Discovery, Socket
+from podvitals.node.endpoint import Endpoint, Reason
+from podvitals.node.keeper import Keeper
+from podvitals.node.ledger import DeviceState, Ledger
+from podvitals.node.record import SourceKey
+from podvitals.node.session import Connected, Disconnected, Effect, Event, Session, Speaks, Stage
+from podvitals.wire.client import PluginClient
+from podvitals.wire.convert import decode_report
+from podvitals.wire.messages import Report
+
+FIRST_REPORTS = 0.25
+"""Seconds a start waits for the first reports of drivers that answered: what a checkpoint remembers may be a few milliseconds old."""
+CRASHED_WAIT = 5.0
+
+log = logging.getLogger(__name__)
+
+Callback = Callable[[frozenset[DeviceKey]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """`leave`: drivers whose health stream is not opened (the operator's choice, ARCHITECTURE rule 13). `checkpoint`: a file, None for no
+    memory beyond this process."""
+
+    plugin_dir: Path
+    checkpoint: Path | None = None
+    leave: frozenset[str] = frozenset()
+    devices_per_driver: int = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class DriverView:
+    """One registered endpoint; a source that is only remembered has endpoint "". Times in Unix seconds, 0.0 for never.
+
+    `since`: connected, or else registered, since then. `devices`, `smallest_lease`: of its source, told by whoever speaks for it (or, if
+    nobody does, by the newest). `refusals`: how often what it said was not taken, by reason. `trouble`: why it is not connected."""
+
+    driver: str
+    source: str
+    endpoint: str
+    connected: bool
+    speaks: bool
+    since: float
+    last_report: float
+    devices: int
+    smallest_lease: float | None
+    versions: tuple[str, ...]
+    health_version: str
+    reports: int
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    trouble: str = ""
+    left: bool = False
+
+
+class NodeWatch:
+    """`registrar`: tells drivers that they are registered, as a kubelet does; an observer beside a kubelet must not.
+
+    `ready` is set when the checkpoint is loaded, the directory was scanned and each socket found was asked once."""
+
+    def __init__(self, settings: NodeSettings, clock: Clock, *, registrar: bool = False) -> None:
+        self._settings, self._clock, self._registrar = settings, clock, registrar
+        self._ledger = Ledger(settings.devices_per_driver)
+        self._session = Session()
+        self._discovery = Discovery(settings.plugin_dir, self._found, self._lost)
+        self._keeper = Keeper(settings.checkpoint, self._ledger, clock)
+        self._endpoints: dict[int, Endpoint] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._count = 0
+        self._callbacks: list[Callback] = []
+        self._asked_for: dict[str, dict[DeviceKey, str]] = {}
+        self._earlier = asyncio.Event()
+        self._sleeps_until: float | None = None
+        self.ready = asyncio.Event()
+
+    # --- for those who ask -------------------------------------------------------------------------------------------------------
+
+    def subscribe(self, callback: Callback) -> None:
+        """`callback` is called in the event loop with the devices whose state changed. It must not block."""
+        self._callbacks.append(callback)
+
+    def state(self, key: DeviceKey) -> DeviceState:
+        """A device nobody reported is Unknown and the message says why; when that reason changes, callbacks are told of it."""
+        state = self._ledger.state(key)
+        if state is not None:
+            return state
+        why = self._standing(key.driver)
+        asked = self._asked_for.setdefault(key.driver, {})
+        if len(asked) < self._settings.devices_per_driver:
+            asked[key] = why
+        return DeviceState(key, Health.UNKNOWN, why, "", 0.0, 0.0, None, ())
+
+    def states(self) -> Mapping[DeviceKey, DeviceState]:
+        """Every device that was ever reported (and not forgotten since)."""
+        return self._ledger.states()
+
+    def plugin(self, driver: str) -> tuple[PluginClient, str] | None:
+        """Client and DRA version of the newest connected endpoint that takes calls."""
+        for number in self._session.connected(driver):
+            endpoint = self._endpoints[number]
+            if endpoint.dra and endpoint.client is not None:
+                return endpoint.client, endpoint.dra
+        return None
+
+    def drivers(self) -> tuple[DriverView, ...]:
+        known = {endpoint.source for endpoint in self._endpoints.values()}
+        remembered = [source for source in self._ledger.sources() if source not in known]
+        views = [self._view(endpoint, endpoint.source) for endpoint in self._endpoints.values() if endpoint.source is not None]
+        views += [self._remembered(source) for source in remembered]
+        return tuple(sorted(views, key=lambda view: (view.driver, view.source, view.endpoint)))
+
+    # --- running -----------------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled. May be called once."""
+        self._changed(await self._keeper.load())
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._group.create_task(self._discovery.run(), name="node: plugin directory")
+                self._group.create_task(self._end_leases(), name="node: leases")
+                self._group.create_task(self._keeper.run(), name="node: checkpoint")
+                self._group.create_task(self._become_ready(), name="node: becoming ready")
+        finally:
+            await self._keeper.finish()
+
+    async def _become_ready(self) -> None:
+        await self._discovery.scanned.wait()
+        first = list(self._endpoints.values())
+        for endpoint in first:
+            await endpoint.asked.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_REPORTS):
+                for endpoint in first:
+                    await endpoint.opened.wait()
+        self.ready.set()
+
+    async def _end_leases(self) -> None:
+        while True:
+            self._earlier.clear()
+            self._sleeps_until = self._ledger.next_deadline()
+            if self._sleeps_until is None:
+                await self._earlier.wait()
+            else:
+                await self._sleep(self._sleeps_until)
+            self._changed(self._ledger.expire(self._clock.now(), self._clock.wall()))
+
+    async def _sleep(self, deadline: float) -> None:
+        """Until the deadline, or until there is an earlier one."""
+        tasks = {
+            asyncio.create_task(self._clock.sleep_until(deadline), name="node: until the next lease ends"),
+            asyncio.create_task(self._earlier.wait(), name="node: until one ends earlier"),
+        }
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- endpoints ---------------------------------------------------------------------------------------------------------------
+
+    def _found(self, socket: Socket) -> None:
+        assert self._group is not None
+        self._count += 1
+        endpoint = Endpoint(self._count, socket, self, self._clock, leave=self._settings.leave, registrar=self._registrar)
+        self._endpoints[endpoint.number] = endpoint
+        self._tasks[endpoint.number] = self._group.create_task(self._live(endpoint), name=f"node: {socket.path}")
+
+    def _lost(self, socket: Socket) -> None:
+        for endpoint in [one for one in self._endpoints.values() if one.socket.path == socket.path]:
+            self.drop(endpoint)
+
+    async def _live(self, endpoint: Endpoint) -> None:
+        while True:
+            try:
+                return await endpoint.run()
+            except Exception:
+                # A fault of ours that one driver's words brought out must not cost the other drivers.
+                log.exception("following %s failed", endpoint.socket.path)
+            self.event(endpoint, Event.DISCONNECT)
+            endpoint.asked.set()
+            endpoint.opened.set()
+            await asyncio.sleep(CRASHED_WAIT)
+
+    def drop(self, endpoint: Endpoint) -> None:
+        self.event(endpoint, Event.REMOVE)
+        del self._endpoints[endpoint.number]
+        endpoint.asked.set()
+        endpoint.opened.set()
+        self._tasks.pop(endpoint.number).cancel()
+        if endpoint.source is not None:
+            log.info("registration is gone", extra={"driver": endpoint.source.driver, "source": endpoint.source.source})
+            self._tell_standing(endpoint.source.driver)
+
+    def admit(self, endpoint: Endpoint, source: SourceKey) -> Endpoint | None:
+        if endpoint.source is not None:
+            return None
+        for other in self._endpoints.values():
+            if other.source == source and other.info.endpoint == endpoint.info.endpoint:
+                return other
+        endpoint.source = source
+        self._apply(self._session.register(endpoint.number, source, endpoint.socket.born))
+        self._tell_standing(source.driver)
+        return None
+
+    def event(self, endpoint: Endpoint, event: Event) -> None:
+        self._apply(self._session.on(endpoint.number, event))
+        if endpoint.source is not None:
+            self._tell_standing(endpoint.source.driver)
+
+    def heard(self, endpoint: Endpoint, raw: bytes) -> None:
+        source, now, wall = endpoint.source, self._clock.now(), self._clock.wall()
+        assert source is not None
+        self._apply(self._session.on(endpoint.number, Event.REPORT))
+        endpoint.reports += 1
+        endpoint.heard_wall = wall
+        generation = self._session.generation(endpoint.number)
+        if generation is None:
+            endpoint.memory.keep(raw, now, None)
+            return
+        known = endpoint.memory.find(raw)
+        if known is not None and known.delivery is not None and self._ledger.renew(known.delivery, now, wall):
+            known.arrived = now
+            return
+        self._report(endpoint, source, generation, raw, None)
+
+    def _report(self, endpoint: Endpoint, source: SourceKey, generation: int, raw: bytes, heard: float | None) -> None:
+        report = self._decoded(endpoint, raw)
+        if report is None:
+            return
+        now, wall = self._clock.now(), self._clock.wall()
+        outcome = self._ledger.report(source, generation, report.devices, now, wall, heard)
+        if outcome.refused:
+            text = f"{source} reports more than the {self._settings.devices_per_driver} devices that are kept"
+            endpoint.refusals.count(Reason.DEVICES, text, outcome.refused)
+        if outcome.delivery is not None:
+            endpoint.memory.keep(raw, now if heard is None else heard, outcome.delivery)
+        self._changed(outcome.changed)
+
+    @staticmethod
+    def _decoded(endpoint: Endpoint, raw: bytes) -> Report | None:
+        try:
+            report = decode_report(raw)
+        except PluginProtocolError as error:
+            endpoint.refusals.count(Reason.REPORT, str(error))
+            return None
+        for refusal in report.refusals:
+            endpoint.refusals.count(Reason.ENTRY, refusal)
+        return report
+
+    def _apply(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            match effect:
+                case Connected(source):
+                    self._ledger.connected(source)
+                case Disconnected(source, why):
+                    self._ledger.disconnected(source, why, self._clock.now())
+                    self._changed(frozenset())
+                case Speaks(source, number, generation):
+                    self._hand_over(source, self._endpoints[number], generation)
+
+    def _hand_over(self, source: SourceKey, endpoint: Endpoint, generation: int) -> None:
+        self._ledger.authority(source, generation)
+        log.info("speaks", extra={"driver": source.driver, "source": source.source, "endpoint": endpoint.info.endpoint})
+        # What it said while another spoke counts where nothing was heard of a device since.
+        for heard in endpoint.memory.not_taken():
+            self._report(endpoint, source, generation, heard.raw, heard.arrived)
+
+    # --- telling -----------------------------------------------------------------------------------------------------------------
+
+    def _changed(self, keys: frozenset[DeviceKey]) -> None:
+        deadline = self._ledger.next_deadline()
+        if deadline is not None and (self._sleeps_until is None or deadline < self._sleeps_until):
+            self._earlier.set()
+        self._keeper.changed()
+        if keys:
+            for callback in self._callbacks:
+                try:
+                    callback(keys)
+                except Exception:
+                    log.exception("a subscriber failed")
+
+    def _standing(self, driver: str) -> str:
+        """Why nothing is known of a device of this driver."""
+        if driver in self._settings.leave:
+            return f"driver {driver} is left to the kubelet"
+        endpoints = [self._endpoints[number] for number in self._session.endpoints(SourceKey(driver))]
+        if not endpoints:
+            return f"no driver {driver} is registered on this node"
+        if not any(endpoint.health for endpoint in endpoints):
+            return f"driver {driver} does not report health"
+        return f"driver {driver} has not reported this device"
+
+    def _tell_standing(self, driver: str) -> None:
+        asked = self._asked_for.get(driver)
+        if not asked:
+            return
+        why = self._standing(driver)
+        for key in [key for key in asked if self._ledger.state(key) is not None]:
+            del asked[key]
+        stale = frozenset(key for key, said in asked.items() if said != why)
+        asked.update(dict.fromkeys(stale, why))
+        self._changed(stale)
+
+    def _view(self, endpoint: Endpoint, source: SourceKey) -> DriverView:
+        speaker = self._session.speaker(source)
+        tells = speaker if speaker is not None else max(self._session.endpoints(source), default=None)
+        summary = self._ledger.summary(source)
+        return DriverView(
+            driver=source.driver,
+            source=source.source,
+            endpoint=endpoint.info.endpoint,
+            connected=self._session.stage(endpoint.number) in (Stage.CONNECTED, Stage.REPORTING),
+            speaks=speaker == endpoint.number,
+            since=endpoint.since,
+            last_report=endpoint.heard_wall,
+            devices=summary.devices if tells == endpoint.number else 0,
+            smallest_lease=summary.smallest_lease if tells == endpoint.number else None,
+            versions=endpoint.info.supported_versions,
+            health_version=endpoint.health,
+            reports=endpoint.reports,
+            refusals=dict(endpoint.refusals.counts),
+            trouble=endpoint.trouble,
+            left=endpoint.left,
+        )
+
+    def _remembered(self, source: SourceKey) -> DriverView:
+        told = self._ledger.summary(source)
+        trouble = "not registered"
+        return DriverView(*source, "", False, False, 0.0, told.heard, told.devices, told.smallest_lease, (), "", 0, trouble=trouble)

@@ -1,0 +1,400 @@
+"""NodeWatch against scripted drivers on real sockets: kill and return, hang, rolling update, restart, refusals."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.testing import FakeDriver, ManualClock
+from podvitals.wire.convert import decode_report
+from podvitals.wire.messages import DRA_V1, DRA_V1BETA1, HEALTH_SOURCE_TYPE, HEALTH_V1ALPHA1, DeviceReport, PluginInfo, Report
+from tests.node.seen import watching
+
+GPU0 = DeviceKey("gpu.example.com", "node1", "gpu-0")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Short: a socket's path has 107 bytes."""
+    with TemporaryDirectory(prefix="nw") as directory:
+        (Path(directory) / "plugins_registry").mkdir()
+        yield Path(directory)
+
+
+def said(device: str = "gpu-0", health: Health = Health.HEALTHY, message: str = "", lease: float = 15.0) -> DeviceReport:
+    return DeviceReport("node1", device, health, 1000.0, lease, message)
+
+
+async def test_a_driver_that_was_there_before_is_heard_before_ready(place: Path) -> None:
+    async with FakeDriver(place) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        async with watching(place) as seen:
+            assert seen.watch.state(GPU0).health is Health.HEALTHY
+
+
+async def test_a_driver_that_comes_later_is_found_and_followed(place: Path) -> None:
+    async with watching(place) as seen:
+        assert seen.said("gpu-0") == "no driver gpu.example.com is registered on this node"
+        async with FakeDriver(place) as driver:
+            await seen.device("gpu-0", Health.UNKNOWN, text="has not reported this device")
+            driver.report([said(health=Health.UNHEALTHY, message="Xid 79")])
+            await seen.device("gpu-0", Health.UNHEALTHY, text="Xid 79")
+        assert driver.notified == [], "only a kubelet may say so"
+
+
+async def test_sub_directories_of_the_plugin_directory_are_looked_into(place: Path) -> None:
+    async with watching(place) as seen, FakeDriver(place) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        other = FakeDriver(place, "nic.example.com")
+        other.registration_path = place / "plugins_registry" / "sub" / "nic-reg.sock"
+        async with other:
+            other.report({"nic-0": Health.HEALTHY})
+            await seen.device("nic-0", Health.HEALTHY, driver="nic.example.com")
+
+
+async def test_a_killed_driver_that_returns_within_its_lease_causes_no_flap(place: Path) -> None:
+    async with watching(place) as seen:
+        driver = FakeDriver(place)
+        await driver.start()
+        driver.report({"gpu-0": Health.HEALTHY, "gpu-1": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        await driver.crash()
+        await seen.driver(lambda views: not any(view.connected for view in views))
+        assert seen.watch.state(GPU0).health is Health.HEALTHY
+        async with driver:
+            await driver.watched()
+            driver.report({"gpu-0": Health.HEALTHY, "gpu-1": Health.UNHEALTHY})
+            await seen.device("gpu-1", Health.UNHEALTHY)
+        assert seen.watch.state(GPU0).faults == ()
+
+
+async def test_a_hung_driver_is_unknown_at_its_lease_end_by_a_timer(place: Path) -> None:
+    clock = ManualClock()
+    async with FakeDriver(place) as driver, watching(place, clock) as seen:
+        driver.report([said(lease=15)])
+        await seen.device("gpu-0", Health.HEALTHY)
+        driver.hang()
+        await clock.advance(14.9)
+        assert seen.watch.state(GPU0).health is Health.HEALTHY
+        await clock.advance(0.1)
+        assert seen.said("gpu-0") == "nothing heard from driver gpu.example.com for 15s (driver silent); last known: Healthy"
+        driver.resume()
+        driver.report([said(lease=15)])
+        await seen.device("gpu-0", Health.HEALTHY)
+
+
+async def test_a_shorter_lease_that_arrives_later_is_not_missed(place: Path) -> None:
+    clock = ManualClock()
+    async with FakeDriver(place) as driver, watching(place, clock) as seen:
+        driver.report([said(lease=3600)])
+        await seen.device("gpu-0", Health.HEALTHY)
+        driver.report([said("gpu-1", lease=2)])
+        await seen.device("gpu-1", Health.HEALTHY)
+        await clock.advance(2)
+        assert seen.watch.state(GPU0._replace(device="gpu-1")).health is Health.UNKNOWN
+
+
+async def test_a_driver_gone_for_30_seconds_is_unknown(place: Path) -> None:
+    clock = ManualClock()
+    async with watching(place, clock) as seen:
+        async with FakeDriver(place) as driver:
+            driver.report([said(lease=3600)])
+            await seen.device("gpu-0", Health.HEALTHY)
+        await seen.driver(lambda views: not any(view.connected for view in views))
+        await clock.advance(29.9)
+        assert seen.watch.state(GPU0).health is Health.HEALTHY
+        await clock.advance(0.2)
+        assert "for 30s (driver " in seen.said("gpu-0")
+
+
+async def test_in_a_rolling_update_the_new_endpoint_speaks_once_it_reported_and_the_old_one_again_when_it_is_gone(place: Path) -> None:
+    async with watching(place) as seen, FakeDriver(place, pod_uid="old") as old:
+        old.report([said(message="says old")])
+        await seen.device("gpu-0", Health.HEALTHY, text="says old")
+        new = FakeDriver(place, pod_uid="new")
+        await new.start()
+        await new.watched()
+        old.report([said(message="says old, still")])
+        await seen.device("gpu-0", Health.HEALTHY, text="says old, still")
+        new.report([said(message="says new")])
+        await seen.device("gpu-0", Health.HEALTHY, text="says new")
+        old.report([said(health=Health.UNHEALTHY, message="says old, too late")])
+        await seen.driver(lambda views: [view.reports for view in views if "old" in view.endpoint] == [3])
+        assert seen.said("gpu-0") == "says new"
+        await new.stop()
+        await seen.device("gpu-0", Health.UNHEALTHY, text="says old, too late")
+
+
+async def test_calls_go_to_the_newest_connected_endpoint(place: Path) -> None:
+    async with FakeDriver(place, pod_uid="old", versions=[DRA_V1BETA1]) as old, watching(place) as seen:
+        await seen.driver(lambda views: len(views) == 1 and views[0].connected)
+        found = seen.watch.plugin("gpu.example.com")
+        assert found is not None
+        assert (found[0].path, found[1]) == (old.endpoint, DRA_V1BETA1)
+        async with FakeDriver(place, pod_uid="new") as new:
+            await seen.driver(lambda views: len(views) == 2 and all(view.connected for view in views))
+            found = seen.watch.plugin("gpu.example.com")
+            assert found is not None
+            assert (found[0].path, found[1]) == (new.endpoint, DRA_V1)
+            assert await found[0].prepare(found[1], []) == {}
+        await seen.driver(lambda views: len(views) == 1)
+        assert seen.watch.plugin("nobody.example.com") is None
+
+
+async def test_a_socket_made_anew_at_the_same_path_is_a_new_registration(place: Path) -> None:
+    async with watching(place) as seen:
+        for health in (Health.HEALTHY, Health.UNHEALTHY):
+            async with FakeDriver(place) as driver:
+                driver.report({"gpu-0": health})
+                await seen.device("gpu-0", health)
+                await driver.called("GetInfo")
+
+
+async def test_a_stale_socket_of_a_dead_driver_waits_without_harm(place: Path) -> None:
+    def stale(path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+
+    await asyncio.to_thread(stale, place / "plugins_registry" / "dead-reg.sock")
+    async with FakeDriver(place) as driver, watching(place) as seen:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        assert [view.driver for view in seen.watch.drivers()] == ["gpu.example.com"]
+
+
+async def test_a_bound_socket_is_dialled_until_it_listens(place: Path) -> None:
+    """bind() is seen before listen()."""
+    async with watching(place) as seen:
+        driver = FakeDriver(place)
+        await driver.start()
+        listening = socket.socket(socket.AF_UNIX)
+        early = place / "plugins_registry" / "early-reg.sock"
+        listening.bind(str(early))
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        asked = asyncio.Event()
+        listening.setblocking(False)
+        listening.listen()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(listening, asked.set)
+        async with asyncio.timeout(5):
+            await asked.wait()
+        loop.remove_reader(listening)
+        listening.close()
+        await driver.stop()
+
+
+async def test_only_sockets_count(place: Path) -> None:
+    registry = place / "plugins_registry"
+    async with FakeDriver(place) as driver:
+        os.symlink(driver.registration_path, registry / "link-reg.sock")
+        os.mkfifo(registry / "fifo-reg.sock")
+        (registry / "file-reg.sock").write_text("")
+        driver.report({"gpu-0": Health.HEALTHY})
+        async with watching(place) as seen:
+            await seen.device("gpu-0", Health.HEALTHY)
+            assert driver.calls["GetInfo"] == 1
+
+
+async def test_a_plugin_directory_may_come_late_and_be_replaced(place: Path) -> None:
+    registry = place / "plugins_registry"
+    registry.rmdir()
+    async with watching(place) as seen:
+        async with FakeDriver(place) as driver:
+            driver.report({"gpu-0": Health.HEALTHY})
+            await seen.device("gpu-0", Health.HEALTHY)
+            registry.rename(place / "away")
+            await seen.driver(lambda views: not any(view.connected for view in views))
+        async with FakeDriver(place) as driver:
+            driver.report({"gpu-0": Health.UNHEALTHY})
+            await seen.device("gpu-0", Health.UNHEALTHY)
+
+
+async def test_the_older_health_service_will_do(place: Path) -> None:
+    async with watching(place) as seen, FakeDriver(place, versions=[DRA_V1, HEALTH_V1ALPHA1]) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        assert seen.watch.drivers()[0].health_version == HEALTH_V1ALPHA1
+
+
+@pytest.mark.parametrize("lists_it", [True, False])
+async def test_a_driver_without_health_is_left_alone_but_called(place: Path, lists_it: bool) -> None:
+    versions = [DRA_V1, HEALTH_V1ALPHA1] if lists_it else [DRA_V1]
+    async with FakeDriver(place, versions=versions, unimplemented=True), watching(place) as seen:
+        await seen.device("gpu-0", Health.UNKNOWN, text="driver gpu.example.com does not report health")
+        await seen.driver(lambda views: views[0].connected)
+        assert seen.watch.plugin("gpu.example.com") is not None
+
+
+async def test_a_driver_the_operator_left_to_the_kubelet_is_not_watched(place: Path) -> None:
+    async with FakeDriver(place) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        async with watching(place, leave=frozenset({"gpu.example.com"})) as seen:
+            assert seen.said("gpu-0") == "driver gpu.example.com is left to the kubelet"
+            assert driver.calls == {"GetInfo": 1}
+            assert seen.watch.drivers()[0].left
+
+
+async def test_an_auxiliary_source_adds_what_it_knows(place: Path) -> None:
+    async with FakeDriver(place) as driver, watching(place) as seen:
+        driver.report([said()])
+        await seen.device("gpu-0", Health.HEALTHY)
+        aux = FakeDriver(place, "gpu.example.com", pod_uid="xid")
+        aux.type, aux.name = HEALTH_SOURCE_TYPE, "gpu.example.com/xid"
+        async with aux:
+            aux.report([said(health=Health.UNHEALTHY, message="Xid 79")])
+            await seen.device("gpu-0", Health.UNHEALTHY, text="Xid 79")
+            assert [(view.source, view.speaks) for view in seen.watch.drivers()] == [("", True), ("xid", True)]
+
+
+async def test_a_registrar_tells_each_registration_once(place: Path) -> None:
+    async with watching(place, registrar=True) as seen, FakeDriver(place) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        assert driver.notified == [(True, "")]
+
+
+class Claimant(FakeDriver):
+    """Says that it is served at another driver's endpoint."""
+
+    claims = ""
+
+    async def get_info(self) -> PluginInfo:
+        return replace(await super().get_info(), endpoint=self.claims)
+
+
+async def test_a_second_registration_with_the_same_endpoint_is_refused_while_the_first_lives(place: Path) -> None:
+    second = Claimant(place, pod_uid="2")
+    async with watching(place, registrar=True) as seen:
+        async with FakeDriver(place) as first:
+            first.report({"gpu-0": Health.HEALTHY})
+            await seen.device("gpu-0", Health.HEALTHY)
+            second.claims = str(first.endpoint)
+            await second.start()
+            await second.called("NotifyRegistrationStatus")
+            assert [registered for registered, _ in second.notified] == [False]
+            assert "is already registered with endpoint" in second.notified[0][1]
+        await second.called("NotifyRegistrationStatus", 2)
+        assert second.notified[1:] == [(True, "")]
+        await second.stop()
+
+
+async def test_a_place_held_by_a_dead_process_is_free(place: Path) -> None:
+    first, second = FakeDriver(place), Claimant(place, pod_uid="2")
+    async with watching(place, registrar=True) as seen:
+        await first.start()
+        await first.called("NotifyRegistrationStatus")
+        await first.crash()
+        second.claims = str(first.endpoint)
+        async with second:
+            await second.called("NotifyRegistrationStatus")
+            assert second.notified == [(True, "")]
+        assert len(seen.watch.drivers()) <= 1
+
+
+async def test_an_invalid_registration_is_refused_and_counted(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with watching(place, registrar=True) as seen, FakeDriver(place) as good:
+        bad = FakeDriver(place, pod_uid="bad")
+        bad.name = "Not A Name"
+        async with bad:
+            await bad.called("NotifyRegistrationStatus")
+            good.report({"gpu-0": Health.HEALTHY})
+            await seen.device("gpu-0", Health.HEALTHY)
+        assert bad.notified[0][0] is False
+        assert "is not a DNS subdomain" in bad.notified[0][1]
+        assert caplog.text.count("is not a DNS subdomain") == 1
+
+
+async def test_what_is_refused_is_counted_and_said_and_harms_nobody(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with FakeDriver(place) as driver, FakeDriver(place, "nic.example.com") as nic, watching(place, devices=4) as seen:
+        driver.report_raw(b"\xff\xff\xff")
+        nic.report({"nic-0": Health.HEALTHY})
+        await seen.device("nic-0", Health.HEALTHY, driver="nic.example.com")
+        driver.report([said(f"gpu-{n}") for n in range(100)] + [said("Bad Name")])
+        await seen.device("gpu-0", Health.HEALTHY)
+        driver.report_raw(b"\xff\xff\xff")
+        await seen.driver(lambda views: views[0].refusals.get("undecodable report") == 2)
+        view = seen.watch.drivers()[0]
+        assert view.refusals == {"undecodable report": 2, "too many devices": 96, "invalid entry": 1}
+        assert view.devices == 4
+        lines = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert len(lines) == 3, "each reason once a minute"
+
+
+async def test_a_message_beyond_the_limit_ends_the_stream_and_the_next_one_counts(place: Path) -> None:
+    async with FakeDriver(place) as driver, watching(place) as seen:
+        driver.report_raw(b"\x0a\x00" * (2 * 1024 * 1024))
+        driver.report([said(health=Health.UNHEALTHY)])
+        await seen.device("gpu-0", Health.UNHEALTHY)
+
+
+async def test_identical_bytes_are_not_decoded_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+
+    def decode(raw: bytes) -> Report:
+        decoded.append(raw)
+        return decode_report(raw)
+
+    monkeypatch.setattr("podvitals.node.watch.decode_report", decode)
+    async with FakeDriver(place) as driver, watching(place) as seen:
+        for turn in range(5):
+            driver.report([said()])
+            await seen.driver(lambda views, turn=turn: bool(views) and views[0].reports == turn + 1)  # type: ignore[misc]
+        assert len(decoded) == 1
+
+
+async def test_a_restart_keeps_what_was_known_until_the_driver_speaks_again(place: Path) -> None:
+    checkpoint, clock = place / "state.db", ManualClock()
+    driver = FakeDriver(place)
+    await driver.start()
+    driver.report([said(health=Health.UNHEALTHY, message="Xid 79", lease=60)])
+    async with watching(place, clock, checkpoint=checkpoint) as seen:
+        await seen.device("gpu-0", Health.UNHEALTHY)
+        before = seen.watch.state(GPU0)
+    await driver.crash()
+    await clock.advance(10)
+    async with watching(place, clock, checkpoint=checkpoint) as seen:
+        after = seen.watch.state(GPU0)
+        assert (after.health, after.message, after.since, after.faults) == (before.health, before.message, before.since, before.faults)
+        await clock.advance(30.1)
+        assert "for 30s (driver gone); last known: Unhealthy: Xid 79" in seen.said("gpu-0")
+
+
+async def test_a_corrupted_checkpoint_costs_only_what_it_held(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoint = place / "state.db"
+    await asyncio.to_thread(checkpoint.write_bytes, b"rubbish" * 1000)
+    async with FakeDriver(place) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        async with watching(place, checkpoint=checkpoint) as seen:
+            assert seen.watch.state(GPU0).health is Health.HEALTHY
+    assert "set aside as" in caplog.text
+
+
+async def test_a_checkpoint_that_cannot_be_written_stops_nothing(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (place / "file").write_text("")
+    async with FakeDriver(place) as driver, watching(place, checkpoint=place / "file" / "state.db") as seen:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        driver.report({"gpu-0": Health.UNHEALTHY})
+        await seen.device("gpu-0", Health.UNHEALTHY)
+    assert caplog.text.count("cannot be written") == 1
+
+
+async def test_a_subscriber_that_fails_harms_nobody(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def failing(keys: frozenset[DeviceKey]) -> None:
+        raise RuntimeError("no")
+
+    async with FakeDriver(place) as driver, watching(place) as seen:
+        seen.watch._callbacks.insert(0, failing)
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+    assert "a subscriber failed" in caplog.text
