@@ -1,5 +1,6 @@
 """Simulated devices, by real files and real inotify."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -123,3 +124,19 @@ LINE = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_s
 def test_what_is_written_is_read_back(health: Health, message: str, action: str) -> None:
     reading = Reading(health, message, action)
     assert parse_state(format_state(reading)) == reading
+
+
+async def test_a_file_that_hangs_whoever_reads_it_is_unknown_and_the_end_comes_all_the_same(directory: Path) -> None:
+    (directory / "gpu-1").unlink()
+    os.mkfifo(directory / "gpu-1")  # its open() blocks until somebody writes
+    sim = Sim(directory)
+    sim.timeout = 0.2
+    try:
+        async with running(sim) as frame:
+            await frame.says("gpu-1", Health.UNKNOWN, "check has not answered within 0.2 s")
+            await frame.says("gpu-0", Health.HEALTHY)
+            began = time.monotonic()
+        assert time.monotonic() - began < 1
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(os.open(directory / "gpu-1", os.O_WRONLY | os.O_NONBLOCK))

@@ -114,5 +114,13 @@ def test_a_driver_name_kubernetes_or_cdi_would_refuse_is_refused(name: str) -> N
 
 
 def test_a_node_name_that_cannot_be_a_pool_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="pool name 'Node_1'"):
+    with pytest.raises(InvalidInput, match="node name 'Node_1' is no name of a node: --node-name"):
         Settings("Node_1")
+
+
+async def test_what_a_test_raises_while_a_driver_serves_comes_out_as_it_is(tmp_path: Path) -> None:
+    async with FakeKubelet(tmp_path) as kubelet:
+        with pytest.raises(ZeroDivisionError):
+            async with Driver(DRIVER, Toys("t1")).serving(kubelet):
+                raise ZeroDivisionError
+        await kubelet.gone(DRIVER)

@@ -12,12 +12,14 @@ import stat
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from podvitals.detect.detector import Detector, Device, Reading
 from podvitals.detect.inotify import PRESENCE, directories
 from podvitals.detect.inventory import LONGEST_VALUE, device_name
 from podvitals.detect.spec import Spec
+from podvitals.detect.worker import Worker
 
 _KINDS = {
     stat.S_IFCHR: "character device",
@@ -60,16 +62,16 @@ class Files(Detector):
 
     async def watch(self) -> AsyncIterator[tuple[str, Reading]]:
         changed: set[Path] | None = None
-        with directories() as watch:
+        with directories() as watch, Worker(f"{self} watch") as worker:
             while True:
                 # A directory that does not exist yet cannot be watched: look again each interval; until then check() polls.
                 for directory in {Path(pattern).parent for pattern in self.patterns} | {path.parent for path in self._kinds}:
                     if not glob.has_magic(str(directory)):
                         watch.add(directory, PRESENCE)
                 # First, and whenever changes were lost: all. After the subscription, so that nothing falls between.
-                for path in sorted(await asyncio.to_thread(self._all) if changed is None else changed):
+                for path in sorted(await worker.call(self._all) if changed is None else changed):
                     if path in self._kinds or any(fnmatchcase(str(path), pattern) for pattern in self.patterns):
-                        yield name_of(path), await asyncio.to_thread(self._look, path)
+                        yield name_of(path), await worker.call(partial(self._look, path))
                 changed = set()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self.interval):

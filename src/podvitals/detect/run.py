@@ -47,22 +47,28 @@ class Run:
         self._strangers: dict[str, Reading | None] = {}
         self._look = asyncio.Event()
         self._complaints: dict[str, str] = {}
+        self._failure = ""
 
     async def inventory(self) -> list[str]:
-        """Asks for the inventory. What an author or operator has to mend is returned; other failures are logged and leave the old
-        inventory."""
+        """Asks for the inventory. What an author or operator has to mend is returned; others leave the old inventory. All are logged."""
+        wrong = await self.first_inventory()
+        self._complain(_INVENTORY, "; ".join(filter(None, (*wrong, self._failure))))
+        return wrong
+
+    async def first_inventory(self) -> list[str]:
+        """The same without logging what is returned: at the start it is raised."""
+        self._failure = ""
         call = await self._call(_INVENTORY, lambda: listing(str(self.detector), self.detector.devices()))
         if call is None:
+            self._failure = f"{self.detector}: devices() has not answered within {self.detector.timeout:g} s"
             return []
         try:
             found, now, wall = call.result()
         except PodvitalsError as error:
-            self._complain(_INVENTORY, f"{self.detector}: {error}")
             return [f"{self.detector}: {error}"]
         except Exception as error:  # noqa: BLE001 - an author's code may raise anything
-            self._complain(_INVENTORY, f"{self.detector}: devices() failed: {_text(error)}")
+            self._failure = f"{self.detector}: devices() failed: {_text(error)}"
             return []
-        self._complain(_INVENTORY, "; ".join(found.problems.values()))
         before = self._board.inventory_version
         changed = self._board.take(self._index, found, now, wall)
         self._tell(changed, inventory=before != self._board.inventory_version)
@@ -166,16 +172,11 @@ class Run:
         self._hung.add(what)
         worker.end()
         self._worker = None
-        self._says_it_hangs(what)
-        call.add_done_callback(lambda late: self._came_late(what, started, late))
-        return None
-
-    def _says_it_hangs(self, what: str) -> None:
-        if what == _INVENTORY:
-            self._complain(_INVENTORY, f"{self.detector}: devices() has not answered within {self.detector.timeout:g} s")
-        else:
+        if what != _INVENTORY:
             why = f"{self.detector}: check has not answered within {self.detector.timeout:g} s"
             self._tell(self._board.fail(self._index, what, why))
+        call.add_done_callback(lambda late: self._came_late(what, started, late))
+        return None
 
     def _came_late(self, what: str, started: float, call: "asyncio.Future[tuple[Any, float, float]]") -> None:
         self._hung.discard(what)

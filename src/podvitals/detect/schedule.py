@@ -75,7 +75,7 @@ class Schedule:
     async def start(self) -> None:
         """Takes the first inventories. Raises InvalidInput for what an author or operator has to mend; what fails otherwise is tried
         again."""
-        problems = [problem for found in await asyncio.gather(*(run.inventory() for run in self._runs)) for problem in found]
+        problems = [problem for found in await asyncio.gather(*(run.first_inventory() for run in self._runs)) for problem in found]
         problems += [problem for problem in self._board.problems if problem not in problems]
         if problems:
             self.end()

@@ -5,15 +5,16 @@ One file a device in DIR, its name the device's. Its first line is `Healthy`, `U
 inotify.
 """
 
-import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from podvitals.detect.detector import Attribute, Detector, Device, Reading
 from podvitals.detect.inotify import WRITTEN, directories
 from podvitals.detect.spec import Spec
+from podvitals.detect.worker import Worker
 from podvitals.device.health import Health
 from podvitals.errors import InvalidInput, LocalError
 
@@ -75,19 +76,19 @@ class Sim(Detector):
             if (number := re.search(r"[0-9]{1,9}$", path.name)) is not None:
                 attributes["index"] = int(number[0])
             capacity: Mapping[str, str] = {"memory": self._memory} if self._memory else {}
-            yield Device(path.name, attributes, capacity, env={"PODVITALS_SIM_FILE": str(path)}, handle=str(path))
+            yield Device(path.name, attributes, capacity, handle=str(path))
 
     def check(self, device: Device) -> Reading:
         return self._read(self.directory / device.name)
 
     async def watch(self) -> AsyncIterator[tuple[str, Reading]]:
-        with directories() as watch:
+        with directories() as watch, Worker(f"{self} watch") as worker:
             paths: Iterable[Path] | None = None
             while watch.add(self.directory, WRITTEN):
                 # First, and whenever changes were lost: all. After the subscription, so that nothing falls between.
-                for path in sorted(await asyncio.to_thread(lambda: list(self._files())) if paths is None else paths):
+                for path in sorted(await worker.call(lambda: list(self._files())) if paths is None else paths):
                     if is_device(path.name):
-                        yield path.name, await asyncio.to_thread(self._read, path)
+                        yield path.name, await worker.call(partial(self._read, path))
                 paths = await watch.changes()
             raise FileNotFoundError(f"{self.directory} cannot be watched")
 

@@ -32,6 +32,7 @@ class Publish:
         self._slices = Slices(driver, node)
         self._existing: dict[str, ResourceSlice] = {}
         self._synced = False
+        self._version = -1
         self._look = asyncio.Event()
         self._said_at: float | None = None
         self._pause = self._calm = 0.0
@@ -40,13 +41,17 @@ class Publish:
         """Set once the API says what the inventory does."""
 
     async def run(self) -> None:
-        unsubscribe = self._schedule.subscribe(lambda changed: None if changed else self._look.set())
+        unsubscribe = self._schedule.subscribe(self._inventory_changed)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow(), name="driver: follow slices")
                 tasks.create_task(self._keep(), name="driver: publish slices")
         finally:
             unsubscribe()
+
+    def _inventory_changed(self, _: frozenset[str]) -> None:
+        if self._schedule.inventory_version != self._version:
+            self._look.set()
 
     async def _follow(self) -> None:
         fields = f"spec.driver={self._driver},spec.nodeName={self._node}"
@@ -65,15 +70,14 @@ class Publish:
                 self._look.set()
 
     async def _keep(self) -> None:
-        version = -1
         while True:
             await self._look.wait()
             self._look.clear()
             if not self._synced:
                 continue
             try:
-                if self._schedule.inventory_version != version:
-                    version, self._pause = self._schedule.inventory_version, 0.0
+                if self._schedule.inventory_version != self._version:
+                    self._version, self._pause = self._schedule.inventory_version, 0.0
                 await self._publish()
             except (Conflict, NotFound) as error:
                 # Somebody else wrote: the watch tells what.

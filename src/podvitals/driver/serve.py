@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from podvitals.clock import SYSTEM, Clock, set_by
 from podvitals.detect.detector import Detector
@@ -64,23 +65,38 @@ async def serving(
     publish = Publish(client, parts.name, settings.node, schedule) if client is not None else None
     endpoint = PluginServer(where.endpoint, dra=prepare, health=health)
     registrar = PluginServer(where.registration, registration=registration)
+    jobs = {"driver: detectors": schedule.run()}
+    if publish is not None:
+        jobs["driver: slices"] = _publish(publish, registration, clock)
     try:
         # The endpoint first: the kubelet dials it as soon as it finds the registration.
         await endpoint.start()
         await registrar.start()
         log.info("serving driver=%s node=%s devices=%d socket=%s", parts.name, settings.node, len(schedule.devices), where.registration)
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(schedule.run(), name="driver: detectors")]
-            if publish is not None:
-                running.append(tasks.create_task(_publish(publish, registration, clock), name="driver: slices"))
-            try:
-                yield Serving(schedule, registration, health, publish)
-            finally:
-                for task in running:
-                    task.cancel()
+        async with _beside(jobs):
+            yield Serving(schedule, registration, health, publish)
     finally:
+        for job in jobs.values():
+            job.close()
         schedule.end()
         await _stop(registrar, endpoint)
+
+
+@asynccontextmanager
+async def _beside(jobs: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Runs the jobs, by name, while the body runs; one that fails ends the body. What the body raises comes out as it is, in no group."""
+    failed: Exception | None = None
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(job, name=name) for name, job in jobs.items()]
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - it is raised again below
+            failed = error
+        finally:
+            for task in running:
+                task.cancel()
+    if failed is not None:
+        raise failed
 
 
 async def _publish(publish: Publish, registration: Registration, clock: Clock) -> None:

@@ -27,7 +27,10 @@ class Settings:
     pod_uid: str = ""
 
     def __post_init__(self) -> None:
-        check_pool_name(self.node)
+        try:
+            check_pool_name(self.node)
+        except InvalidInput:
+            raise InvalidInput(f"node name {self.node!r} is no name of a node: --node-name is the Node object's name") from None
         if self.pod_uid and not _UID.fullmatch(self.pod_uid):
             raise InvalidInput(f"pod uid {self.pod_uid!r} is not a uid: pass the pod's metadata.uid by the downward API")
 

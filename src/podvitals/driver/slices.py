@@ -78,6 +78,7 @@ class Slices:
         """`existing`: this driver's slices of this node, by name."""
         names = [slice_name(self._driver, self._node, number) for number in range(len(wanted))]
         generations = {published.spec.pool.generation for published in existing.values()}
+        self._generation = max(self._generation, *generations, 0)
         right = {
             name
             for name, chunk in zip(names, wanted, strict=True)
@@ -90,7 +91,7 @@ class Slices:
             missing = [(name, chunk) for name, chunk in zip(names, wanted, strict=True) if name not in existing]
             create = tuple(self._body(name, chunk, generation, len(wanted), node_uid) for name, chunk in missing)
             return Plan(create, (), (), generation)
-        generation = max(*generations, self._generation) + 1
+        generation = self._generation + 1
         bodies = [self._body(name, chunk, generation, len(wanted), node_uid) for name, chunk in zip(names, wanted, strict=True)]
         create = tuple(body for body in bodies if body["metadata"]["name"] not in existing)
         replace = tuple(_over(existing[body["metadata"]["name"]], body) for body in bodies if body["metadata"]["name"] in existing)
