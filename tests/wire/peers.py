@@ -9,12 +9,20 @@ from pathlib import Path
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, RequestReceived, ResponseReceived, StreamEnded, TrailersReceived
+from h2.settings import SettingCodes
 
 OK = [(":status", "200"), ("content-type", "application/grpc")]
 
 
 def message(raw: bytes) -> bytes:
     return struct.pack(">BI", 0, len(raw)) + raw
+
+
+def open_windows(h2: H2Connection, *, connection: int = 64 * 1024 * 1024, stream: int = 64 * 1024 * 1024) -> None:
+    """Lets the other side send so many bytes unread: then only the socket holds it back."""
+    if connection:
+        h2.increment_flow_control_window(connection)
+    h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: stream})
 
 
 class RawServer:

@@ -43,6 +43,10 @@ def test_registration_status() -> None:
     assert convert.decode_status(field(1, 1) + field(2, "no")) == (True, "no")
 
 
+def test_text_that_cannot_be_utf8_is_sent_repaired() -> None:
+    assert convert.encode_status(False, "bad \udcff") == field(2, "bad ?")
+
+
 CLAIMS = [ClaimRef("ml", "uid-1", "gpus"), ClaimRef("ml", "uid-2", "nics")]
 CLAIMS_BYTES = field(1, field(1, "ml") + field(2, "uid-1") + field(3, "gpus")) + field(
     1, field(1, "ml") + field(2, "uid-2") + field(3, "nics")

@@ -1,6 +1,7 @@
 """What PluginServer does about callers of every kind, and about the file its socket is."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -11,6 +12,7 @@ from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import pytest
+from h2.connection import H2Connection
 
 from podvitals.device.health import Health
 from podvitals.errors import InvalidInput, LocalError, PluginProtocolError, PluginUnreachable, SocketTaken
@@ -20,7 +22,7 @@ from podvitals.wire.endpoint import LONGEST_PATH, changed_at, is_live
 from podvitals.wire.messages import DRA_V1, HEALTH_V1, MESSAGE_LIMIT, ClaimRef, PrepareResult
 from podvitals.wire.server import PluginServer
 from podvitals.wire.services import GET_INFO, prepare_method, watch_method
-from tests.wire.peers import message, raw_client
+from tests.wire.peers import message, open_windows, raw_client
 from tests.wire.test_calls import CLAIM, INFO, Plugin, report, serve
 
 
@@ -153,19 +155,55 @@ async def test_stopping_tells_every_watcher_and_removes_the_socket(short: Path) 
     await server.stop()  # a second time is no error
 
 
-async def test_stopping_does_not_wait_for_a_watcher_that_reads_nothing(short: Path) -> None:
+async def test_a_watcher_that_reads_nothing_is_sent_nothing_more_and_does_not_hold_up_the_stop(short: Path) -> None:
     plugin = Plugin()
     for _ in range(40):
         plugin.reports.put_nowait(bytes(1024 * 1024))
     server = serve(short, plugin)
     await server.start()
-    async with raw_client(short / "dra.sock") as client:
-        call = asyncio.create_task(client.call(watch_method(HEALTH_V1), message(b"")))
-        await plugin.watching.acquire()
-        call.cancel()  # and from here on nobody reads
-        await asyncio.gather(call, return_exceptions=True)
-        async with asyncio.timeout(2):
+    sock = socket.socket(socket.AF_UNIX)
+    with sock:
+        sock.connect(str(short / "dra.sock"))
+        h2 = H2Connection()
+        h2.initiate_connection()
+        open_windows(h2)
+        head = [(":method", "POST"), (":path", watch_method(HEALTH_V1)), (":scheme", "http"), (":authority", "x")]
+        h2.send_headers(1, [*head, ("content-type", "application/grpc")])
+        h2.send_data(1, message(b""), end_stream=True)
+        sock.sendall(h2.data_to_send())
+        async with asyncio.timeout(5), PluginClient(short / "dra.sock") as other:
+            await plugin.watching.acquire()
+            for _ in range(100):
+                await other.get_info()
+            assert plugin.reports.qsize() > 30
             await server.stop()
+
+
+async def test_a_watcher_whose_connection_window_alone_is_small_gets_everything(short: Path) -> None:
+    plugin = Plugin()
+    plugin.reports.put_nowait(bytes(300_000))
+    plugin.reports.put_nowait(None)
+    async with serve(short, plugin), raw_client(short / "dra.sock") as client:
+        open_windows(client.h2, connection=0, stream=4 * 1024 * 1024)
+        _, body, trailers = await client.call(watch_method(HEALTH_V1), message(b""))
+        assert len(body) == 300_005
+        assert trailers == {"grpc-status": "0"}
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_connection_accepted_while_the_server_ends_is_not_left_open(short: Path, turns: int) -> None:
+    server = serve(short, Plugin())
+    await server.start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        sock.connect(str(short / "dra.sock"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.abandon()
+        sock.setblocking(True)
+        sock.settimeout(2)
+        with contextlib.suppress(ConnectionResetError):
+            while await asyncio.to_thread(sock.recv, 65536):
+                pass
 
 
 async def test_the_socket_is_for_its_owner_alone(short: Path) -> None:

@@ -144,20 +144,17 @@ class PluginClient:
         try:
             return await stream.message()
         except PeerLost as error:
-            self._check_status(stream, method, lost=error)
             raise self._error(error, method) from None
         except CallFailed as error:
             if (stream.headers or {}).get(":status") != "200":  # then its body need not be gRPC
                 self._check_status(stream, method)
             raise PluginProtocolError(f"{self.path}, {_short(method)}: {error.text}") from None
 
-    def _check_status(self, stream: Stream, method: str, lost: PeerLost | None = None) -> None:
-        """Raises unless the call ended with gRPC status OK. With `lost`, only a status that was really said counts."""
+    def _check_status(self, stream: Stream, method: str) -> None:
+        """Raises unless the call ended with gRPC status OK."""
         headers = stream.headers or {}
         # grpclib answers an unknown method without a content type; its status still means what it says.
         code = stream.trailers.get("grpc-status", headers.get("grpc-status"))
-        if code is None and lost is not None:
-            return
         if code is None:
             http = headers.get(":status", "nothing")
             text = f"HTTP {http} and no gRPC status"

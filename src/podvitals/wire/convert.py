@@ -196,7 +196,6 @@ def encode_prepared(results: Mapping[str, PrepareResult]) -> bytes:
     response = dra_pb2.NodePrepareResourcesResponse()
     for uid, result in sorted(results.items()):
         answer = response.claims.add(uid=_bytes(uid)).response
-        answer.SetInParent()
         answer.error = _bytes(result.error)
         for device in result.devices:
             answer.devices.add(
@@ -232,7 +231,6 @@ def encode_unprepared(errors: Mapping[str, str]) -> bytes:
     response = dra_pb2.NodeUnprepareResourcesResponse()
     for uid, error in sorted(errors.items()):
         answer = response.claims.add(uid=_bytes(uid)).response
-        answer.SetInParent()
         answer.error = _bytes(error)
     return response.SerializeToString()
 
