@@ -253,7 +253,9 @@ async def test_a_driver_that_dies_before_it_read_a_large_request_ends_every_call
             h2.initiate_connection()
             open_windows(h2)
             accepted.sendall(h2.data_to_send())
-            await asyncio.to_thread(accepted.recv, 1000)
+            await asyncio.to_thread(accepted.recv, 20_000, socket.MSG_WAITALL)
+            for _ in range(20):
+                await asyncio.sleep(0)
             accepted.close()
             async with asyncio.timeout(2):
                 for call in calls:
