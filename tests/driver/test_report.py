@@ -34,7 +34,7 @@ def test_a_change_is_told_at_once_and_alone() -> None:
 def test_a_device_read_again_is_told_again_within_its_lease() -> None:
     teller = Teller()
     teller.due([verdict(at=100)], 0)
-    assert teller.due([verdict(at=104)], 4.9) == []
+    assert teller.due([verdict(at=104)], 3.9) == []
     assert len(teller.due([verdict(at=104)], 5)) == 1
 
 
@@ -55,6 +55,12 @@ def test_a_wall_clock_set_back_stops_no_renewal() -> None:
     teller = Teller()
     teller.due([verdict(at=100)], 0)
     assert len(teller.due([verdict(at=50)], 5)) == 1
+
+
+def test_all_watchers_are_told_again_at_the_same_time_whenever_they_came() -> None:
+    """A hung driver's leases end together for agent and kubelet."""
+    assert {Teller().next_look(now, 8.0) for now in (100.0, 100.1, 101.9)} == {102.0}
+    assert Teller().next_look(102.0, 8.0) == 104.0
 
 
 LEASE = 9.0
