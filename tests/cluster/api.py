@@ -62,10 +62,10 @@ class Api:
     async def create(self, path: str, body: Mapping[str, Any]) -> Object:
         return await self.request("POST", path, body)
 
-    async def delete(self, path: str) -> None:
+    async def delete(self, path: str, *, grace: int = 0) -> None:
         """Also when it is gone already; does not wait for finalizers."""
         try:
-            await self.request("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0})
+            await self.request("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": grace})
         except Refused as refused:
             if refused.code != 404:
                 raise

@@ -43,7 +43,7 @@ class Cluster:
     def up(self) -> "Cluster":
         binary = build(self.version)
         # Short: a Unix socket's path has 107 bytes, and drivers put theirs below.
-        self.root = Path(tempfile.mkdtemp(prefix="pv-"))
+        self.root = Path(tempfile.mkdtemp(prefix="pv-k8s-"))
         self._guard = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("processes.py")), str(self.root)], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -67,9 +67,14 @@ class Cluster:
     # ── Where things are ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def plugin_dir(self) -> Path:
+    def kubelet_dir(self) -> Path:
         """The kubelet's root: it holds plugins_registry/ and plugins/."""
         return self.root / "kubelet"
+
+    @property
+    def plugin_dir(self) -> Path:
+        """Where drivers register."""
+        return self.kubelet_dir / "plugins_registry"
 
     @property
     def cdi_dir(self) -> Path:
@@ -190,6 +195,7 @@ class Cluster:
             "clusterDNS": ["127.0.0.1"],
             "podLogsDir": str(self.root / "podlogs"),
             "maxPods": 250,
+            "registryPullQPS": 0,  # there is no registry to be gentle with
             "nodeStatusUpdateFrequency": "5s",
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
@@ -231,12 +237,24 @@ class Cluster:
         for component in ("etcd", "kube-apiserver"):
             self.start(component)
         self._wait("kube-apiserver", lambda: self.request("GET", "/readyz") == "ok")
+        self._let_the_node_read_claims()
         for component in ("kube-controller-manager", "kube-scheduler", "runtime"):
             self.start(component)
         self._wait("runtime", (self.root / "cri.sock").is_socket)
         self.start("kubelet")
         self._wait("kubelet", self._node_ready)
         self._wait("kube-controller-manager", lambda: self.request("GET", "/api/v1/namespaces/default/serviceaccounts/default"))
+
+    def _let_the_node_read_claims(self) -> None:
+        """The node authorizer learns which pods a node has by a watch of its own, now and then later than the kubelet does. A prepare that
+        fails for that is retried only 60 to 90 s later."""
+        rules = [{"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims"], "verbs": ["get"]}]
+        subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"system:node:{NODE}"}]
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "node-claims"}
+        path = "/apis/rbac.authorization.k8s.io/v1"
+        self.request("POST", f"{path}/clusterroles", {"metadata": {"name": "node-claims"}, "rules": rules})
+        binding = {"metadata": {"name": "node-claims"}, "roleRef": role, "subjects": subjects}
+        self.request("POST", f"{path}/clusterrolebindings", binding)
 
     def _node_ready(self) -> bool:
         node = self.request("GET", f"/api/v1/nodes/{NODE}")

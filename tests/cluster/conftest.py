@@ -7,9 +7,11 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from tests.cluster.api import Api
 from tests.cluster.build import DEFAULT_VERSION, cached
 from tests.cluster.cluster import Cluster, tail
@@ -18,6 +20,7 @@ from tests.cluster.subjects import Processes, World
 if TYPE_CHECKING:
     from podvitals.kube.client import Client
 
+DEPLOY = Path(__file__).parents[2] / "deploy"
 VERSION = os.environ.get("K8S", DEFAULT_VERSION)
 
 
@@ -35,8 +38,12 @@ def cluster() -> Iterator[Cluster]:
         say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         say(f"the cluster suite needs {missing}")
     cluster = Cluster(VERSION).up()
-    yield cluster
-    cluster.down()
+    try:
+        for rights in sorted(DEPLOY.glob("*-rbac.yaml")):
+            cluster.run_kubectl("apply", "-f", str(rights))
+        yield cluster
+    finally:
+        cluster.down()
 
 
 @pytest.fixture
@@ -50,7 +57,6 @@ async def api(cluster: Cluster) -> AsyncIterator[Api]:
 async def client(cluster: Cluster) -> AsyncIterator["Client"]:
     """As the administrator, with the client podvitals itself uses."""
     from podvitals.kube.client import Client
-
     from podvitals.kube.config import load_config
 
     async with Client(await asyncio.to_thread(load_config, cluster.kubeconfig)) as client:

@@ -38,9 +38,19 @@ def end(directory: Path) -> None:
             except ProcessLookupError:
                 continue
         time.sleep(0.02)
+    # A process that was killed holds its files a moment longer than its environment, and a mount as long as its files.
+    while (mounts := _mounts_below(directory)) and time.monotonic() < deadline:
+        for mount in mounts:
+            subprocess.run(["umount", mount], check=False, stderr=subprocess.DEVNULL)
+        time.sleep(0.02)
+    for mount in mounts:
+        subprocess.run(["umount", "--lazy", mount], check=False)
+
+
+def _mounts_below(directory: Path) -> list[str]:
+    """Innermost first. The kubelet mounts its own root onto itself, and what its pods need below that."""
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for mount in sorted((mount for mount in mounts if mount.startswith(f"{directory}/")), reverse=True):
-        subprocess.run(["umount", mount], check=False)
+    return sorted((mount for mount in mounts if mount.startswith(f"{directory}/")), reverse=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """What a test of this suite works with: real processes (drivers, agents), and a corner of the cluster of its own."""
 
+import asyncio
 import itertools
+import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,10 +13,10 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGTERM, Signals
 from typing import Any
 
+from podvitals.wire.messages import ALL_VERSIONS, ClaimRef, PreparedDevice
 from tests.cluster.api import Api, Object
 from tests.cluster.cluster import NODE, Cluster
-
-from podvitals.wire.messages import ClaimRef, PreparedDevice
+from tests.cluster.scripted import ScriptedDriver
 
 _numbers = itertools.count(1)
 DRIVERS = Path(__file__).parent / "drivers"
@@ -60,6 +63,13 @@ class Process:
             self._popen.kill()
             self._popen.wait(10)
             raise AssertionError(f"{self.name} did not end within 10 s of {number.name}") from None
+
+    async def says(self, text: str, *, times: int = 1, within: float = 10) -> None:
+        """Returns once its output holds `text` so many times. There is no event for a line in a file: looks again, not for ever."""
+        deadline = time.monotonic() + within
+        while self.log.read_text().count(text) < times:
+            assert time.monotonic() < deadline, f"{self.name} did not say {text!r} within {within} s"
+            await asyncio.sleep(0.05)
 
     @property
     def alive(self) -> bool:
@@ -117,8 +127,7 @@ class World:
             yield world
         finally:
             await api.delete(f"/apis/resource.k8s.io/v1/deviceclasses/{world.driver}")
-            for pod in (await api.get(world.pods))["items"]:
-                await api.delete(f"{world.pods}/{pod['metadata']['name']}")
+            await world.end_pods()
             await api.delete(f"/api/v1/namespaces/{world.namespace}")
 
     # ── Paths ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -141,25 +150,43 @@ class World:
 
     # ── Processes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def run_driver(self, script: str = "toy.py", *arguments: str, name: str = "driver", **environment: str) -> Process:
-        """A driver made with the SDK: drivers/<script> [ARGUMENTS] --node-name … as every SDK driver takes them."""
+    @asynccontextmanager
+    async def scripted(
+        self, *devices: str, versions: Sequence[str] = ALL_VERSIONS, unimplemented: bool = False
+    ) -> AsyncIterator[ScriptedDriver]:
+        """A driver in this process that says what the test tells it; registered, its devices published. Its pods end before it does."""
+        driver = ScriptedDriver(self.driver, self.cluster.kubelet_dir, self.allocation, versions=versions, unimplemented=unimplemented)
+        async with driver:
+            async with asyncio.timeout(10):
+                await driver.registered.wait()
+            await self.publish(*devices)
+            try:
+                yield driver
+            finally:
+                await self.end_pods()
+
+    def run_driver(self, *arguments: str, lease: float = 3.0) -> Process:
+        """`podvitals driver` with simulated devices, a file each in `devices`."""
+        detector = f"sim:{self.devices},interval={lease / 3:g},lease={lease:g}"
+        return self.processes.python("driver", "-m", "podvitals", "driver", self.driver, "--detector", detector, *self._flags(), *arguments)
+
+    def run_script(self, script: Path, *arguments: str) -> Process:
+        """A driver somebody wrote with the SDK; its name and its directory of devices are in its environment."""
         return self.processes.python(
-            name,
-            str(DRIVERS / script),
-            *("--node-name", NODE, "--kubeconfig", str(self.cluster.kubeconfig_for_service_account("kube-system", "podvitals-driver"))),
-            *("--plugin-dir", str(self.cluster.plugin_dir), "--cdi-dir", str(self.cluster.cdi_dir)),
-            *arguments,
-            DRIVER_NAME=self.driver,
-            DEVICES=str(self.devices),
-            **environment,
+            script.stem, str(script), *self._flags(), *arguments, DRIVER_NAME=self.driver, DEVICES=str(self.devices)
         )
 
+    def _flags(self) -> list[str]:
+        rights = self.cluster.kubeconfig_for_service_account("kube-system", "podvitals-driver")
+        where = ["--plugin-dir", str(self.cluster.plugin_dir), "--cdi-dir", str(self.cluster.cdi_dir)]
+        return ["--node-name", NODE, "--kubeconfig", str(rights), *where]
+
     def run_agent(self, *arguments: str) -> Process:
+        """With the rights of deploy/agent-rbac.yaml and no others."""
         kubeconfig = self.cluster.kubeconfig_for_service_account("kube-system", "podvitals-agent")
         where = ["--plugin-dir", str(self.cluster.plugin_dir), "--state-dir", str(self.cluster.root / f"agent-{next(_numbers)}")]
-        return self.processes.python(
-            "agent", "-m", "podvitals", "agent", "--node-name", NODE, "--kubeconfig", str(kubeconfig), *where, *arguments
-        )
+        flags = ["--node-name", NODE, "--kubeconfig", str(kubeconfig), *where]
+        return self.processes.python("agent", "-m", "podvitals", "agent", *flags, *arguments)
 
     # ── Pods ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -181,6 +208,11 @@ class World:
         }
         return await self.api.create(self.pods, {"metadata": {"name": name}, "spec": spec})
 
+    def output(self, pod: Object) -> str:
+        """What its containers printed, in the form the kubelet keeps it."""
+        name = f"{self.namespace}_{pod['metadata']['name']}_{pod['metadata']['uid']}"
+        return "\n".join(path.read_text() for path in sorted((self.cluster.root / "podlogs" / name).rglob("*.log")))
+
     async def publish(self, *devices: str) -> None:
         """A ResourceSlice of the driver, for drivers that do not publish their own."""
         pool = {"name": NODE, "generation": 1, "resourceSliceCount": 1}
@@ -192,6 +224,22 @@ class World:
         found = await self.api.get(f"/apis/resource.k8s.io/v1/namespaces/{claim.namespace}/resourceclaims/{claim.name}")
         results = found["status"]["allocation"]["devices"]["results"]
         return [PreparedDevice((each["request"],), each["pool"], each["device"], ()) for each in results if each["driver"] == self.driver]
+
+    async def end_pods(self) -> None:
+        """While their driver still runs: a kubelet tries to unprepare for ever. Bounded, for a driver may be what a test broke."""
+        async with self.api.watching(self.pods) as events:
+            left = {pod["metadata"]["name"] for pod in (await self.api.get(self.pods))["items"]}
+            for name in left:
+                await self.api.delete(f"{self.pods}/{name}", grace=1)
+            try:
+                async with asyncio.timeout(5 if left else 0):
+                    async for kind, pod, _ in events:
+                        if kind == "DELETED":
+                            left.discard(pod["metadata"]["name"])
+                        if not left:
+                            break
+            except TimeoutError:
+                pass
 
     async def pod(self, name: str, true_of: Callable[[Object], Any], *, within: float = 10) -> Object:
         return await self.api.until(self.pods, true_of, fields=f"metadata.name={name}", within=within)
@@ -219,3 +267,14 @@ def healths(pod: Object) -> list[str]:
 
 def condition(pod: Object, kind: str = "podvitals.dev/DevicesHealthy") -> Object:
     return next((each for each in pod["status"].get("conditions", ()) if each["type"] == kind), {})
+
+
+def writers(pod: Object, part: str) -> set[str]:
+    """Who wrote a part of the object, such as containerStatuses (a list owned as a whole), by its managedFields."""
+    return {entry["manager"] for entry in pod["metadata"]["managedFields"] if f"f:{part}" in json.dumps(entry["fieldsV1"])}
+
+
+def entries(pod: Object) -> list[Object]:
+    """The devices in the agent's annotation."""
+    found: list[Object] = json.loads(pod["metadata"].get("annotations", {}).get("podvitals.dev/devices", "{}")).get("devices", [])
+    return found
