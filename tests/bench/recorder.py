@@ -1,0 +1,84 @@
+"""One watch over the pods of the bench; it notes when each change was first seen, in the condition and in the field."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.cluster.api import Object
+from tests.cluster.subjects import condition
+
+Place = Literal["condition", "field"]
+_NUMBER = re.compile(r"\bn=(\d+)")
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a pod says: whether all is healthy, and the number its text carries (0: none)."""
+
+    healthy: bool
+    number: int
+
+
+@dataclass
+class _Wait:
+    pod: str
+    place: Place
+    number: int
+    seen: asyncio.Future[float]
+
+
+class Recorder:
+    """`run(events)` beside the measuring; `seen(...)` before the change is made, then await what it returns."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, Object] = {}
+        self._waits: list[_Wait] = []
+
+    def seen(self, pod: str, place: Place, number: int) -> asyncio.Future[float]:
+        """Done with the second at which change `number` (or a later one) was seen; `number` 0 waits for all healthy."""
+        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waits.append(_Wait(pod, place, number, future))
+        return future
+
+    async def run(self, events: AsyncIterator[tuple[str, Object, float]]) -> None:
+        async for kind, pod, received in events:
+            name = pod["metadata"]["name"]
+            if kind == "DELETED":
+                self.pods.pop(name, None)
+                continue
+            self.pods[name] = pod
+            if any(wait.pod == name for wait in self._waits):
+                self._note(name, pod, received)
+
+    def _note(self, name: str, pod: Object, received: float) -> None:
+        sights = {"condition": _in_condition(pod), "field": _in_field(pod)}
+        for wait in [wait for wait in self._waits if wait.pod == name]:
+            sight = sights[wait.place]
+            if sight is None or not (sight.healthy if wait.number == 0 else sight.number >= wait.number):
+                continue
+            self._waits.remove(wait)
+            if not wait.seen.done():
+                wait.seen.set_result(received)
+
+
+def _in_condition(pod: Object) -> Sight | None:
+    found = condition(pod)
+    return Sight(found["status"] == "True", _number(found.get("message", ""))) if found else None
+
+
+def _in_field(pod: Object) -> Sight | None:
+    entries = [
+        resource
+        for status in pod["status"].get("containerStatuses", ())
+        for entry in status.get("allocatedResourcesStatus", ())
+        for resource in entry["resources"]
+    ]
+    if not entries:
+        return None
+    return Sight(all(each["health"] == "Healthy" for each in entries), max(_number(each.get("message", "")) for each in entries))
+
+
+def _number(text: str) -> int:
+    return max((int(number) for number in _NUMBER.findall(text)), default=0)
