@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podvitals.device.key import DeviceKey
-from podvitals.pod.outbox import ANNOTATION_PACE, IN_FLIGHT, LONGEST_PAUSE, NUDGE_PACE, Letter, Outbox, Outcome, Shown, Wanted
+from podvitals.pod.outbox import ANNOTATION_PACE, IN_FLIGHT, LONGEST_PAUSE, NUDGES, Letter, Outbox, Outcome, Shown, Wanted
 from podvitals.pod.status import Said
 from tests.pod.make import key
 
@@ -138,14 +138,26 @@ def test_at_a_leases_end_and_return_the_annotation_goes_with_the_condition() -> 
     world = World()
     world.change("a", "healthy", "1")
     world.answer("a")
-    world.wait(NUDGE_PACE)
     world.unleased["a"] = frozenset({key("gpu-0")})
     world.change("a", "unknown", "2")
     assert world.answer("a") == Letter(said("unknown"), "2")
-    world.wait(NUDGE_PACE)
     world.unleased["a"] = frozenset()
     world.change("a", "healthy", "3")
     assert world.answer("a") == Letter(said("healthy"), "3")
+
+
+def test_leases_that_end_and_return_all_the_time_do_not_keep_the_kubelet_busy() -> None:
+    world = World()
+    world.change("a", "0", "0")
+    world.answer("a")
+    for n in range(1, 1001):
+        world.wait(0.01)
+        world.unleased["a"] = frozenset({key("gpu-0")}) if n % 2 else frozenset()
+        world.change("a", str(n), str(n))
+        if world.under_way:
+            world.answer("a")
+    annotations = sum(letter.annotation is not None for _, letter in world.sent)
+    assert annotations <= 1 + NUDGES + 2 * 10
 
 
 def test_a_change_during_a_write_is_written_after_it_and_only_its_last_state() -> None:

@@ -17,8 +17,9 @@ from podvitals.pod.status import Said
 IN_FLIGHT = 8
 ANNOTATION_PACE = 1.0
 """Seconds between two annotations of a pod: each makes the kubelet sync the pod."""
-NUDGE_PACE = 0.1
-"""The same where a lease ended or came back; a device that flaps must not keep the kubelet busy."""
+NUDGES = 3
+"""How many annotations of a pod may go at once although the pace is not kept, because a lease ended or came back; one more each second:
+a device that flaps must not keep the kubelet busy."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
 REFUSED_PAUSE = 60.0
@@ -64,7 +65,7 @@ class _Parcel:
 
     __slots__ = (
         "annotate_at", "annotated", "dirty", "failing_since", "failures", "in_flight",
-        "letter", "not_before", "refused_until", "shown", "since", "unleased",
+        "letter", "not_before", "nudged", "nudges", "refused_until", "shown", "since", "unleased",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -76,6 +77,7 @@ class _Parcel:
         self.annotated: float | None = None
         self.annotate_at: float | None = None
         self.unleased: frozenset[DeviceKey] | None = None
+        self.nudges, self.nudged = float(NUDGES), 0.0
         self.refused_until = 0.0
         self.failures = 0
         self.failing_since: float | None = None
@@ -209,7 +211,7 @@ class Outbox:
     def _letter(self, uid: str, parcel: _Parcel, wanted: Wanted, now: float) -> Letter | None:
         condition = wanted.condition if wanted.condition != parcel.shown.condition else None
         annotation = None
-        due = _annotation_due(parcel, wanted)
+        due = _annotation_due(parcel, wanted, now)
         if due <= now:
             text = wanted.annotation()
             if text != parcel.shown.annotation:
@@ -251,11 +253,17 @@ class Outbox:
         return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16)) * (0.5 + 0.5 * self._jitter())
 
 
-def _annotation_due(parcel: _Parcel, wanted: Wanted) -> float:
+def _annotation_due(parcel: _Parcel, wanted: Wanted, now: float) -> float:
     if parcel.annotated is None:
         return parcel.refused_until
-    nudge = parcel.unleased is not None and parcel.unleased != wanted.unleased
-    return max(parcel.refused_until, parcel.annotated + (NUDGE_PACE if nudge else ANNOTATION_PACE))
+    due = max(parcel.refused_until, parcel.annotated + ANNOTATION_PACE)
+    if due > now and parcel.unleased is not None and parcel.unleased != wanted.unleased:
+        parcel.nudges = min(NUDGES, parcel.nudges + now - parcel.nudged)
+        parcel.nudged = now
+        if parcel.nudges >= 1:
+            parcel.nudges -= 1
+            return parcel.refused_until
+    return due
 
 
 def _kept(letter: Letter, shown: Shown) -> bool:

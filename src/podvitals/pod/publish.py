@@ -175,7 +175,7 @@ class Publisher:
         if letter.condition is not None:
             seen = self._seen.get(uid)
             stamped = letter.condition.stamped(seen.condition if seen is not None else None, self._clock.wall())
-            body["status"] = {"conditions": [stamped]}
+            body["status"] = {"conditions": [_written(stamped)]}
         return msgspec.json.encode(body)
 
     def _answered(self, uid: str, pod: Pod) -> Shown:
@@ -207,6 +207,17 @@ class Publisher:
         except PodvitalsError:
             return False
         return pod.metadata.uid != uid
+
+
+def _written(condition: Condition) -> dict[str, object]:
+    """Every field by name: the struct leaves out what is its default, and a merge would keep the status that was there before."""
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": condition.last_transition_time,
+    }
 
 
 def _tell(error: PodvitalsError, outcome: Outcome, name: str, namespace: str) -> None:

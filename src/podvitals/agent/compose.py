@@ -1,0 +1,261 @@
+"""The agent: drivers of this node in, conditions, annotations, events and a Lease out (ARCHITECTURE, "The way the data goes").
+
+All decisions are made elsewhere; here is who tells whom. A device's change goes in one turn of the event loop from the node's ledger by
+the book (which pods hold it) to the publisher, and its patch is under way in the next. Logging and metrics come after.
+"""
+
+import asyncio
+import logging
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from podvitals import __version__
+from podvitals.agent.claims import ClaimReader
+from podvitals.agent.lease import Renewer, lease_name
+from podvitals.agent.listen import Answers, Listener
+from podvitals.agent.memory import Memory
+from podvitals.agent.metrics import Live, Metrics
+from podvitals.agent.state import Agent as AgentPart
+from podvitals.agent.state import state
+from podvitals.claim.holdings import Holding, claim_names
+from podvitals.claim.pod import Pod
+from podvitals.clock import SYSTEM, Clock
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.errors import InvalidInput, LocalError, PodvitalsError
+from podvitals.kube.client import Client
+from podvitals.kube.follow import follow
+from podvitals.kube.resources import PODS
+from podvitals.node.record import DeviceState
+from podvitals.node.watch import NodeSettings, NodeWatch
+from podvitals.pod.book import POST_MORTEM_WINDOW, Book, Memo
+from podvitals.pod.entry import ANNOTATION, decode
+from podvitals.pod.events import Announcer
+from podvitals.pod.guest import kubelet_says
+from podvitals.pod.publish import Publisher
+
+log = logging.getLogger(__name__)
+
+NODE_PATIENCE = 2.0
+"""Seconds the drivers found at the start have to answer before pods are told what is known without them."""
+SAVE_PACE = 0.2
+SHUTDOWN_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """`leave`: drivers that are not watched; for their devices the kubelet's field is taken. `namespace`: where the Lease lives.
+
+    `listen`: host and port to be asked at, beside the socket in `state_dir`; None: the socket alone."""
+
+    node: str
+    plugin_dir: Path = Path("/var/lib/kubelet/plugins_registry")
+    state_dir: Path = Path("/var/lib/podvitals")
+    leave: frozenset[str] = frozenset()
+    namespace: str = "kube-system"
+    listen: tuple[str, int] | None = None
+    window: float = POST_MORTEM_WINDOW
+
+    @property
+    def socket(self) -> Path:
+        return self.state_dir / "agent.sock"
+
+
+class Agent:
+    def __init__(self, settings: AgentSettings, client: Client, clock: Clock = SYSTEM) -> None:
+        self._settings, self._client, self._clock = settings, client, clock
+        self._started = clock.wall()
+        node = NodeSettings(plugin_dir=settings.plugin_dir, checkpoint=settings.state_dir / "node.sqlite", leave=settings.leave)
+        self.node = NodeWatch(node, clock)
+        self.metrics = Metrics()
+        self.book = Book(settings.node, __version__, self._state_of, settings.window)
+        self.announcer = Announcer(client, settings.node, clock)
+        self.publisher = Publisher(client, self.book, clock, on_told=self.announcer.tell, on_result=self.metrics.patched)
+        self.claims = ClaimReader(client, clock, self._held)
+        self.lease = Renewer(client, settings.node, settings.namespace, clock, self.publisher.outbox.failing_since)
+        self.memory = Memory(settings.state_dir / "agent.sqlite")
+        self.listener = Listener(Answers(self._answer, self.metrics.text, self.waiting), settings.socket, settings.listen)
+        self.synced = asyncio.Event()
+        """Every pod of the node has been seen."""
+        self._remember = asyncio.Event()
+        self._api_error = ""
+        self._health: dict[DeviceKey, Health] = {}
+        self.metrics.watch(Live(lambda: self.node.states().values(), self.node.drivers, self._gauges))
+
+    async def run(self) -> None:
+        """Until cancelled. LocalError where this machine gives it no place to work."""
+        await asyncio.to_thread(_prepare, self._settings.state_dir)
+        self.book.restore(await asyncio.to_thread(self.memory.load))
+        await self.listener.start()
+        try:
+            self.node.subscribe(self._changed)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.node.run(), name="node")
+                tasks.create_task(self._follow_pods(tasks), name="pods of this node")
+                tasks.create_task(self._publish(), name="publisher")
+                tasks.create_task(self.announcer.run(), name="events")
+                tasks.create_task(self.lease.run(), name="lease")
+                tasks.create_task(self._keep_memory(), name="memory of pods")
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SHUTDOWN_SECONDS):
+                    await asyncio.shield(self._end())
+
+    def waiting(self) -> tuple[str, ...]:
+        """What the agent waits for before it is ready; nothing when it is."""
+        waits = []
+        if not self.node.ready.is_set():
+            waits.append(f"the drivers in {self._settings.plugin_dir}")
+        if not self.synced.is_set():
+            waits.append("the pods of this node" + (f": {self._api_error}" if self._api_error else ""))
+        return tuple(waits)
+
+    # --- who tells whom ----------------------------------------------------------------------------------------------------------
+
+    def _changed(self, keys: frozenset[DeviceKey]) -> None:
+        """Devices changed: the hot path. Nothing here waits or logs."""
+        for uid in self.book.change(keys, self._clock.wall()):
+            self.publisher.mark(uid)
+        asyncio.get_running_loop().call_soon(self._account, keys)
+        self._remember.set()
+
+    def _account(self, keys: frozenset[DeviceKey]) -> None:
+        states = [self.node.state(key) for key in sorted(keys)]
+        self.metrics.changed(states)
+        for now in states:
+            before = self._health.get(now.key)
+            self._health[now.key] = now.health
+            holders = [f"{record.pod.metadata.namespace}/{record.pod.metadata.name}" for record in self.book.holders(now.key)]
+            level = logging.DEBUG if before is None and now.health is Health.HEALTHY else logging.INFO
+            if log.isEnabledFor(level):
+                device = {"driver": now.key.driver, "pool": now.key.pool, "device": now.key.device, "pods": ",".join(holders)}
+                was = before.value if before is not None and before is not now.health else ""
+                log.log(level, "device changed", extra={**device, "health": now.health.value, "was": was, "reason": now.message})
+
+    def _see(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
+        uid = pod.metadata.uid
+        first = self.book.get(uid) is None
+        if first:
+            self._begin(pod)
+        dirty = self.book.see(pod, self._clock.wall())
+        record = self.book.get(uid)
+        assert record is not None
+        if first and record.holdings:
+            self.claims.known(uid, claim_names(pod))
+        self.publisher.observe(pod)
+        if first or any(holding.key.driver in self._settings.leave for holding in record.holdings):
+            self.publisher.mark(uid)
+        for changed in dirty:
+            self.publisher.mark(changed)
+            self._remember.set()
+        if pod.ended:
+            self.claims.forget(uid)
+        else:
+            self.claims.want(pod, tasks)
+
+    def _begin(self, pod: Pod) -> None:
+        """What an earlier agent told of the pod is not announced again."""
+        text = pod.metadata.annotations.get(ANNOTATION)
+        if text is not None:
+            name = f"{pod.metadata.namespace}/{pod.metadata.name}"
+            try:
+                self.announcer.notices.begin(pod.metadata.uid, decode(text, name).entries)
+            except InvalidInput as error:
+                log.warning("annotation written anew", extra={"pod": name, "reason": str(error)})
+
+    def _gone(self, pod: Pod) -> None:
+        uid = pod.metadata.uid
+        self.claims.forget(uid)
+        self.publisher.forget(uid)
+        self.announcer.notices.forget(uid)
+        self.book.forget(uid)
+        self._remember.set()
+
+    def _held(self, uid: str, holdings: tuple[Holding, ...]) -> None:
+        record = self.book.get(uid)
+        if record is not None and self.book.hold(uid, holdings):
+            self.publisher.mark(uid)
+            self._remember.set()
+            devices = ",".join(sorted(str(key) for key in record.keys))
+            log.info("pod holds devices", extra={"pod": f"{record.pod.metadata.namespace}/{record.pod.metadata.name}", "devices": devices})
+
+    def _state_of(self, pod: Pod, holding: Holding) -> DeviceState:
+        return kubelet_says(pod, holding) if holding.key.driver in self._settings.leave else self.node.state(holding.key)
+
+    # --- tasks -------------------------------------------------------------------------------------------------------------------
+
+    async def _publish(self) -> None:
+        """Pods are told nothing before the drivers had a moment to speak: a restarted agent must not make its pods flap."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NODE_PATIENCE):
+                await self.node.ready.wait()
+        await self.publisher.run()
+
+    async def _follow_pods(self, tasks: asyncio.TaskGroup) -> None:
+        here = f"spec.nodeName={self._settings.node}"
+        async with aclosing(follow(self._client, PODS, fields=here, clock=self._clock, on_error=self._unheard)) as changes:
+            async for change in changes:
+                if change.object is None:
+                    self._api_error = ""
+                    self.book.synced()
+                    self._remember.set()
+                    if not self.synced.is_set():
+                        self.synced.set()
+                        log.info("pods of this node seen", extra={"node": self._settings.node, "pods": len(self.book)})
+                elif change.kind == "deleted":
+                    self._gone(change.object)
+                else:
+                    self._see(change.object, tasks)
+
+    def _unheard(self, error: PodvitalsError, pause: float) -> None:
+        self._api_error = str(error)
+        self.metrics.api_error("pods")
+        log.warning("pods not read", extra={"node": self._settings.node, "reason": str(error)})
+
+    async def _keep_memory(self) -> None:
+        unsaved: dict[str, Memo | None] = {}
+        while True:
+            await self._remember.wait()
+            self._remember.clear()
+            unsaved.update(self.book.drain())
+            if await asyncio.to_thread(self.memory.save, dict(unsaved)):
+                unsaved.clear()
+            await self._clock.sleep_until(self._clock.now() + SAVE_PACE)
+
+    async def _end(self) -> None:
+        await self.listener.stop()
+        await asyncio.to_thread(self.memory.save, self.book.drain())
+        await asyncio.to_thread(self.memory.close)
+
+    # --- questions ---------------------------------------------------------------------------------------------------------------
+
+    def _answer(self) -> bytes:
+        part = AgentPart(
+            self._settings.node,
+            __version__,
+            self._started,
+            self.waiting(),
+            lease_name(self._settings.node),
+            self.lease.renewed,
+            self.publisher.outbox.dirty,
+        )
+        drivers = [msgspec.to_builtins(view) for view in self.node.drivers()]
+        return state(part, self.book, self.node.states(), drivers, self._clock.now())
+
+    def _gauges(self) -> dict[str, tuple[str, float]]:
+        return {
+            "podvitals_pods": ("Pods of this node", len(self.book)),
+            "podvitals_pods_dirty": ("Pods whose status waits to be written", self.publisher.outbox.dirty),
+            "podvitals_ready": ("Whether node and API have been heard", not self.waiting()),
+        }
+
+
+def _prepare(state_dir: Path) -> None:
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise LocalError(f"cannot make state directory {state_dir}: {why}: run as root, or choose another with --state-dir") from None

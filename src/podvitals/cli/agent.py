@@ -1,0 +1,111 @@
+"""`podvitals agent`: a node's agent, until SIGTERM or Ctrl-C."""
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from podvitals.cli.options import Where, cluster_options
+
+if TYPE_CHECKING:
+    from podvitals.agent.compose import AgentSettings
+    from podvitals.kube.config import ClusterConfig
+
+_SECONDS = click.FloatRange(min=0)
+
+
+@click.command("agent", short_help="run a node's agent")
+@click.option("--node-name", envvar="NODE_NAME", metavar="NAME", help="this node's name  [default: $NODE_NAME, else the host name]")
+@cluster_options
+@click.option(
+    "--plugin-dir",
+    type=click.Path(path_type=Path),
+    default=Path("/var/lib/kubelet/plugins_registry"),
+    show_default=True,
+    help="where drivers register",
+)
+@click.option(
+    "--state-dir", type=click.Path(path_type=Path), default=Path("/var/lib/podvitals"), show_default=True, help="what survives a restart"
+)
+@click.option("--leave", multiple=True, metavar="DRIVER", help="do not watch this driver; take what the kubelet says of it (repeatable)")
+@click.option("--listen", metavar="HOST:PORT", help="also answer /state, /metrics, /healthz and /readyz there  [default: a socket alone]")
+@click.option("--namespace", default="kube-system", show_default=True, envvar="PODVITALS_NAMESPACE", help="where the agent's Lease lives")
+@click.option(
+    "--post-mortem-window",
+    type=_SECONDS,
+    default=600.0,
+    show_default=True,
+    help="seconds after a pod's end in which its faults are added",
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+def command(**options: Any) -> None:
+    """Run the agent of a node.
+
+    It hears the DRA drivers registered in the plugin directory and says in each pod's condition podvitals.dev/DevicesHealthy, in its
+    annotation podvitals.dev/devices and in events which of the pod's devices is unhealthy, why and since when. It runs beside a kubelet
+    and never writes the kubelet's own field. It needs to read pods of its node and their claims, to patch pods/status, to create and
+    patch events, and to keep Lease podvitals-NODE.
+    """
+    from podvitals.agent import log
+
+    settings = _settings(options)
+    config = Where.of(options).config()
+    log.start(options["log_format"], options["log_level"])
+    asyncio.run(_run(settings, config))
+
+
+def _settings(options: dict[str, Any]) -> "AgentSettings":
+    from podvitals.agent.compose import AgentSettings
+    from podvitals.agent.listen import parse_address
+    from podvitals.device.key import check_driver_name
+
+    return AgentSettings(
+        node=options["node_name"] or socket.gethostname().lower(),
+        plugin_dir=options["plugin_dir"],
+        state_dir=options["state_dir"],
+        leave=frozenset(check_driver_name(name) for name in options["leave"]),
+        namespace=options["namespace"],
+        listen=parse_address(options["listen"]) if options["listen"] else None,
+        window=options["post_mortem_window"],
+    )
+
+
+async def _run(settings: "AgentSettings", config: "ClusterConfig") -> None:
+    from podvitals.agent.compose import Agent
+    from podvitals.kube.client import Client
+
+    async with Client(config) as client:
+        agent = asyncio.create_task(Agent(settings, client).run(), name="agent")
+        loop = asyncio.get_running_loop()
+        received: list[signal.Signals] = []
+
+        def end(number: signal.Signals) -> None:
+            received.append(number)
+            agent.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end, number)
+        try:
+            await agent
+        except asyncio.CancelledError:
+            if not received:
+                raise
+            if received[0] is signal.SIGINT:
+                raise KeyboardInterrupt from None
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
+def _first(group: "BaseExceptionGroup[BaseException]") -> BaseException:
+    """What ended the agent: of several, the first, which the others followed from."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

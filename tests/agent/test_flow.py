@@ -1,0 +1,245 @@
+"""The whole agent between a driver on a real socket and the lab's API server: what a reader of the API sees."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import pytest
+
+from podvitals.agent.compose import Agent, AgentSettings
+from podvitals.claim.cluster import Event, Lease
+from podvitals.claim.pod import Pod
+from podvitals.device.health import Health
+from podvitals.kube.client import Client
+from podvitals.kube.config import ClusterConfig
+from podvitals.kube.follow import follow
+from podvitals.kube.resources import CLAIMS, EVENTS, LEASES, PODS, Resource
+from podvitals.lab.api import ApiServer
+from podvitals.pod.entry import ANNOTATION, CONDITION, PodDevices, decode
+from podvitals.testing import FakeDriver
+from podvitals.wire.messages import DeviceReport
+from tests.agent.proxy import Proxy
+
+T = TypeVar("T", Pod, Event, Lease)
+DRIVER = "gpu.example.com"
+
+
+class Cluster:
+    """One node: an API server, a directory for drivers, and pods that a test binds to it."""
+
+    def __init__(self, path: Path, client: Client) -> None:
+        self.path, self.client = path, client
+        self.settings = AgentSettings("node1", path / "plugins_registry", path / "state", namespace="kube-system")
+
+    async def pod(self, name: str, *devices: str) -> Pod:
+        """A pod whose claim is allocated these devices, as the scheduler would leave it."""
+        request = {"name": "gpu", "exactly": {"deviceClassName": "gpu", "count": len(devices)}}
+        claim: dict[str, Any] = {"metadata": {"name": f"{name}-gpus"}, "spec": {"devices": {"requests": [request]}}}
+        await self.client.create(CLAIMS, claim, "default")
+        container = {"name": "train", "image": "x", "resources": {"claims": [{"name": "gpus"}]}}
+        spec = {"nodeName": "node1", "containers": [container], "resourceClaims": [{"name": "gpus", "resourceClaimName": f"{name}-gpus"}]}
+        pod = await self.client.create(PODS, {"metadata": {"name": name}, "spec": spec}, "default")
+        results = [{"request": "gpu", "driver": DRIVER, "pool": "node1", "device": device} for device in devices]
+        consumer = {"resource": "pods", "name": name, "uid": pod.metadata.uid}
+        status = {"status": {"allocation": {"devices": {"results": results}}, "reservedFor": [consumer]}}
+        await self.client.patch(CLAIMS, f"{name}-gpus", status, "default", subresource="status", kind="merge")
+        return pod
+
+    async def end(self, name: str) -> None:
+        """The pod ends, and with it its claim, as a kubelet and the claim controller would do it."""
+        now = "2030-01-01T00:00:00Z"
+        stop = {"name": "train", "state": {"terminated": {"exitCode": 1, "finishedAt": now}}}
+        status = {"status": {"phase": "Failed", "containerStatuses": [stop]}}
+        await self.client.patch(PODS, name, status, "default", subresource="status")
+        await self.client.delete(CLAIMS, f"{name}-gpus", "default")
+
+    async def seen(self, resource: Resource[T], true: Callable[[dict[str, T]], bool], namespace: str = "default") -> dict[str, T]:
+        """The objects by name, as soon as a watch shows that it is so."""
+        objects: dict[str, T] = {}
+        async with asyncio.timeout(15), aclosing(follow(self.client, resource, namespace)) as changes:
+            async for change in changes:
+                if isinstance(change.object, Pod | Event | Lease):
+                    objects[change.object.metadata.name] = change.object
+                if true(objects):
+                    return objects
+        raise AssertionError
+
+    async def condition(self, name: str, status: str) -> Pod:
+        """The pod once its condition is `status`."""
+        return (await self.seen(PODS, lambda pods: name in pods and shown(pods[name]) == status))[name]
+
+    async def annotated(self, name: str, *healths: Health) -> PodDevices:
+        """What the annotation says, once it says these healths in this order."""
+
+        def so(pods: dict[str, Pod]) -> bool:
+            return name in pods and tuple(entry.health for entry in annotation(pods[name]).entries) == healths
+
+        return annotation((await self.seen(PODS, so))[name])
+
+    @asynccontextmanager
+    async def agent(self, settings: AgentSettings | None = None, client: Client | None = None) -> AsyncIterator[Agent]:
+        agent = Agent(settings or self.settings, client or self.client)
+        task = asyncio.create_task(agent.run(), name="agent")
+        try:
+            yield agent
+        finally:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+def shown(pod: Pod) -> str:
+    condition = pod.condition(CONDITION)
+    return condition.status if condition else ""
+
+
+def annotation(pod: Pod) -> PodDevices:
+    text = pod.metadata.annotations.get(ANNOTATION)
+    return decode(text) if text else PodDevices("")
+
+
+def reports(health: Health, message: str = "", lease: float = 30.0, device: str = "gpu-0") -> list[DeviceReport]:
+    return [DeviceReport("node1", device, health, 1000.0, lease, message, "reset-gpu" if message else "")]
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with ApiServer() as api, Client(ClusterConfig(api.url)) as client:
+        yield Cluster(tmp_path, client)
+
+
+@pytest.fixture
+async def driver(tmp_path: Path) -> AsyncIterator[FakeDriver]:
+    async with FakeDriver(tmp_path, DRIVER) as driver:
+        driver.report(reports(Health.HEALTHY))
+        yield driver
+
+
+async def test_a_device_breaks_and_its_pod_says_so(cluster: Cluster, driver: FakeDriver) -> None:
+    async with cluster.agent():
+        made = await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "True")
+        driver.report(reports(Health.UNHEALTHY, "Xid 79"))
+        pod = await cluster.condition("a", "False")
+        condition = pod.condition(CONDITION)
+        assert condition is not None
+        assert condition.message == f"1 of 1 device unhealthy; {DRIVER}/node1/gpu-0: Xid 79"
+        (entry,) = (await cluster.annotated("a", Health.UNHEALTHY)).entries
+        assert (entry.container, entry.claim, entry.claim_name, entry.request) == ("train", "gpus", "a-gpus", "gpu")
+        assert (entry.message, entry.action, entry.since) == ("Xid 79", "reset-gpu", entry.faults[0].start)
+        driver.report(reports(Health.HEALTHY))
+        (entry,) = (await cluster.annotated("a", Health.HEALTHY)).entries
+        assert [fault.until is not None for fault in entry.faults] == [True]
+        events = await cluster.seen(EVENTS, lambda events: len(events) == 2)
+        assert sorted(event.reason for event in events.values()) == ["DeviceRecovered", "DeviceUnhealthy"]
+        assert {event.involved_object.uid for event in events.values()} == {made.metadata.uid}
+        assert not any(status.allocated_resources_status for status in pod.status.container_statuses)
+
+
+async def test_at_a_leases_end_condition_and_annotation_change_together(cluster: Cluster, driver: FakeDriver) -> None:
+    driver.report(reports(Health.HEALTHY, lease=1.0))
+    async with cluster.agent():
+        await cluster.pod("a", "gpu-0")
+        await cluster.annotated("a", Health.HEALTHY)
+        driver.hang()
+        pod = await cluster.condition("a", "Unknown")
+        assert [entry.health for entry in annotation(pod).entries] == [Health.UNKNOWN]
+        driver.resume()
+        driver.report(reports(Health.HEALTHY, lease=30.0))
+        pod = await cluster.condition("a", "True")
+        assert [entry.health for entry in annotation(pod).entries] == [Health.HEALTHY]
+
+
+async def test_a_fault_during_an_outage_of_the_api_is_told_after_it(tmp_path: Path, driver: FakeDriver) -> None:
+    async with ApiServer() as api, Proxy(api.url) as proxy:
+        async with Client(ClusterConfig(api.url)) as client, Client(ClusterConfig(proxy.url)) as behind:
+            cluster = Cluster(tmp_path, client)
+            async with cluster.agent(client=behind) as agent:
+                await cluster.pod("a", "gpu-0")
+                await cluster.condition("a", "True")
+                await proxy.cut()
+                driver.report(reports(Health.UNHEALTHY, "Xid 79"))
+                async with asyncio.timeout(5):
+                    while agent.publisher.outbox.failing_since() is None:
+                        await asyncio.sleep(0)
+                driver.report(reports(Health.UNHEALTHY, "Xid 31"))
+                await proxy.mend()
+                pod = await cluster.condition("a", "False")
+                assert annotation(pod).entries[0].message == "Xid 31"
+
+
+async def test_a_restarted_agent_goes_on_where_the_last_one_stopped(cluster: Cluster, driver: FakeDriver) -> None:
+    driver.report(reports(Health.UNHEALTHY, "Xid 79"))
+    async with cluster.agent():
+        await cluster.pod("a", "gpu-0")
+        before = annotation(await cluster.condition("a", "False"))
+    version = (await cluster.client.get(PODS, "a", "default")).metadata.resource_version
+    async with cluster.agent() as agent:
+        await agent.synced.wait()
+        await cluster.pod("b", "gpu-0")
+        await cluster.condition("b", "False")
+        pod = await cluster.client.get(PODS, "a", "default")
+        assert (annotation(pod), pod.metadata.resource_version) == (before, version)
+        events = await cluster.seen(EVENTS, lambda events: len(events) == 2)
+        assert [event.count for event in events.values()] == [1, 1]
+
+
+async def test_a_pod_that_ended_keeps_its_health_over_a_restart_and_without_its_claim(cluster: Cluster, driver: FakeDriver) -> None:
+    driver.report(reports(Health.UNHEALTHY, "Xid 79"))
+    async with cluster.agent():
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "False")
+        await cluster.end("a")
+        await cluster.seen(PODS, lambda pods: "a" in pods and annotation(pods["a"]).ended is not None)
+    driver.report(reports(Health.HEALTHY))
+    async with cluster.agent() as agent:
+        await agent.synced.wait()
+        await cluster.pod("b", "gpu-0")
+        await cluster.condition("b", "True")
+        pod = await cluster.client.get(PODS, "a", "default")
+        assert shown(pod) == "False"
+        assert [entry.health for entry in annotation(pod).entries] == [Health.UNHEALTHY]
+
+
+async def test_what_another_writer_changes_is_put_right(cluster: Cluster, driver: FakeDriver) -> None:
+    async with cluster.agent():
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "True")
+        removal = {
+            "metadata": {"annotations": {ANNOTATION: "nonsense"}},
+            "status": {"conditions": [{"type": CONDITION, "status": "False"}]},
+        }
+        await cluster.client.patch(PODS, "a", removal, "default", subresource="status")
+        await cluster.seen(PODS, lambda pods: shown(pods["a"]) == "True" and pods["a"].metadata.annotations[ANNOTATION] != "nonsense")
+
+
+async def test_the_agent_tells_what_it_knows(cluster: Cluster, driver: FakeDriver) -> None:
+    async with cluster.agent(), aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(cluster.settings.socket))) as session:
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "True")
+        state = await (await session.get("http://agent/state")).json()
+        assert (state["node"], state["ready"]) == ("node1", True)
+        assert [(one["driver"], one["connected"], one["devices"]) for one in state["drivers"]] == [(DRIVER, True, 1)]
+        assert [(one["device"], one["health"], one["holders"][0]["pod"]) for one in state["devices"]] == [("gpu-0", "Healthy", "a")]
+        assert [(one["pod"], one["health"]) for one in state["pods"]] == [("a", "Healthy")]
+        metrics = await (await session.get("http://agent/metrics")).text()
+        assert 'podvitals_devices{health="Healthy"} 1.0' in metrics
+        assert f'podvitals_reports_total{{driver="{DRIVER}",source=""}} 1.0' in metrics
+        assert (await session.get("http://agent/readyz")).status == 200
+        leases = await cluster.seen(LEASES, lambda leases: "podvitals-node1" in leases, "kube-system")
+        assert leases["podvitals-node1"].spec.holder_identity == "node1"
+
+
+async def test_a_driver_that_is_left_is_believed_as_the_kubelet_does(cluster: Cluster, driver: FakeDriver) -> None:
+    settings = AgentSettings("node1", cluster.settings.plugin_dir, cluster.settings.state_dir, leave=frozenset({DRIVER}))
+    async with cluster.agent(settings):
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "Unknown")
+        said = {"name": "claim:gpus", "resources": [{"resourceID": "v/gpu=0", "health": "Unhealthy", "message": "Xid 79"}]}
+        status = {"status": {"containerStatuses": [{"name": "train", "allocatedResourcesStatus": [said]}]}}
+        await cluster.client.patch(PODS, "a", status, "default", subresource="status")
+        await cluster.condition("a", "False")
+    assert driver.calls["NodeWatchResources"] == 0
