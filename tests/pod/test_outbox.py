@@ -96,7 +96,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=500)
 @given(st.lists(steps, max_size=40), st.floats(0, 1))
 def test_whatever_fails_the_latest_truth_arrives(story: list[tuple[object, ...]], jitter: float) -> None:
     world = World(lambda: jitter)

@@ -168,8 +168,9 @@ class Outbox:
             parcel.shown = shown or parcel.shown
             if letter is None or _kept(letter, parcel.shown):
                 parcel.failures, parcel.failing_since = 0, None
-                if parcel.dirty:
-                    self._enqueue(uid, parcel, now)
+                if parcel.due(now):
+                    # Changed meanwhile, or the time of its annotation came while the letter was under way.
+                    self._ready[uid] = None
                 return
         if outcome is Outcome.REFUSED and (letter is None or letter.annotation is None):
             outcome = Outcome.AGAIN  # it was not the annotation that was refused
