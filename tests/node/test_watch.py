@@ -134,6 +134,18 @@ async def test_in_a_rolling_update_the_new_endpoint_speaks_once_it_reported_and_
         await seen.device("gpu-0", Health.UNHEALTHY, text="says old, too late")
 
 
+@pytest.mark.parametrize("first", [b"", b"\xff\xff\xff"])
+async def test_neither_rubbish_nor_an_empty_first_report_silences_the_endpoint_that_knows(place: Path, first: bytes) -> None:
+    async with watching(place) as seen, FakeDriver(place, pod_uid="old") as old, FakeDriver(place, pod_uid="new") as new:
+        new.report_raw(first)
+        old.report([said(message="says old")])
+        await seen.driver(lambda views: sorted(view.reports for view in views) == [1, 1])
+        old.report([said(message="says old, still")])
+        await seen.device("gpu-0", Health.HEALTHY, text="says old, still")
+        new.report([said(message="says new")])
+        await seen.device("gpu-0", Health.HEALTHY, text="says new")
+
+
 async def test_calls_go_to_the_newest_connected_endpoint(place: Path) -> None:
     async with FakeDriver(place, pod_uid="old", versions=[DRA_V1BETA1]) as old, watching(place) as seen:
         await seen.driver(lambda views: len(views) == 1 and views[0].connected)
@@ -217,6 +229,32 @@ async def test_a_plugin_directory_may_come_late_and_be_replaced(place: Path) -> 
         async with FakeDriver(place) as driver:
             driver.report({"gpu-0": Health.UNHEALTHY})
             await seen.device("gpu-0", Health.UNHEALTHY)
+
+
+async def test_without_inotify_the_directory_is_looked_into_each_second(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*args: object, **more: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("podvitals.node.discovery.INotify", none_left)
+    async with watching(place) as seen, FakeDriver(place) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+
+
+async def test_a_missing_plugin_directory_is_named(place: Path) -> None:
+    (place / "plugins_registry").rmdir()
+    async with watching(place) as seen:
+        assert seen.watch.trouble == f"plugin directory {place}/plugins_registry: No such file or directory"
+
+
+async def test_a_hung_driver_does_not_keep_the_others_waiting(place: Path) -> None:
+    async with FakeDriver(place) as driver, FakeDriver(place, "nic.example.com") as hung:
+        hung.hang()
+        driver.report({"gpu-0": Health.HEALTHY})
+        started = asyncio.get_running_loop().time()
+        async with watching(place) as seen:
+            assert seen.watch.state(GPU0).health is Health.HEALTHY
+            assert asyncio.get_running_loop().time() - started < 3
 
 
 async def test_the_older_health_service_will_do(place: Path) -> None:

@@ -20,7 +20,8 @@ from inotify_simple import INotify, flags
 
 SCAN_EVERY = 10.0
 """Seconds between scans nothing asked for: inotify may lose events, and a directory may come where none was."""
-SCAN_MISSING_EVERY = 1.0
+SCAN_BLIND_EVERY = 1.0
+"""Where inotify cannot help: no directory yet, or no watches left."""
 SHORTEST_PAUSE = 0.02
 """Seconds between two scans: what changes in between is seen together."""
 MOST_SOCKETS = 512
@@ -95,10 +96,11 @@ class Discovery:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         # Made in a thread: the first use of inotify looks for libc, which runs a program.
-        notify = await asyncio.to_thread(INotify, nonblocking=True)
+        notify = await asyncio.to_thread(self._notifier)
         watches: set[int] = set()
         try:
-            loop.add_reader(notify.fileno(), self._notified, notify)
+            if notify is not None:
+                loop.add_reader(notify.fileno(), self._notified, notify)
             while True:
                 self._look_again.clear()
                 found, watches = await asyncio.to_thread(self._scan, notify, watches)
@@ -106,11 +108,19 @@ class Discovery:
                 self.scanned.set()
                 await asyncio.sleep(SHORTEST_PAUSE)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(SCAN_MISSING_EVERY if found.missing else SCAN_EVERY):
+                    async with asyncio.timeout(SCAN_EVERY if len(watches) == len(found.directories) > 0 else SCAN_BLIND_EVERY):
                         await self._look_again.wait()
         finally:
-            loop.remove_reader(notify.fileno())
-            notify.close()
+            if notify is not None:
+                loop.remove_reader(notify.fileno())
+                notify.close()
+
+    def _notifier(self) -> INotify | None:
+        try:
+            return INotify(nonblocking=True)
+        except OSError as error:
+            log.warning("no inotify (%s): looking into %s every %g s instead", error.strerror, self._root, SCAN_BLIND_EVERY)
+            return None
 
     def _notified(self, notify: INotify) -> None:
         # Which event it was does not matter; unread ones would wake us for ever.
@@ -118,15 +128,15 @@ class Discovery:
             notify.read(timeout=0)
         self._look_again.set()
 
-    def _scan(self, notify: INotify, before: set[int]) -> tuple[Scan, set[int]]:
+    def _scan(self, notify: INotify | None, before: set[int]) -> tuple[Scan, set[int]]:
         """Watches first, then looks: what comes in between is seen twice, not never."""
         found = scan(self._root)
         watches: set[int] = set()
-        fresh = True
-        while fresh:
+        fresh = notify is not None
+        while notify is not None and fresh:
             fresh = False
             for directory in found.directories:
-                with suppress(OSError):
+                with suppress(OSError):  # it is gone, or the user's limit of watches is reached
                     watch = notify.add_watch(directory, _WATCHED)
                     fresh = fresh or watch not in before | watches
                     watches.add(watch)
@@ -134,13 +144,14 @@ class Discovery:
                 found = scan(self._root)
         for watch in before - watches:
             with suppress(OSError):  # it went with its directory
-                notify.rm_watch(watch)
+                if notify is not None:
+                    notify.rm_watch(watch)
         return found, watches
 
     def _take(self, found: Scan) -> None:
         self.missing = found.missing
         if found.missing:
-            self._say(f"plugin directory {self._root}: {found.missing}; looking again every {SCAN_MISSING_EVERY:g} s")
+            self._say(f"plugin directory {self._root}: {found.missing}; looking again every {SCAN_BLIND_EVERY:g} s")
         if found.passed_by:
             log.debug("%d entries of %s are no sockets, or too many", found.passed_by, self._root)
         if len(found.sockets) >= MOST_SOCKETS:

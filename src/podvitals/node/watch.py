@@ -25,6 +25,8 @@ from podvitals.wire.client import PluginClient
 from podvitals.wire.convert import decode_report
 from podvitals.wire.messages import Report
 
+FIRST_ANSWERS = 1.0
+"""Seconds a start waits for drivers to say who they are: a hung one must not keep the others from being told of."""
 FIRST_REPORTS = 0.25
 """Seconds a start waits for the first reports of drivers that answered: what a checkpoint remembers may be a few milliseconds old."""
 CRASHED_WAIT = 5.0
@@ -72,7 +74,8 @@ class DriverView:
 class NodeWatch:
     """`registrar`: tells drivers that they are registered, as a kubelet does; an observer beside a kubelet must not.
 
-    `ready` is set when the checkpoint is loaded, the directory was scanned and each socket found was asked once."""
+    `ready` is set when the checkpoint is loaded, the directory was scanned, each socket found was asked once and what answered has reported
+    or had its moment to. Before that, what a checkpoint remembers may be older than what a driver has said: publish nothing yet."""
 
     def __init__(self, settings: NodeSettings, clock: Clock, *, registrar: bool = False) -> None:
         self._settings, self._clock, self._registrar = settings, clock, registrar
@@ -126,6 +129,12 @@ class NodeWatch:
         views += [self._remembered(source) for source in remembered]
         return tuple(sorted(views, key=lambda view: (view.driver, view.source, view.endpoint)))
 
+    @property
+    def trouble(self) -> str:
+        """Why no driver can be found, "" while the plugin directory can be read."""
+        missing = self._discovery.missing
+        return f"plugin directory {self._settings.plugin_dir}: {missing}" if missing else ""
+
     # --- running -----------------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -143,8 +152,10 @@ class NodeWatch:
     async def _become_ready(self) -> None:
         await self._discovery.scanned.wait()
         first = list(self._endpoints.values())
-        for endpoint in first:
-            await endpoint.asked.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ANSWERS):
+                for endpoint in first:
+                    await endpoint.asked.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_REPORTS):
                 for endpoint in first:
@@ -228,9 +239,15 @@ class NodeWatch:
     def heard(self, endpoint: Endpoint, raw: bytes) -> None:
         source, now, wall = endpoint.source, self._clock.now(), self._clock.wall()
         assert source is not None
-        self._apply(self._session.on(endpoint.number, Event.REPORT))
         endpoint.reports += 1
         endpoint.heard_wall = wall
+        report = None
+        if self._session.stage(endpoint.number) is Stage.CONNECTED:
+            # The floor is taken by saying something of a device: neither rubbish nor an empty first report silences an older endpoint.
+            report = self._decoded(endpoint, raw)
+            if report is None or not report.devices:
+                return
+            self._apply(self._session.on(endpoint.number, Event.REPORT))
         generation = self._session.generation(endpoint.number)
         if generation is None:
             endpoint.memory.keep(raw, now, None)
@@ -239,12 +256,10 @@ class NodeWatch:
         if known is not None and known.delivery is not None and self._ledger.renew(known.delivery, now, wall):
             known.arrived = now
             return
-        self._report(endpoint, source, generation, raw, None)
+        if report is not None or (report := self._decoded(endpoint, raw)) is not None:
+            self._report(endpoint, source, generation, raw, report, None)
 
-    def _report(self, endpoint: Endpoint, source: SourceKey, generation: int, raw: bytes, heard: float | None) -> None:
-        report = self._decoded(endpoint, raw)
-        if report is None:
-            return
+    def _report(self, endpoint: Endpoint, source: SourceKey, generation: int, raw: bytes, report: Report, heard: float | None) -> None:
         now, wall = self._clock.now(), self._clock.wall()
         outcome = self._ledger.report(source, generation, report.devices, now, wall, heard)
         if outcome.refused:
@@ -281,7 +296,8 @@ class NodeWatch:
         log.info("speaks", extra={"driver": source.driver, "source": source.source, "endpoint": endpoint.info.endpoint})
         # What it said while another spoke counts where nothing was heard of a device since.
         for heard in endpoint.memory.not_taken():
-            self._report(endpoint, source, generation, heard.raw, heard.arrived)
+            if (report := self._decoded(endpoint, heard.raw)) is not None:
+                self._report(endpoint, source, generation, heard.raw, report, heard.arrived)
 
     # --- telling -----------------------------------------------------------------------------------------------------------------
 
