@@ -7,6 +7,7 @@ import logging
 import random
 import re
 import secrets
+import socket
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class ApiSettings:
     namespaces: tuple[str, ...] = ("default", "kube-node-lease", "kube-public", "kube-system")
     window: int = 4096
     logs: LogSource | None = None
+    sock: socket.socket | None = None
+    """One that listens already, in place of `host` and `port`: clients started before the server find it."""
 
 
 class ApiServer:
@@ -79,9 +82,9 @@ class ApiServer:
         app.router.add_route("*", "/{path:.*}", self._serve)
         runner = web.AppRunner(app, handle_signals=False, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
-        host, port = self._settings.host, self._settings.port
+        host, port, sock = self._settings.host, self._settings.port, self._settings.sock
         try:
-            await web.TCPSite(runner, host, port).start()
+            await (web.TCPSite(runner, host, port) if sock is None else web.SockSite(runner, sock)).start()
         except OSError as error:
             await runner.cleanup()
             if error.errno == errno.EADDRINUSE:

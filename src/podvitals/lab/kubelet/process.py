@@ -1,9 +1,4 @@
-"""A container as a process group of this machine, which ends with the lab whatever happens to the lab.
-
-Each program is started through a launcher of a few lines: it asks the kernel to kill the program when the lab's process dies
-(PR_SET_PDEATHSIG), puts back the signal dispositions that Python changes, and executes it. A `preexec_fn` would do it without a launcher,
-but runs Python between fork and exec, in a process that has threads.
-"""
+"""A container as a process group of this machine, which ends with the lab whatever happens to the lab (`launch.py`)."""
 
 import asyncio
 import contextlib
@@ -11,31 +6,15 @@ import os
 import shutil
 import signal
 import stat
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from podvitals.errors import LocalError
-
-LAUNCHER = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, 9)
-if os.getppid() != int(sys.argv[1]): os._exit(137)
-for name in ("SIGPIPE", "SIGXFSZ"): signal.signal(getattr(signal, name), signal.SIG_DFL)
-if sys.argv[2] == "-": os.environ.pop("LC_CTYPE", None)
-try: os.execv(sys.argv[3], sys.argv[4:])
-except OSError as error: os.write(2, f"cannot execute {sys.argv[3]}: {error.strerror}\\n".encode()); os._exit(126)
-"""
-"""argv: the lab's pid; "-" where the program's environment has no LC_CTYPE (Python sets it, PEP 538); the program's path; its argv."""
+from podvitals.lab.kubelet.launch import launch_line
 
 
 class CannotStart(LocalError):
     """The program cannot be executed; worded as containerd words it."""
-
-
-def launch_line(program: str, argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """The command line that runs `program` so that it dies with this process."""
-    return [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), "=" if "LC_CTYPE" in env else "-", program, *argv]
 
 
 class ContainerProcess:
