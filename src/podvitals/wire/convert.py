@@ -34,8 +34,8 @@ _MOST_VERSIONS = 64
 # --- health ---------------------------------------------------------------------------------------------------------------------
 
 
-def decode_report(raw: bytes) -> Report:
-    """The report in `raw`. Raises PluginProtocolError only where `raw` is no protobuf at all."""
+def decode_report(raw: bytes, most_devices: int = MOST_DEVICES) -> Report:
+    """The report in `raw`, at most `most_devices` entries of it. Raises PluginProtocolError only where `raw` is no protobuf at all."""
     response = health_pb2.NodeWatchResourcesResponse()
     try:
         response.ParseFromString(raw)
@@ -43,9 +43,9 @@ def decode_report(raw: bytes) -> Report:
         raise PluginProtocolError(f"a health report of {len(raw)} bytes is not a NodeWatchResourcesResponse: {error}") from None
     devices: dict[tuple[str, str], DeviceReport] = {}
     refusals: list[str] = []
-    if len(response.devices) > MOST_DEVICES:
-        refusals.append(f"a report of {len(response.devices)} entries: only the first {MOST_DEVICES} are read")
-    for entry in islice(response.devices, MOST_DEVICES):
+    if len(response.devices) > most_devices:
+        refusals.append(f"a report of {len(response.devices)} entries: only the first {most_devices} are read")
+    for entry in islice(response.devices, most_devices):
         identifier = entry.device
         pool, device, wrong = _names(identifier.pool_name, identifier.device_name)
         if wrong:

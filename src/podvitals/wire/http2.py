@@ -39,6 +39,8 @@ STREAM_WINDOW = 4 * 1024 * 1024
 """Bytes a peer may send ahead on one stream: a report of 1 MiB never waits for a window update."""
 CONNECTION_WINDOW = 16 * 1024 * 1024
 _FIRST_WINDOW = 65535
+READ_SIZE = 16 * 1024
+"""Bytes read at a time. asyncio's 256 KiB, full of tiny frames, kept the event loop busy for 60 ms."""
 _PREFIX = struct.Struct(">BI")
 
 Headers = Sequence[tuple[str, str]]
@@ -203,7 +205,7 @@ class Stream:
             self.on_gone = None
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """An asyncio protocol for `loop.create_unix_connection` and `create_unix_server`. `on_request` makes it a server."""
 
     def __init__(self, on_request: Callable[[Stream], None] | None = None, on_lost: Callable[["Connection"], None] | None = None) -> None:
@@ -226,6 +228,7 @@ class Connection(asyncio.Protocol):
         self._greeted = asyncio.Event()
         self._closed = asyncio.Event()
         self._reason = ""
+        self._buffer = memoryview(bytearray(READ_SIZE))
 
     @property
     def lost(self) -> bool:
@@ -343,7 +346,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.close()
 
-    # asyncio.Protocol
+    # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -369,7 +372,11 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._can_write.set()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
         if self.lost:
             return
         try:
