@@ -269,10 +269,10 @@ class NodeWatch:
             endpoint.memory.keep(raw, now if heard is None else heard, outcome.delivery)
         self._changed(outcome.changed)
 
-    @staticmethod
-    def _decoded(endpoint: Endpoint, raw: bytes) -> Report | None:
+    def _decoded(self, endpoint: Endpoint, raw: bytes) -> Report | None:
         try:
-            report = decode_report(raw)
+            # Twice the devices that are kept: enough to count what is refused, not enough to hold up the other drivers.
+            report = decode_report(raw, 2 * self._settings.devices_per_driver)
         except PluginProtocolError as error:
             endpoint.refusals.count(Reason.REPORT, str(error))
             return None
