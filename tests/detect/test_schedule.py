@@ -189,13 +189,12 @@ class Pushed(Toys):
 
 
 async def test_a_pushed_reading_is_told_at_once_and_a_check_that_began_before_it_is_ignored() -> None:
-    toys = Pushed("t1")
-    gate, entered, done = threading.Event(), threading.Event(), threading.Event()
+    toys = Pushed("t1", "t2")
+    gate, entered = threading.Event(), threading.Event()
 
     def slow() -> Reading:
         entered.set()
         gate.wait(30)
-        done.set()
         return Reading.healthy("read before the push")
 
     toys.readings["t1"] = slow
@@ -204,10 +203,26 @@ async def test_a_pushed_reading_is_told_at_once_and_a_check_that_began_before_it
         toys.queue.put_nowait(("t1", Reading.unhealthy("no carrier")))
         await frame.says("t1", Health.UNHEALTHY, "no carrier")
         gate.set()
-        await asyncio.to_thread(done.wait, 5)
-        toys.queue.put_nowait(("t1", Reading.unhealthy("still none")))
-        verdict = await frame.says("t1", Health.UNHEALTHY, "still none")
-        assert "before" not in verdict.message
+        await frame.says("t2", Health.HEALTHY)  # read after t1, by the same thread
+        await frame.says("t1", Health.UNHEALTHY, "no carrier")
+
+
+async def test_the_late_answer_of_a_hung_check_is_a_reading() -> None:
+    toys, gate = Toys("t1"), threading.Event()
+    toys.interval = 600
+
+    def hang() -> Reading:
+        gate.wait(30)
+        return Reading.unhealthy("answered late")
+
+    toys.readings["t1"] = hang
+    try:
+        async with running(toys) as frame:
+            await frame.says("t1", Health.UNKNOWN, "has not answered")
+            gate.set()
+            await frame.says("t1", Health.UNHEALTHY, "answered late")
+    finally:
+        gate.set()
 
 
 async def test_a_pushed_reading_of_a_new_device_makes_the_inventory_be_read_and_counts() -> None:
@@ -269,6 +284,9 @@ async def test_a_silent_watch_renews_nothing_and_is_unknown_at_the_leases_end() 
         await frame.says("t1", Health.UNKNOWN, "WatchOnly has not read this device again within its lease of 1 s")
         assert 0.8 < time.monotonic() - began < 1.5
         await frame.says("t2", Health.UNKNOWN, "has not read this device within")
+        toys.queue.put_nowait(("t1", Reading.healthy()))
+        await frame.says("t1", Health.HEALTHY)
+        await frame.says("t1", Health.UNKNOWN, seconds=2)
 
 
 async def test_what_an_author_has_to_mend_is_said_at_the_start_all_of_it() -> None:

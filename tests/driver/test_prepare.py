@@ -17,7 +17,7 @@ from podvitals.detect.detector import Device
 from podvitals.driver import prepare as prepare_module
 from podvitals.driver.cdi import CdiDirectory, CdiEdits, Granted, Mount, spec
 from podvitals.driver.plugin import Driver
-from podvitals.driver.prepare import Prepare
+from podvitals.driver.prepare import GivenClaims, Prepare
 from podvitals.errors import ApiUnreachable, Forbidden, InvalidInput, NotFound
 from podvitals.testing import FakeKubelet
 from podvitals.wire.messages import ClaimRef
@@ -180,10 +180,23 @@ async def test_a_cdi_directory_that_cannot_be_written_is_said_in_the_entry(tmp_p
     assert "cannot write CDI file" in (await prepare.prepare([ref()]))[UID].error
 
 
-async def test_prepare_and_unprepare_of_one_claim_take_turns(tmp_path: Path) -> None:
-    prepare = direct(tmp_path, Source())
-    await asyncio.gather(*(work([ref()]) for work in [prepare.prepare, prepare.unprepare] * 5))
-    assert prepare._locks == {}
+async def test_calls_for_one_claim_take_turns_and_claims_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    inside: list[str] = []
+    both = asyncio.Event()
+
+    async def hook(claim: ResourceClaim, devices: Sequence[Device]) -> None:
+        assert claim.metadata.uid not in inside
+        inside.append(claim.metadata.uid)
+        if len(inside) == 2:
+            both.set()
+        await both.wait()
+        inside.remove(claim.metadata.uid)
+
+    source = GivenClaims([claim(result("t1")), claim(result("t1"), name="c2", uid=OTHER)])
+    prepare = Prepare(DRIVER, NODE, lambda: {"t1": Device("t1")}, source, CdiDirectory(tmp_path, DRIVER), hook, SYSTEM)
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(prepare.prepare([ref()]), prepare.prepare([ref()]), prepare.prepare([ref("c2", OTHER)]))
+    assert [entry.error for answer in answers for entry in answer.values()] == ["", "", ""]
 
 
 def test_shares_of_one_device_and_sub_requests_have_ids_of_their_own() -> None:

@@ -38,7 +38,7 @@ class Server:
 
 
 def devices(count: int, **attributes: object) -> dict[str, Device]:
-    return {f"d{number}": Device(f"d{number}", attributes) for number in range(count)}  # type: ignore[arg-type]
+    return {f"d{number:03}": Device(f"d{number:03}", attributes) for number in range(count)}  # type: ignore[arg-type]
 
 
 def settled(server: Server, slices: Slices, wanted: dict[str, Device]) -> None:
@@ -74,6 +74,13 @@ def test_more_than_128_devices_are_several_slices_of_one_pool() -> None:
     assert [len(one.spec.devices) for one in server.slices.values()] == [128, 128, 44]
     settled(server, slices, devices(100))
     assert len(server.slices) == 1
+
+
+def test_one_device_too_many_for_a_slice_changes_the_count_in_both() -> None:
+    server, slices = Server(), Slices(DRIVER, NODE)
+    settled(server, slices, devices(128))
+    settled(server, slices, devices(129))
+    assert len(server.slices) == 2
 
 
 def test_no_devices_are_no_slices() -> None:

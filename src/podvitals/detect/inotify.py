@@ -4,7 +4,7 @@ import asyncio
 import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,6 @@ class Directories:
             elif event.mask & _AWAY:
                 lost = True
                 self._paths.pop(event.wd, None)
-                if event.mask & flags.MOVE_SELF:  # the kernel would go on to tell of it at its new place
-                    with suppress(OSError):
-                        self._inotify.rm_watch(event.wd)
             elif event.wd in self._paths:
                 paths.add(self._paths[event.wd] / event.name)
         return None if lost else paths
