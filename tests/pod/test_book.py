@@ -8,7 +8,6 @@ import pytest
 
 from podvitals.claim.pod import Pod
 from podvitals.device.health import Health
-from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState, Fault
 from podvitals.pod.book import Book, Memo, as_of
 from podvitals.pod.entry import DeviceEntry
@@ -213,13 +212,3 @@ def twice(start: float, end: float, again: float) -> DeviceState:
 )
 def test_the_past_is_healthy_only_where_that_is_on_record(now: DeviceState, expected: Health) -> None:
     assert as_of(now, END).health is expected
-
-
-def test_a_living_pod_tells_which_of_its_devices_have_no_lease() -> None:
-    node = Node(state("gpu-0"), state("gpu-1"))
-    book = node.book()
-    a_pod(book, "a", "gpu-0", "gpu-1")
-    assert book.unleased("uid-a") == frozenset()
-    silent = DeviceState(DeviceKey("gpu.example.com", "node-1", "gpu-1"), Health.UNKNOWN, "silent", "", END, 0.0, None, ())
-    node.set(book, silent, END)
-    assert book.unleased("uid-a") == {key("gpu-1")}

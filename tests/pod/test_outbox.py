@@ -25,7 +25,7 @@ class World:
     jitter: Callable[[], float] = lambda: 1.0
     now: float = 100.0
     truth: dict[str, tuple[str, str]] = field(default_factory=dict)
-    unleased: dict[str, frozenset[DeviceKey]] = field(default_factory=dict)
+    unknown: dict[str, frozenset[DeviceKey]] = field(default_factory=dict)
     server: dict[str, Shown] = field(default_factory=dict)
     under_way: dict[str, Letter] = field(default_factory=dict)
     annotated: dict[str, float] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class World:
         while (uid := self.outbox.take(self.now)) is not None:
             assert uid not in self.under_way
             condition, annotation = self.truth.get(uid, ("", ""))
-            wanted = Wanted(said(condition), lambda text=annotation: text, self.unleased.get(uid, frozenset()))  # type: ignore[misc]
+            wanted = Wanted(said(condition), lambda text=annotation: text, self.unknown.get(uid, frozenset()))  # type: ignore[misc]
             letter = self.outbox.compose(uid, wanted if uid in self.truth else None, self.now)
             if letter is not None:
                 assert letter.condition is not None or letter.annotation is not None
@@ -111,7 +111,7 @@ def test_whatever_fails_the_latest_truth_arrives(story: list[tuple[object, ...]]
             case ("tamper", str(uid)) if uid in world.truth and uid not in world.under_way:
                 world.tamper(uid)
             case ("lease", str(uid), bool(ended)):
-                world.unleased[uid] = frozenset({key("gpu-0")}) if ended else frozenset()
+                world.unknown[uid] = frozenset({key("gpu-0")}) if ended else frozenset()
             case _:
                 pass
     world.settle()
@@ -138,10 +138,10 @@ def test_at_a_leases_end_and_return_the_annotation_goes_with_the_condition() -> 
     world = World()
     world.change("a", "healthy", "1")
     world.answer("a")
-    world.unleased["a"] = frozenset({key("gpu-0")})
+    world.unknown["a"] = frozenset({key("gpu-0")})
     world.change("a", "unknown", "2")
     assert world.answer("a") == Letter(said("unknown"), "2")
-    world.unleased["a"] = frozenset()
+    world.unknown["a"] = frozenset()
     world.change("a", "healthy", "3")
     assert world.answer("a") == Letter(said("healthy"), "3")
 
@@ -152,7 +152,7 @@ def test_leases_that_end_and_return_all_the_time_do_not_keep_the_kubelet_busy() 
     world.answer("a")
     for n in range(1, 1001):
         world.wait(0.01)
-        world.unleased["a"] = frozenset({key("gpu-0")}) if n % 2 else frozenset()
+        world.unknown["a"] = frozenset({key("gpu-0")}) if n % 2 else frozenset()
         world.change("a", str(n), str(n))
         if world.under_way:
             world.answer("a")

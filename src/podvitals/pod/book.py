@@ -153,14 +153,6 @@ class Book:
             return PodDevices(self._node, self._version, record.final, ended=ended)
         return PodDevices(self._node, self._version, self._entries(record))
 
-    def unleased(self, uid: str) -> frozenset[DeviceKey]:
-        """Devices of a living pod whose state rests on no lease any more. Where this changes, the kubelet needs a nudge (CONTRACT §4)."""
-        record = self._records.get(uid)
-        if record is None or record.final is not None:
-            return frozenset()
-        states = (self._state_of(record.pod, holding) for holding in record.holdings)
-        return frozenset(state.key for state in states if state.deadline is None)
-
     def drain(self) -> Mapping[str, Memo | None]:
         """What changed since the last call and should survive a restart; None: forget it."""
         changed = {uid: record.memo() if (record := self._records.get(uid)) else None for uid in self._unsaved}

@@ -45,11 +45,12 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be shown. `annotation` is built only when it may be sent. `unleased`: devices whose state rests on no lease."""
+    """What is to be shown. `annotation` is built only when it may be sent. `unknown`: the devices that are Unknown; a lease ended
+    or came back where these change."""
 
     condition: Said
     annotation: Callable[[], str]
-    unleased: frozenset[DeviceKey] = frozenset()
+    unknown: frozenset[DeviceKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class _Parcel:
 
     __slots__ = (
         "annotate_at", "annotated", "dirty", "failing_since", "failures", "in_flight",
-        "letter", "not_before", "nudged", "nudges", "refused_until", "shown", "since", "unleased",
+        "letter", "not_before", "nudged", "nudges", "refused_until", "shown", "since", "unknown",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -76,7 +77,7 @@ class _Parcel:
         self.letter: Letter | None = None
         self.annotated: float | None = None
         self.annotate_at: float | None = None
-        self.unleased: frozenset[DeviceKey] | None = None
+        self.unknown: frozenset[DeviceKey] | None = None
         self.nudges, self.nudged = float(NUDGES), 0.0
         self.refused_until = 0.0
         self.failures = 0
@@ -217,7 +218,7 @@ class Outbox:
             text = wanted.annotation()
             if text != parcel.shown.annotation:
                 annotation, parcel.annotated = text, now
-            parcel.unleased, parcel.annotate_at = wanted.unleased, None
+            parcel.unknown, parcel.annotate_at = wanted.unknown, None
         elif parcel.annotate_at is None or due < parcel.annotate_at:
             parcel.annotate_at = due
             heapq.heappush(self._later, (due, uid))
@@ -258,7 +259,7 @@ def _annotation_due(parcel: _Parcel, wanted: Wanted, now: float) -> float:
     if parcel.annotated is None:
         return parcel.refused_until
     due = max(parcel.refused_until, parcel.annotated + ANNOTATION_PACE)
-    if due > now and parcel.unleased is not None and parcel.unleased != wanted.unleased:
+    if due > now and parcel.unknown is not None and parcel.unknown != wanted.unknown:
         parcel.nudges = min(NUDGES, parcel.nudges + now - parcel.nudged)
         parcel.nudged = now
         if parcel.nudges >= 1:

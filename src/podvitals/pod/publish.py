@@ -14,6 +14,7 @@ import msgspec
 from podvitals.claim.meta import Condition
 from podvitals.claim.pod import Pod
 from podvitals.clock import Clock
+from podvitals.device.health import Health
 from podvitals.errors import (
     ApiUnreachable,
     Conflict,
@@ -165,7 +166,8 @@ class Publisher:
         if devices is None or record is None:
             return None
         self._on_told(record, devices)
-        return Wanted(said(devices.entries), devices.encode, self._book.unleased(uid))
+        unknown = frozenset(entry.key for entry in devices.entries if entry.health is Health.UNKNOWN)
+        return Wanted(said(devices.entries), devices.encode, unknown)
 
     def _body(self, uid: str, letter: Letter) -> bytes:
         metadata: dict[str, object] = {"uid": uid}
