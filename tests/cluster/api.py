@@ -105,7 +105,8 @@ class Api:
                         return last
         except TimeoutError:
             pass
-        shown = json.dumps({key: last.get(key) for key in ("metadata", "spec", "status") if key in last}, indent=1)[:6000]
+        last.get("metadata", {}).pop("managedFields", None)
+        shown = json.dumps({key: last[key] for key in ("metadata", "status", "spec") if key in last}, indent=1)[:5000]
         raise AssertionError(f"{collection} with {fields}: not as expected within {within} s; last seen:\n{shown}")
 
 

@@ -120,13 +120,10 @@ class World:
         devices.mkdir()
         world = cls(cluster, api, processes, f"test-{number}", f"toy{number}.example.com", devices)
         await api.create("/api/v1/namespaces", {"metadata": {"name": world.namespace}})
-        selector = {"cel": {"expression": f"device.driver == {world.driver!r}"}}
-        device_class = {"metadata": {"name": world.driver}, "spec": {"selectors": [selector]}}
-        await api.create("/apis/resource.k8s.io/v1/deviceclasses", device_class)
+        await world.create_class(world.driver)
         try:
             yield world
         finally:
-            await api.delete(f"/apis/resource.k8s.io/v1/deviceclasses/{world.driver}")
             await world.end_pods()
             await api.delete(f"/api/v1/namespaces/{world.namespace}")
 
@@ -168,15 +165,15 @@ class World:
     def run_driver(self, *arguments: str, lease: float = 3.0) -> Process:
         """`podvitals driver` with simulated devices, a file each in `devices`."""
         detector = f"sim:{self.devices},interval={lease / 3:g},lease={lease:g}"
-        return self.processes.python("driver", "-m", "podvitals", "driver", self.driver, "--detector", detector, *self._flags(), *arguments)
+        return self.processes.python("driver", "-m", "podvitals", "driver", self.driver, "--detector", detector, *self.flags(), *arguments)
 
-    def run_script(self, script: Path, *arguments: str) -> Process:
+    def run_script(self, script: Path, *arguments: str, **environment: str) -> Process:
         """A driver somebody wrote with the SDK; its name and its directory of devices are in its environment."""
         return self.processes.python(
-            script.stem, str(script), *self._flags(), *arguments, DRIVER_NAME=self.driver, DEVICES=str(self.devices)
+            script.stem, str(script), *self.flags(), *arguments, DRIVER_NAME=self.driver, DEVICES=str(self.devices), **environment
         )
 
-    def _flags(self) -> list[str]:
+    def flags(self) -> list[str]:
         rights = self.cluster.kubeconfig_for_service_account("kube-system", "podvitals-driver")
         where = ["--plugin-dir", str(self.cluster.plugin_dir), "--cdi-dir", str(self.cluster.cdi_dir)]
         return ["--node-name", NODE, "--kubeconfig", str(rights), *where]
@@ -190,13 +187,19 @@ class World:
 
     # ── Pods ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def run_pod(self, name: str = "trainer", *, count: int = 1, command: Sequence[str] = (), restart: str = "Always") -> Object:
-        """A pod whose container holds `count` devices of the driver, through a ResourceClaimTemplate; returns once it runs."""
-        await self.create_pod(name, count=count, command=command, restart=restart)
+    async def create_class(self, driver: str) -> None:
+        """A DeviceClass with the driver's name and all its devices."""
+        selector = {"cel": {"expression": f"device.driver == {driver!r}"}}
+        await self.api.create("/apis/resource.k8s.io/v1/deviceclasses", {"metadata": {"name": driver}, "spec": {"selectors": [selector]}})
+
+    async def run_pod(self, name: str = "trainer", **spec: Any) -> Object:
+        """A pod whose container holds devices of the driver, through a ResourceClaimTemplate (see create_pod); returns once it runs."""
+        await self.create_pod(name, **spec)
         return await self.pod(name, lambda pod: pod["status"].get("phase") == "Running", within=30)
 
-    async def create_pod(self, name: str, *, count: int = 1, command: Sequence[str] = (), restart: str = "Always") -> Object:
-        request = {"name": "device", "exactly": {"deviceClassName": self.driver, "count": count}}
+    async def create_pod(self, name: str, *, of: str = "", count: int = 1, command: Sequence[str] = (), restart: str = "Always") -> Object:
+        """`of`: a device class other than the driver's."""
+        request = {"name": "device", "exactly": {"deviceClassName": of or self.driver, "count": count}}
         template = {"metadata": {"name": name}, "spec": {"spec": {"devices": {"requests": [request]}}}}
         await self.api.create(f"/apis/resource.k8s.io/v1/namespaces/{self.namespace}/resourceclaimtemplates", template)
         container: Object = {"name": "main", "image": "none", "resources": {"claims": [{"name": "devices"}]}, "command": list(command)}
@@ -249,13 +252,12 @@ class World:
         return await self.api.until(self.slices, true_of, fields=f"spec.driver={self.driver}", within=within)
 
 
-def field_of(pod: Object, container: str = "main") -> dict[str, tuple[str, str]]:
-    """resourceID → (health, message) of allocatedResourcesStatus."""
+def field_of(pod: Object) -> dict[str, tuple[str, str]]:
+    """resourceID → (health, message) of allocatedResourcesStatus, of whatever container."""
     statuses = [*pod["status"].get("containerStatuses", ()), *pod["status"].get("initContainerStatuses", ())]
     return {
         resource["resourceID"]: (resource["health"], resource.get("message", ""))
         for status in statuses
-        if status["name"] == container
         for entry in status.get("allocatedResourcesStatus", ())
         for resource in entry["resources"]
     }
