@@ -5,7 +5,8 @@ The only folder that knows gRPC, HTTP/2 and protobuf. Others see dataclasses (me
     messages.py  what is said, as dataclasses; imports no library
     convert.py   dataclasses <-> protobuf bytes; what the other side said wrongly becomes a refusal here and goes no further
     services.py  the names of the gRPC methods
-    http2.py     one HTTP/2 connection carrying gRPC: framing, limits, flow control
+    stream.py    gRPC messages on one HTTP/2 stream: framing, limits, flow control
+    http2.py     one HTTP/2 connection and its streams
     client.py    PluginClient: calls a driver
     server.py    PluginServer: is a driver (or its registration socket)
     listener.py  a listening Unix socket, its file and its connections

@@ -19,9 +19,10 @@ from podvitals.device.text import clean
 from podvitals.errors import PluginError, PluginProtocolError, PluginUnimplemented, PluginUnreachable
 from podvitals.wire import convert
 from podvitals.wire.endpoint import LONGEST_PATH
-from podvitals.wire.http2 import CallFailed, Connection, PeerLost, Status, Stream
+from podvitals.wire.http2 import Connection
 from podvitals.wire.messages import ClaimRef, PluginInfo, PrepareResult
 from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_method, watch_method
+from podvitals.wire.stream import CallFailed, PeerLost, Status, Stream
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for the connection and the peer's first frame: a stopped process accepts and never speaks."""

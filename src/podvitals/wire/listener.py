@@ -14,7 +14,8 @@ from pathlib import Path
 
 from podvitals.errors import LocalError, SocketTaken
 from podvitals.wire.endpoint import identity, is_live
-from podvitals.wire.http2 import Connection, Stream
+from podvitals.wire.http2 import Connection
+from podvitals.wire.stream import Stream
 
 log = logging.getLogger(__name__)
 

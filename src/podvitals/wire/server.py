@@ -23,10 +23,11 @@ from podvitals.errors import (
 )
 from podvitals.wire import convert
 from podvitals.wire.endpoint import check_path
-from podvitals.wire.http2 import CallFailed, Connection, PeerLost, Status, Stream
+from podvitals.wire.http2 import Connection
 from podvitals.wire.listener import Listener
 from podvitals.wire.messages import ALL_VERSIONS, DRA_VERSIONS, HEALTH_VERSIONS, ClaimRef, PluginInfo, PrepareResult
 from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_method, watch_method
+from podvitals.wire.stream import CallFailed, PeerLost, Status, Stream
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,181 @@
+"""gRPC messages on one HTTP/2 stream: framing, limits, flow control.
+
+* What arrived before the stream broke is delivered first: a driver's last word before it dies may be the important one.
+* A message larger than MESSAGE_LIMIT is refused when its length is known, before its bytes are kept. A stream whose reader is slow holds
+  at most that and one flow-control window.
+"""
+
+import asyncio
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from podvitals.wire.messages import MESSAGE_LIMIT
+
+if TYPE_CHECKING:
+    from podvitals.wire.http2 import Connection
+
+_PREFIX = struct.Struct(">BI")
+
+Headers = Sequence[tuple[str, str]]
+
+
+class Status(IntEnum):
+    """gRPC status codes: those named in this package, and UNKNOWN for a number nobody knows."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Status":
+        return cls.UNKNOWN
+
+
+class PeerLost(Exception):
+    """The connection, or this stream of it, ended without a gRPC status."""
+
+
+class CallFailed(Exception):
+    """A gRPC status that is not OK: the peer's, or ours about what the peer sent."""
+
+    def __init__(self, status: Status, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+class Stream:
+    """One gRPC call. Made by `Connection.open` or handed to `on_request`; its owner calls `close()` in the end, whatever happened."""
+
+    def __init__(self, connection: "Connection", number: int, headers: dict[str, str] | None = None) -> None:
+        self.number = number
+        self.headers = headers
+        """What the peer sent first: the request's headers on a server, the response's on a client."""
+        self.trailers: dict[str, str] = {}
+        self.on_gone: Callable[[], object] | None = None
+        """Called once when the peer gave the call up, or its connection broke."""
+        self._connection = connection
+        self._messages: deque[bytes] = deque()
+        self._partial = bytearray()
+        self._unacknowledged = 0
+        self._ended = False
+        self._said_all = False
+        self._failure: PeerLost | CallFailed | None = None
+        self._arrived = asyncio.Event()
+        self._window = asyncio.Event()
+
+    async def message(self) -> bytes | None:
+        """The next message; None when the peer ended its side. Raises PeerLost or CallFailed after the last message that came whole."""
+        while not self._messages:
+            if self._failure is not None:
+                raise self._failure
+            if self._ended:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        message = self._messages.popleft()
+        if not self._messages:
+            self._acknowledge()
+            self._connection.flush()
+        return message
+
+    def send_headers(self, headers: Headers, *, end: bool = False) -> None:
+        self._connection.send_headers(self.number, headers, end=end)
+        self._said_all = end
+
+    async def send(self, message: bytes, *, end: bool = False) -> None:
+        """Sends as fast as the peer's window allows. Raises PeerLost when the peer is or goes away, CallFailed for what no peer takes."""
+        if len(message) > MESSAGE_LIMIT:
+            raise CallFailed(
+                Status.RESOURCE_EXHAUSTED, f"a message of {len(message)} bytes is larger than the {MESSAGE_LIMIT} that may be sent"
+            )
+        data = memoryview(_PREFIX.pack(0, len(message)) + message)
+        while True:
+            await self._connection.writable()
+            if isinstance(self._failure, PeerLost):
+                raise self._failure
+            self._window.clear()
+            sent = self._connection.send_data(self.number, data, end=end)
+            data = data[sent:]
+            if not data:
+                self._said_all = end
+                return
+            if not sent:
+                await self._window.wait()
+
+    def close(self) -> None:
+        """Ends the call: with RST_STREAM unless both sides have ended."""
+        self._connection.release(self.number, self._unacknowledged, reset=not (self._ended and self._said_all))
+        self._unacknowledged = 0
+
+    # Called by the connection.
+
+    def received(self, data: bytes, flow_controlled: int) -> None:
+        self._unacknowledged += flow_controlled
+        if self._failure is None:
+            self._partial += data
+            self._split()
+        if not self._messages:
+            self._acknowledge()
+        self._arrived.set()
+
+    def _split(self) -> None:
+        while len(self._partial) >= _PREFIX.size:
+            compressed, size = _PREFIX.unpack_from(self._partial)
+            if compressed:
+                return self._refuse(Status.UNIMPLEMENTED, "compressed messages are not accepted")
+            if size > MESSAGE_LIMIT:
+                return self._refuse(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes is larger than the {MESSAGE_LIMIT} accepted")
+            if len(self._partial) < _PREFIX.size + size:
+                return None
+            self._messages.append(bytes(self._partial[_PREFIX.size : _PREFIX.size + size]))
+            del self._partial[: _PREFIX.size + size]
+        return None
+
+    def _refuse(self, status: Status, text: str) -> None:
+        self._partial.clear()
+        self._failure = CallFailed(status, text)
+
+    def _acknowledge(self) -> None:
+        if self._unacknowledged:
+            self._connection.acknowledge(self.number, self._unacknowledged)
+            self._unacknowledged = 0
+
+    def ended(self) -> None:
+        self._ended = True
+        if self._partial and self._failure is None:
+            self._failure = CallFailed(Status.INTERNAL, "the stream ended in the middle of a message")
+        self._arrived.set()
+
+    def started(self, headers: dict[str, str]) -> None:
+        self.headers = headers
+
+    def window_grew(self) -> None:
+        self._window.set()
+
+    def lost(self, reason: str) -> None:
+        # A server may reset a stream it has ended already: then all is said.
+        if not self._ended or self.on_gone is not None:
+            self._failure = self._failure or PeerLost(reason)
+        self._arrived.set()
+        self._window.set()
+        if self.on_gone is not None:
+            self.on_gone()
+            self.on_gone = None
