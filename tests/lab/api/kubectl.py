@@ -55,7 +55,7 @@ class Kubectl:
 
     async def __call__(self, *arguments: str, stdin: Any = None) -> Said:
         text = stdin if isinstance(stdin, str) else json.dumps(stdin)
-        async with self.running(*arguments) as process, asyncio.timeout(SECONDS):
+        async with self.running(*arguments) as process:
             out, err = await process.communicate(text.encode() if stdin is not None else b"")
         return Said(process.returncode or 0, out.decode(), err.decode())
 
@@ -70,9 +70,20 @@ class Kubectl:
         pipe = asyncio.subprocess.PIPE
         program = str(self.home / "kubectl")
         process = await asyncio.create_subprocess_exec(program, *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
+        watchdog = asyncio.get_running_loop().call_later(SECONDS, process.kill)
         try:
             yield process
         finally:
+            watchdog.cancel()
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+
+async def line(process: asyncio.subprocess.Process) -> str:
+    """Its next line; an error where it ended instead."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    text = await process.stdout.readline()
+    assert text, await process.stderr.read()
+    return text.decode().rstrip("\n")

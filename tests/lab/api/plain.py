@@ -18,6 +18,8 @@ MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
 Body = dict[str, Any]
+SECONDS = aiohttp.ClientTimeout(total=20)
+"""No test waits longer for an answer, or for what a watch may still say."""
 
 
 @dataclass(frozen=True, slots=True)
