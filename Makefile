@@ -42,12 +42,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "podvitals: setting up $(VENV) (once)" >&2
-	@$(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
-	@$(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq --require-hashes -r requirements-dev.lock
 	@touch $@
 
 lock: ## requirements*.lock from pyproject.toml (maintainers; needs uv)
