@@ -104,6 +104,21 @@ async def test_a_hung_check_is_unknown_blocks_nobody_is_not_doubled_and_counts_w
         gate.set()
 
 
+async def test_many_that_hang_do_not_keep_the_last_one_from_being_read_in_time() -> None:
+    toys, gate = Toys(*(f"a{number}-hangs" for number in range(9)), "works"), threading.Event()
+    for name in toys.names[:-1]:
+        toys.readings[name] = lambda: gate.wait(30) and Reading.healthy()
+    try:
+        async with running(toys) as frame:
+            began = time.monotonic()
+            await frame.says("works", Health.HEALTHY)
+            assert time.monotonic() - began < 7 * toys.timeout, "nine timeouts were waited for one after the other"
+            for name in toys.names[:-1]:
+                await frame.says(name, Health.UNKNOWN, "has not answered")
+    finally:
+        gate.set()
+
+
 async def test_a_hung_check_does_not_delay_the_end() -> None:
     toys = Toys("hangs")
     gate, entered = threading.Event(), threading.Event()

@@ -97,8 +97,8 @@ class Detector:
         raise NotImplementedError
 
     def check(self, device: Device) -> Reading:
-        """Reads one device. Called in this detector's worker thread, one call at a time; may block; an exception is Unknown with its
-        text."""
+        """Reads one device. Called in a worker thread; may block; an exception is Unknown with its text. One call of a detector at a time,
+        except while another of them hangs: the others then go on beside it."""
         raise NotImplementedError
 
     def watch(self) -> AsyncIterator[tuple[str, Reading]]:

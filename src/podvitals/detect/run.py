@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +18,8 @@ log = logging.getLogger("podvitals.detect")
 T = TypeVar("T")
 JITTER = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+LANES = 4
+"""Checks at a time while one of the same detector hangs."""
 MOST_STRANGERS = 1000
 _INVENTORY = ""
 
@@ -41,7 +44,7 @@ class Run:
     def __init__(self, index: int, detector: Detector, board: Board, clock: Clock, tell: Tell, luck: Callable[[], float]) -> None:
         self.detector = detector
         self._index, self._board, self._clock, self._tell, self._luck = index, board, clock, tell, luck
-        self._worker: Worker | None = None
+        self._lane = _Lane(f"detect {detector}")
         self._hung: set[str] = set()
         self._pushed: dict[str, float] = {}
         self._strangers: dict[str, Reading | None] = {}
@@ -58,7 +61,7 @@ class Run:
     async def first_inventory(self) -> list[str]:
         """The same without logging what is returned: at the start it is raised."""
         self._failure = ""
-        call = await self._call(_INVENTORY, lambda: listing(str(self.detector), self.detector.devices()))
+        call = await self._call(_INVENTORY, lambda: listing(str(self.detector), self.detector.devices()), self._lane)
         if call is None:
             self._failure = f"{self.detector}: devices() has not answered within {self.detector.timeout:g} s"
             return []
@@ -78,8 +81,7 @@ class Run:
         started = self._clock.now()
         while True:
             if self.detector.checks:
-                for device in self._board.listed_by(self._index):
-                    await self._check(device)
+                await self._check_all()
             self._greet_strangers()
             await set_by(self._look, self._clock, next_start(started, self._clock.now(), self.detector.interval, self._luck()))
             self._look.clear()
@@ -99,8 +101,7 @@ class Run:
             await self._clock.sleep_until(self._clock.now() + pause)
 
     def end(self) -> None:
-        if self._worker is not None:
-            self._worker.end()
+        self._lane.end()
 
     async def _watch_once(self) -> str:
         pushed = None
@@ -137,11 +138,32 @@ class Run:
                 self._strangers[name] = None
                 log.warning("skipped reading detector=%s device=%r: no detector lists this device", self.detector, name)
 
-    async def _check(self, device: Device) -> None:
+    async def _check_all(self) -> None:
+        """One device after the other; but once one hangs, the rest several at a time: many that hang must not keep those that work from
+        being read within their lease."""
+        left = deque(device for device in self._board.listed_by(self._index) if device.name not in self._hung)
+        while left and await self._check(left.popleft(), self._lane):
+            pass
+        if left:
+            async with asyncio.TaskGroup() as lanes:
+                for number in range(LANES):
+                    lanes.create_task(self._check_rest(left), name=f"detect: {self.detector} lane {number}")
+
+    async def _check_rest(self, left: deque[Device]) -> None:
+        lane = _Lane(f"detect {self.detector}")
+        try:
+            while left:
+                await self._check(left.popleft(), lane)
+        finally:
+            lane.end()
+
+    async def _check(self, device: Device, lane: "_Lane") -> bool:
+        """Whether it answered in time."""
         started = self._clock.now()
-        call = await self._call(device.name, lambda: self.detector.check(device))
+        call = await self._call(device.name, lambda: self.detector.check(device), lane)
         if call is not None:
             self._heard(device.name, started, call)
+        return call is not None
 
     def _heard(self, name: str, started: float, call: "asyncio.Future[tuple[Reading, float, float]]") -> None:
         if self._pushed.get(name, started) > started:
@@ -155,23 +177,21 @@ class Run:
         else:
             self._tell(self._board.read(self._index, name, reading, now, wall))
 
-    async def _call(self, what: str, job: Callable[[], T]) -> "asyncio.Future[tuple[T, float, float]] | None":
+    async def _call(self, what: str, job: Callable[[], T], lane: "_Lane") -> "asyncio.Future[tuple[T, float, float]] | None":
         """The finished call, or None where it hangs (or still hangs from before): then its own thread is left to it."""
         if what in self._hung:
             return None
-        worker = self._worker = self._worker or Worker(f"detect {self.detector}")
         started = self._clock.now()
 
         def stamped() -> tuple[T, float, float]:
             result = job()
             return result, self._clock.now(), self._clock.wall()
 
-        call = worker.call(stamped)
+        call = lane.worker().call(stamped)
         if await done_by(call, self._clock, started + self.detector.timeout):
             return call
         self._hung.add(what)
-        worker.end()
-        self._worker = None
+        lane.end()
         if what != _INVENTORY:
             why = f"{self.detector}: check has not answered within {self.detector.timeout:g} s"
             self._tell(self._board.fail(self._index, what, why))
@@ -195,6 +215,24 @@ class Run:
                 log.warning("%s", problem)
             else:
                 log.info("%s: its inventory is good again", self.detector)
+
+
+class _Lane:
+    """One thread for calls; another takes its place when a call hangs in it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._worker: Worker | None = None
+
+    def worker(self) -> Worker:
+        self._worker = self._worker or Worker(self._name)
+        return self._worker
+
+    def end(self) -> None:
+        """Leaves the thread to the call it is in."""
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
 
 
 def _text(error: BaseException) -> str:

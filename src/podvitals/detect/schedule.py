@@ -1,7 +1,7 @@
 """The frame around detectors: calls them, in time and in threads of their own, and keeps the board of what they said.
 
 Per detector one worker thread, so an author needs no locks; inventory first, then each device, then sleep to the next interval (less up to
-10 %, so that many nodes do not read in step). A call that exceeds its timeout keeps its thread; the others go on in a new one, and the
+10 %, so that many nodes do not read in step). A call that exceeds its timeout keeps its thread; the others go on in new ones, and the
 device is not asked again until the hung call returned. Its late answer still counts, for it is a real reading.
 """
 
