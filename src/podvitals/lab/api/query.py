@@ -86,7 +86,7 @@ def _version(text: str) -> int | None:
     if not text:
         return None
     if not text.isdigit():
-        raise Refusal(400, f'invalid resource version "{text}": it is the number the server gave out')
+        raise Refusal(400, f'resourceVersion: Invalid value: "{text}": it is the number the server gave out')
     return int(text)
 
 
