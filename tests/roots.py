@@ -1,8 +1,21 @@
-"""Tests that need root: skipped without it on a person's machine, failing without it in CI, where nothing may be left out silently."""
+"""Tests that need a right: left out without it on a person's machine, with the reason; run, and so failing, in CI (CI=true)."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-_LEAVE_OUT = os.geteuid() != 0 and os.environ.get("CI") != "true"
-requires_root = pytest.mark.skipif(_LEAVE_OUT, reason="needs root (CI=true makes this a failure)")
+_CAP_MKNOD = 27
+
+
+def requires(what: str, there: bool) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not there and os.environ.get("CI") != "true", reason=f"needs {what} (CI=true makes this a failure)")
+
+
+def _capable(bit: int) -> bool:
+    (held,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
+    return bool(int(held, 16) >> bit & 1)
+
+
+requires_mknod = requires("the right to make device nodes (CAP_MKNOD)", _capable(_CAP_MKNOD))
+requires_root = requires("root", os.geteuid() == 0)

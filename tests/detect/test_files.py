@@ -7,7 +7,7 @@ from pathlib import Path
 from podvitals.detect.files import Files
 from podvitals.device.health import Health
 from tests.detect.kit import running
-from tests.roots import requires_root
+from tests.roots import requires_mknod
 
 
 def slow(*patterns: str) -> Files:
@@ -68,7 +68,7 @@ async def test_another_kind_of_file_in_its_place_is_a_fault(tmp_path: Path) -> N
         await frame.says("accel0", Health.UNHEALTHY, "accel0 is a directory; it was a file")
 
 
-@requires_root
+@requires_mknod
 async def test_a_device_node_is_given_to_containers_and_its_loss_is_seen(tmp_path: Path) -> None:
     node = tmp_path / "accel0"
     os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 3))

@@ -17,7 +17,7 @@ from podvitals.detect.rtnetlink import Link
 from podvitals.device.health import Health
 from tests.detect import veth
 from tests.detect.kit import running
-from tests.roots import requires_root
+from tests.detect.veth import requires_veth
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def slow(*patterns: str) -> Net:
     return net
 
 
-@requires_root
+@requires_veth
 async def test_carrier_loss_is_pushed_with_its_cause_and_heals(pair: tuple[str, str]) -> None:
     name, peer = pair
     index = socket.if_nametoindex(name)
@@ -50,7 +50,7 @@ async def test_carrier_loss_is_pushed_with_its_cause_and_heals(pair: tuple[str, 
         await frame.says(name, Health.HEALTHY)
 
 
-@requires_root
+@requires_veth
 async def test_a_removed_interface_stays_as_a_fault_and_heals_when_it_is_made_anew(pair: tuple[str, str]) -> None:
     name, peer = pair
     async with running(slow(f"{name[:-1]}?")) as frame:
@@ -66,7 +66,7 @@ async def test_a_removed_interface_stays_as_a_fault_and_heals_when_it_is_made_an
         await frame.says(name, Health.HEALTHY)
 
 
-@requires_root
+@requires_veth
 async def test_a_renamed_interface_says_its_new_name(pair: tuple[str, str]) -> None:
     name, _ = pair
     index = socket.if_nametoindex(name)
@@ -81,7 +81,7 @@ async def test_a_renamed_interface_says_its_new_name(pair: tuple[str, str]) -> N
         await frame.says(name, Health.HEALTHY)
 
 
-@requires_root
+@requires_veth
 async def test_an_interface_that_starts_to_match_is_a_new_device(pair: tuple[str, str]) -> None:
     name, peer = pair
     async with running(slow("pvnew*", name)) as frame:
@@ -90,7 +90,7 @@ async def test_an_interface_that_starts_to_match_is_a_new_device(pair: tuple[str
         await frame.says(f"pvnew{peer[-5:]}", Health.HEALTHY)
 
 
-@requires_root
+@requires_veth
 def test_what_is_published_follows_the_interface_and_outlives_it(pair: tuple[str, str]) -> None:
     name, _ = pair
     net = Net(name)

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from tests.roots import requires
+
 _NEWLINK, _DELLINK, _SETLINK = 16, 17, 19
 _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
 _IFNAME, _MTU, _LINKINFO, _INFO_KIND, _INFO_DATA, _VETH_PEER = 3, 4, 18, 1, 2, 1
@@ -70,3 +72,14 @@ def pair(prefix: str) -> Iterator[tuple[str, str]]:
             _do(_DELLINK, 0, _info(index))
         with suppress(OSError):  # made anew by the test
             remove(name)
+
+
+def _can_be_made() -> bool:
+    try:
+        with pair("pvtry"):
+            return True
+    except OSError:
+        return False
+
+
+requires_veth = requires("the right to make network interfaces (CAP_NET_ADMIN) and veth in the kernel", _can_be_made())

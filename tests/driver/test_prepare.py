@@ -22,7 +22,7 @@ from podvitals.errors import ApiUnreachable, Forbidden, InvalidInput, NotFound
 from podvitals.testing import FakeKubelet
 from podvitals.wire.messages import ClaimRef
 from tests.driver.make import DRIVER, NODE, UID, Toys, claim, ref, result
-from tests.roots import requires_root
+from tests.roots import requires_mknod
 
 OTHER = "3d6e1d0a-0000-4000-8000-000000000002"
 
@@ -212,7 +212,7 @@ def test_an_environment_variable_nobody_could_set_is_refused() -> None:
         spec(DRIVER, UID, [Granted("toy", Device("t1", env={"A B": "1"}))], CdiEdits())
 
 
-@requires_root
+@requires_mknod
 def test_device_nodes_are_given_to_containers_and_plain_files_are_not(tmp_path: Path) -> None:
     node, file = tmp_path / "accel0", tmp_path / "plain"
     os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 3))
