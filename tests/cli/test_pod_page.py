@@ -83,6 +83,13 @@ def test_a_silent_agent_is_told_and_nothing_reads_healthy() -> None:
     assert "last known Unhealthy, since 12:03:04" in text
 
 
+def test_devices_that_fall_silent_together_are_one_line_of_the_timeline_and_one_sentence() -> None:
+    text = page(pod(*(entry(f"gpu-{n}", Health.UNKNOWN, "driver silent", -60) for n in range(8))))
+    assert "gpu-0 … gpu-7 (8 devices)  → Unknown: driver silent" in text
+    assert text.count("→ Unknown") == 1
+    assert "? The health of 8 of 8 devices is unknown: driver silent" in text
+
+
 def test_without_any_agent_the_page_says_that_only_the_kubelet_speaks() -> None:
     text = page(pod(field=field(Health.UNHEALTHY)), NONE)
     assert "the kubelet's own field alone" in text

@@ -154,8 +154,11 @@ def _not_explained(view: PodView, reader: Reader) -> Iterator[str]:
             yield wrapped(f"  No device fault explains the end of {container} ({last}): {cause.why}; {healthy}.", reader.width - 2, "  ")
     if not crashed and view.health is Health.HEALTHY:
         yield paint(f"  ✓ All {view.count()} devices healthy" if view.count() > 1 else "  ✓ Its device is healthy", Health.HEALTHY)
-    if not crashed and view.health is Health.UNKNOWN:
-        yield paint(f"  ? {view.count(Health.UNKNOWN)} of {view.count()} devices: health unknown", Health.UNKNOWN)
+    unknown = [entry for entry in view.entries if entry.health is Health.UNKNOWN]
+    if not crashed and view.health is Health.UNKNOWN and unknown:
+        whose = f"{view.count(Health.UNKNOWN)} of {view.count()} devices" if view.count() > 1 else unknown[0].device
+        text = f"  ? The health of {whose} is unknown: {clean(unknown[0].message) or 'nobody says why'}"
+        yield paint(wrapped(text, reader.width - 4, " " * 4), Health.UNKNOWN)
 
 
 def _exit_text(ended: Exit) -> str:
@@ -235,19 +238,36 @@ def _no_devices(view: PodView) -> list[str]:
 
 
 def _timeline(view: PodView, reader: Reader) -> list[str]:
-    moments: list[tuple[float, str]] = []
-    for entry in {device_name(entry): entry for entry in view.entries}.values():
-        for fault in entry.faults:
-            late = " (found after the pod had ended)" if fault.after_end else ""
-            if fault.start:
-                moments.append((fault.start.timestamp(), f"{entry.device}  → {fault.health}: {clean(fault.message)}{late}"))
-            if fault.until:
-                moments.append((fault.until.timestamp(), f"{entry.device}  {fault.health} no longer"))
-    moments += [(cause.exit.finished, _exit_moment(cause)) for cause in view.causes if cause.exit.finished is not None]
     if not any(entry.faults for entry in view.entries):
         return []
+    # Devices that change together (a driver falls silent, a switch dies) are one line.
+    together: dict[tuple[int, str], list[tuple[float, str]]] = {}
+    for entry in {device_name(entry): entry for entry in view.entries}.values():
+        for when, text in _changes(entry):
+            together.setdefault((int(when), text), []).append((when, entry.device))
+    moments = [(min(when for when, _ in who), f"{_named([name for _, name in who])}  {text}") for (_, text), who in together.items()]
+    moments += [(cause.exit.finished, _exit_moment(cause)) for cause in view.causes if cause.exit.finished is not None]
     width = reader.width - 14
     return [strong("Timeline"), *(f"  {reader.clock(when)}  {wrapped(text, width, ' ' * 12)}" for when, text in sorted(moments))]
+
+
+def _changes(entry: DeviceEntry) -> Iterator[tuple[float, str]]:
+    for fault in entry.faults:
+        late = " (found after the pod had ended)" if fault.after_end else ""
+        if fault.start:
+            yield fault.start.timestamp(), f"→ {fault.health}: {clean(fault.message)}{late}"
+        if fault.until:
+            yield fault.until.timestamp(), f"{fault.health} no longer"
+
+
+def _named(devices: list[str]) -> str:
+    return (
+        devices[0]
+        if len(devices) == 1
+        else f"{devices[0]} … {devices[-1]} ({len(devices)} devices)"
+        if len(devices) > 2
+        else ", ".join(devices)
+    )
 
 
 def _exit_moment(cause: Cause) -> str:
