@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from podvitals.detect.detector import Reading
+from podvitals.detect.schedule import Schedule
 from podvitals.device.health import Health
 from podvitals.driver.health import Health as HealthService
 from podvitals.driver.plugin import Driver
 from podvitals.driver.serve import Serving
-from podvitals.testing import FakeKubelet
+from podvitals.testing import FakeKubelet, ManualClock
 from podvitals.wire.client import PluginClient
 from podvitals.wire.convert import decode_report
-from podvitals.wire.messages import HEALTH_V1, HEALTH_V1ALPHA1
+from podvitals.wire.messages import HEALTH_V1, HEALTH_V1ALPHA1, REPORT_LIMIT
 from tests.detect.kit import running
 from tests.driver.make import DRIVER, Toys
 
@@ -95,9 +96,31 @@ async def test_a_watcher_that_came_first_hears_as_soon_as_there_is_something_to_
             assert [device.device for device in decode_report(await first).devices] == ["t1"]
 
 
-async def test_four_thousand_devices_are_reported_in_messages_of_bounded_size(tmp_path: Path) -> None:
-    toys = Toys(*(f"t{number}" for number in range(4096)))
-    toys.interval = 30
-    async with served(tmp_path, toys) as (kubelet, _):
-        await kubelet.sees("t4095", Health.HEALTHY, timeout=20)
-        await kubelet.sees("t0", Health.HEALTHY, timeout=20)
+async def test_a_driver_that_stood_still_passes_on_no_reading_whose_lease_is_over() -> None:
+    clock = ManualClock()
+    schedule = Schedule(DRIVER, "node-1", [Toys("t1")], clock)
+    await schedule.start()
+    task = asyncio.create_task(schedule.run(), name="schedule")
+    async with aclosing(HealthService(schedule).watch()) as reports:
+        async with asyncio.timeout(5):
+            assert decode_report(await anext(reports)).devices[0].health is Health.HEALTHY
+        task.cancel()  # what SIGSTOP does to the task that ends leases, until it gets its turn
+        await asyncio.gather(task, return_exceptions=True)
+        following = asyncio.ensure_future(anext(reports))
+        await clock.advance(60)
+        async with asyncio.timeout(5):
+            (report,) = decode_report(await following).devices
+    assert report.health is Health.UNKNOWN
+
+
+async def test_a_state_too_large_for_one_message_comes_in_several(tmp_path: Path) -> None:
+    toys = Toys(*(f"t{number:04}" for number in range(1200)))
+    toys.interval = 600
+    for device in toys.inventory:
+        toys.readings[device.name] = partial(Reading.unhealthy, "x" * 1024)
+    async with running(toys) as frame:
+        await frame.says("t1199", Health.UNHEALTHY, seconds=20)
+        async with aclosing(HealthService(frame.schedule).watch()) as reports:
+            raws = [await anext(reports), await anext(reports)]
+    assert all(len(raw) <= REPORT_LIMIT for raw in raws)
+    assert sum(len(decode_report(raw).devices) for raw in raws) == 1200

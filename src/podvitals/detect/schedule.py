@@ -72,6 +72,11 @@ class Schedule:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
+    def expire(self) -> None:
+        """Ends the leases that are over by now. It happens by itself; whoever is about to pass verdicts on calls it first, for this process
+        may have stood still (stopped, or its machine suspended) and be woken before the task that ends leases."""
+        self._tell(self._board.expire(self.clock.now()))
+
     async def start(self) -> None:
         """Takes the first inventories. Raises InvalidInput for what an author or operator has to mend; what fails otherwise is tried
         again."""
@@ -115,4 +120,4 @@ class Schedule:
             deadline = self._board.next_deadline()
             self._wakes_at = math.inf if deadline is None else deadline
             await set_by(self._earlier, self.clock, deadline)
-            self._tell(self._board.expire(self.clock.now()))
+            self.expire()

@@ -37,6 +37,7 @@ class Health:
         try:
             look_at = schedule.clock.now()
             while True:
+                schedule.expire()
                 news.clear()
                 now = schedule.clock.now()
                 if now >= look_at:
