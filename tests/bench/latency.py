@@ -13,7 +13,7 @@ from typing import Any
 from podvitals.device.health import Health
 from podvitals.pod.entry import ANNOTATION, CONDITION
 from tests.bench.recorder import Place
-from tests.bench.stage import AT_ONCE, PODS, Stage
+from tests.bench.stage import AT_ONCE, Stage
 from tests.cluster.api import Object
 from tests.cluster.subjects import condition
 
@@ -130,7 +130,7 @@ class Latency:
 
         async def patch(pod: int, body: bytes) -> None:
             async with gate:
-                await self._stage.api.patch_status(f"{PODS}/twin-{pod}", body)
+                await self._stage.api.patch_status(f"{self._stage.pods}/twin-{pod}", body)
 
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(patch(pod, body) for pod, body in zip(pods, bodies, strict=True)))

@@ -4,9 +4,12 @@ Claims are allocated by hand: what is measured begins with a device that a pod h
 """
 
 import asyncio
+import itertools
 import json
+import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,28 +19,38 @@ from podvitals.device.health import Health
 from tests.bench.driver import devices_of_claim
 from tests.bench.recorder import Recorder
 from tests.cluster.api import Api, Object
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import NODE, Cluster
 
 DRIVER = "bench.example.com"
-NAMESPACE = "bench"
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-CLAIMS = f"/apis/resource.k8s.io/v1/namespaces/{NAMESPACE}/resourceclaims"
+_numbers = itertools.count(1)
 AT_ONCE = 8
+REPOSITORY = Path(__file__).parents[2]
+PODVITALS = [sys.executable, "-m", "podvitals"]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A running Kubernetes, real or the lab's, and how to run an agent on it."""
+    """A running Kubernetes, real or the lab's. `agent`: how to run one on it; none where it runs its own, process `agent_pid`."""
 
     name: str
     kubeconfig: Path
     kubelet_dir: Path
     node: str
-    agent: Sequence[str]
     environment: Mapping[str, str]
+    agent: Sequence[str] = ()
+    agent_pid: int = 0
 
     def log(self, process: str) -> Path:
         return self.kubeconfig.with_name(f"bench-{process}.log")
+
+    @asynccontextmanager
+    async def running_agent(self) -> AsyncIterator[int]:
+        """Its process id."""
+        if not self.agent:
+            yield self.agent_pid
+            return
+        async with Child.running(self.agent, self.log("agent"), self.environment) as child:
+            yield child.process.pid
 
 
 class Child:
@@ -72,10 +85,9 @@ class Child:
             raise RuntimeError("a process of the bench ended: see its log")
         return line.decode().strip()
 
-    def rss(self) -> float:
-        """MB of memory it holds now."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+    async def read_on(self) -> None:
+        while True:
+            await self.line()
 
 
 class Devices:
@@ -113,23 +125,27 @@ class Stage:
 
     def __init__(self, subject: Subject, api: Api, recorder: Recorder, devices: Devices) -> None:
         self.subject, self.api, self.recorder, self.devices = subject, api, recorder, devices
+        # One of its own: that of an earlier stage takes its time to go.
+        self.namespace = f"bench-{next(_numbers)}"
+        self.pods = f"/api/v1/namespaces/{self.namespace}/pods"
+        self._claims = f"/apis/resource.k8s.io/v1/namespaces/{self.namespace}/resourceclaims"
 
     @classmethod
     @asynccontextmanager
     async def open(cls, subject: Subject, *, pods: int, twins: int = 0, devices: int, per_claim: int = 1) -> AsyncIterator["Stage"]:
         async with Api(subject.kubeconfig) as api, Devices.registered(subject, devices=devices, per_claim=per_claim) as driver:
-            await api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
             recorder = Recorder()
-            async with api.watching(PODS) as events:
+            stage = cls(subject, api, recorder, driver)
+            await api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stage.namespace}})
+            async with api.watching(stage.pods) as events:
                 watch = asyncio.create_task(recorder.run(events), name="bench: watch")
-                stage = cls(subject, api, recorder, driver)
                 try:
                     await stage._fill(pods, twins, per_claim)
                     yield stage
                 finally:
+                    await stage._clear()
                     watch.cancel()
                     await asyncio.gather(watch, return_exceptions=True)
-                    await stage._clear()
 
     async def until_running(self, names: Sequence[str], within: float) -> None:
         async with asyncio.timeout(within):
@@ -141,12 +157,12 @@ class Stage:
 
         async def one(name: str, holds: bool) -> None:
             async with gate:
-                pod = await self.api.create(PODS, _pod(name, holds))
+                pod = await self.api.create(self.pods, _pod(name, holds))
                 if holds:
                     await self._claim(name, pod["metadata"]["uid"], per_claim)
                 target = {"apiVersion": "v1", "kind": "Node", "name": self.subject.node}
                 binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-                await self.api.create(f"{PODS}/{name}/binding", binding)
+                await self.api.create(f"{self.pods}/{name}/binding", binding)
 
         await asyncio.gather(*(one(f"bench-{n}", True) for n in range(pods)), *(one(f"twin-{n}", False) for n in range(twins)))
         await self.until_running([f"bench-{n}" for n in range(pods)] + [f"twin-{n}" for n in range(twins)], within=240)
@@ -154,24 +170,26 @@ class Stage:
     async def _claim(self, name: str, pod_uid: str, per_claim: int) -> None:
         request = {"name": "device", "exactly": {"deviceClassName": DRIVER, "count": per_claim}}
         meta = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim"}
-        claim = await self.api.create(CLAIMS, {**meta, "metadata": {"name": name}, "spec": {"devices": {"requests": [request]}}})
+        claim = await self.api.create(self._claims, {**meta, "metadata": {"name": name}, "spec": {"devices": {"requests": [request]}}})
         node = self.subject.node
         results = [{"request": "device", "driver": DRIVER, "pool": node, "device": device} for device in devices_of_claim(name, per_claim)]
         reserved = [{"resource": "pods", "name": name, "uid": pod_uid}]
         status = {"allocation": {"devices": {"results": results}}, "reservedFor": reserved}
-        await self.api.request("PUT", f"{CLAIMS}/{name}/status", {**claim, "status": status})
+        await self.api.request("PUT", f"{self._claims}/{name}/status", {**claim, "status": status})
 
     async def _clear(self) -> None:
+        """While the driver still runs, for the kubelet unprepares their claims through it."""
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def gone(name: str) -> None:
+        async def ended(name: str) -> None:
             async with gate:
-                await self.api.delete(f"{PODS}/{name}")
+                await self.api.delete(f"{self.pods}/{name}", grace=1)
 
-        await asyncio.gather(*(gone(name) for name in list(self.recorder.pods)))
-        for claim in (await self.api.get(CLAIMS))["items"]:
-            await self.api.delete(f"{CLAIMS}/{claim['metadata']['name']}")
-        await self.api.delete(f"/api/v1/namespaces/{NAMESPACE}")
+        await asyncio.gather(*(ended(name) for name in list(self.recorder.pods)))
+        async with asyncio.timeout(120):
+            while self.recorder.pods:
+                await asyncio.sleep(0.1)
+        await self.api.delete(f"/api/v1/namespaces/{self.namespace}")
 
 
 def _pod(name: str, holds: bool) -> Object:
@@ -189,21 +207,43 @@ async def real(version: str) -> AsyncIterator[Subject]:
     """A Kubernetes of its own; the agent with exactly the rights of deploy/agent-rbac.yaml."""
     cluster = await asyncio.to_thread(Cluster(version).up)
     try:
-        rights = Path(__file__).parents[2] / "deploy" / "agent-rbac.yaml"
-        await asyncio.to_thread(cluster.run_kubectl, "apply", "-f", str(rights))
+        for rights in sorted((REPOSITORY / "deploy").glob("*-rbac.yaml")):
+            await asyncio.to_thread(cluster.run_kubectl, "apply", "-f", str(rights))
         kubeconfig = await asyncio.to_thread(cluster.kubeconfig_for_service_account, "kube-system", "podvitals-agent")
+        flags = ["--node-name", NODE, "--kubeconfig", str(kubeconfig), "--plugin-dir", str(cluster.plugin_dir)]
         yield Subject(
             name=f"Kubernetes {version}",
             kubeconfig=cluster.kubeconfig,
             kubelet_dir=cluster.kubelet_dir,
-            node="node1",
-            agent=_agent("node1", kubeconfig, cluster.plugin_dir, cluster.root / "agent"),
+            node=NODE,
             environment=cluster.environment,
+            agent=[*PODVITALS, "agent", *flags, "--state-dir", str(cluster.root / "agent")],
         )
     finally:
         await asyncio.to_thread(cluster.down)
 
 
-def _agent(node: str, kubeconfig: Path, plugin_dir: Path, state_dir: Path) -> list[str]:
-    flags = ["--node-name", node, "--kubeconfig", str(kubeconfig), "--plugin-dir", str(plugin_dir), "--state-dir", str(state_dir)]
-    return [sys.executable, "-m", "podvitals", "agent", *flags]
+@asynccontextmanager
+async def lab() -> AsyncIterator[Subject]:
+    """`podvitals lab`, once its story is told, with the agent it runs."""
+    with tempfile.TemporaryDirectory(prefix="pv-bench-") as directory:
+        root = Path(directory) / "lab"
+        arguments = [*PODVITALS, "lab", "--dir", str(root), "--device", "file"]
+        async with Child.running(arguments, Path(directory) / "lab.log", os.environ) as child:
+            async with asyncio.timeout(60):
+                while "stays up" not in await child.line():
+                    pass
+            # Read on: a lab whose terminal is full would stop.
+            reading = asyncio.create_task(child.read_on(), name="bench: the lab's output")
+            children = {each["name"]: each["pid"] for each in json.loads((root / "run.json").read_text())["children"]}
+            try:
+                yield Subject("lab", root / "kubeconfig", root, "lab", os.environ, agent_pid=children["agent"])
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+
+
+def rss(pid: int) -> float:
+    """MB of memory the process holds now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
