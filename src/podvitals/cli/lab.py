@@ -37,12 +37,12 @@ def command(ctx: click.Context, once: bool, directory: Path | None, port: int, d
         try:
             with put_off():
                 estate.open()
-            screen.title("podvitals lab", "a small Kubernetes on this machine, and a device that really breaks")
-            if estate.cleaned:
-                screen.say(f"(a lab that had died was cleaned up first: {', '.join(estate.cleaned)})")
-
-            from podvitals.lab.compose import LabSettings
-            from podvitals.lab.visit import Visit
+                screen.title("podvitals lab", "a small Kubernetes on this machine, and a device that really breaks")
+                if estate.cleaned:
+                    screen.say(f"(a lab that had died was cleaned up first: {', '.join(estate.cleaned)})")
+                # Ctrl-C in the middle of an import may come out as another exception (RuntimeError from __set_name__, Python 3.11).
+                from podvitals.lab.compose import LabSettings
+                from podvitals.lab.visit import Visit
 
             code = Visit(estate, LabSettings(backoff), screen, start, once).run()
         finally:

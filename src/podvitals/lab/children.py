@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,38 +27,78 @@ class ChildSpec:
     log: Path
 
 
+class Process:
+    """A process in a session of its own, by posix_spawn: it waits for nothing, so the event loop may start one too.
+
+    Start it in the main thread: it dies with the thread that started it (`launch.py`)."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        line = launch_line(argv[0], argv, env)
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        self.pid = os.posix_spawn(line[0], line, dict(env), file_actions=files, setsid=True)
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, -n for signal n; None while it runs."""
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
+
+    async def ended(self) -> int:
+        """Waits without a thread: a pidfd becomes readable when its process ends."""
+        try:
+            watched = os.pidfd_open(self.pid)
+        except OSError:  # a kernel before 5.3, or a sandbox without the call
+            watched = -1
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        if watched >= 0:
+            loop.add_reader(watched, readable.set)
+        try:
+            while (code := self.poll()) is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None if watched >= 0 else 0.1):
+                        await readable.wait()
+                readable.clear()
+            return code
+        finally:
+            if watched >= 0:
+                loop.remove_reader(watched)
+                os.close(watched)
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+
 class Child:
-    """One process at a time. Start it in the main thread: it dies with the thread that started it."""
+    """A podvitals process: `keep` starts it again whenever it ends."""
 
     def __init__(self, spec: ChildSpec, env: Mapping[str, str]) -> None:
         self.spec, self._env = spec, env
-        self.process = self._spawn()
+        self.process = self._start()
 
-    def _spawn(self) -> "subprocess.Popen[bytes]":
+    def _start(self) -> Process:
         # -P: a directory named podvitals where the lab was started must not be imported in its place.
-        line = [sys.executable, "-P", "-m", "podvitals", *self.spec.words]
-        with self.spec.log.open("ab") as log:
-            return subprocess.Popen(
-                launch_line(sys.executable, line, self._env),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=dict(self._env),
-                start_new_session=True,
-            )
+        return Process([sys.executable, "-P", "-m", "podvitals", *self.spec.words], self._env, self.spec.log)
 
-    async def keep(self, ended: Callable[["Child", int], None], restarted: Callable[["Child"], None]) -> None:
-        """Starts it again whenever it ends, a moment later, longer each time; until cancelled."""
+    async def keep(self, ended: Callable[["Child", int], Awaitable[None]], restarted: Callable[["Child"], Awaitable[None]]) -> None:
+        """A moment later each time, longer while it keeps ending soon; until cancelled."""
         pause = RESTART_FIRST
         while True:
             began = time.monotonic()
-            code = await exit_of(self.process)
-            ended(self, code)
+            code = await self.process.ended()
+            await ended(self, code)
             pause = RESTART_FIRST if time.monotonic() - began > 10 * RESTART_CAP else pause
             await asyncio.sleep(pause)
             pause = min(pause * 2, RESTART_CAP)
-            self.process = self._spawn()
-            restarted(self)
+            self.process = self._start()
+            await restarted(self)
 
     def last_words(self) -> str:
         """The last line of its log, for whoever asks why it ended. Blocks."""
@@ -75,36 +114,12 @@ class Child:
 def stop_all(children: Sequence[Child]) -> None:
     """SIGTERM to all, SIGKILL to those that have not ended after two seconds. Blocks."""
     for child in children:
-        _signal(child, signal.SIGTERM)
-        _signal(child, signal.SIGCONT)
+        child.process.signal(signal.SIGTERM)
+        child.process.signal(signal.SIGCONT)
     deadline = time.monotonic() + STOP_SECONDS
+    while any(child.process.poll() is None for child in children) and time.monotonic() < deadline:
+        time.sleep(0.01)
     for child in children:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.process.wait(max(0.01, deadline - time.monotonic()))
-    for child in children:
-        _signal(child, signal.SIGKILL)
-        child.process.wait()
-
-
-async def exit_of(process: "subprocess.Popen[bytes]") -> int:
-    """Waits without a thread: a pidfd becomes readable when its process ends."""
-    try:
-        watched = os.pidfd_open(process.pid)
-    except OSError:  # a kernel before 5.3, or a sandbox without the call
-        while (code := process.poll()) is None:
-            await asyncio.sleep(0.1)
-        return code
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(watched, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        loop.remove_reader(watched)
-        os.close(watched)
-    return process.wait()
-
-
-def _signal(child: Child, number: signal.Signals) -> None:
-    if child.process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.process.pid, number)
+        child.process.signal(signal.SIGKILL)
+        while child.process.poll() is None:
+            time.sleep(0.01)

@@ -60,12 +60,12 @@ class Lab:
             NODE, layout.cdi, layout.pod_logs, layout.pods, self._settings.backoff, self._settings.gates, self.estate.environment
         )
 
-    def _ended(self, child: Child, code: int) -> None:
-        words = child.last_words() if code > 0 else ""
+    async def _ended(self, child: Child, code: int) -> None:
+        words = await asyncio.to_thread(child.last_words) if code > 0 else ""
         self._told(f"{child.spec.name} ended ({_how(code)}){': ' + words if words else ''}; starting it again")
 
-    def _back(self, child: Child) -> None:
-        self.estate.note_children()
+    async def _back(self, child: Child) -> None:
+        await asyncio.to_thread(self.estate.note_children)
         self._told(f"{child.spec.name} runs again (pid {child.process.pid})")
 
 

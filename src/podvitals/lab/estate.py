@@ -3,9 +3,11 @@
 Every thing is written to the run file before it is made, and `close` takes all of it away again, whatever had been reached. Nothing here
 imports aiohttp or protobuf: the children must be on their way before the lab itself imports them."""
 
+import errno
 import json
 import os
 import secrets
+import shlex
 import socket
 import sys
 from dataclasses import dataclass, field
@@ -59,6 +61,7 @@ class Estate:
         self._held = layout.hold(self.settings.root)
         self._clean_leftovers()
         self._run = runfile.new_run()
+        self._run.made_root = self._held.made
         runfile.write(self.layout.run_file, self._run)
         layout.furnish(self._held)
         for number in range(GPUS):
@@ -119,27 +122,38 @@ class Estate:
         before = runfile.read(self.layout.run_file)
         if before is not None:
             self.cleaned = runfile.clean_up(before)
+            self._held.made = self._held.made or before.made_root
         self._held.empty()
 
     def _make_device(self) -> Breakable:
-        assert self._run is not None
-        if self.settings.device != "file":
-            veth = Veth(faults.free_link(), self._run.alias)
-            self._run.veth = veth.device
-            runfile.write(self.layout.run_file, self._run)
-            try:
-                veth.make()
-            except netlink.NetlinkRefused as refusal:
-                if self.settings.device == "veth" or not faults.impossible(refusal):
-                    raise LocalError(f"{refusal}; run as root, or use --device file") from None
-                self.why_file = str(refusal)
-                self._run.veth = None
-                runfile.write(self.layout.run_file, self._run)
-            else:
-                return veth
+        if self.settings.device != "file" and (veth := self._make_veth()) is not None:
+            return veth
         accelerator = DeviceFile(self.layout.devices / "accel0")
         accelerator.make()
         return accelerator
+
+    def _make_veth(self) -> Veth | None:
+        """None where this machine or user cannot make one and a file will do."""
+        for name in faults.free_links():
+            veth = Veth(name, self._note_veth(name).alias)
+            try:
+                veth.make()
+            except netlink.NetlinkRefused as refusal:
+                if refusal.errno == errno.EEXIST:  # another lab was faster
+                    continue
+                self._note_veth(None)
+                if self.settings.device == "veth" or not faults.impossible(refusal):
+                    raise LocalError(f"{refusal}; run as root, or use --device file") from None
+                self.why_file = str(refusal)
+                return None
+            return veth
+        raise LocalError(f"interfaces {faults.LINKS[0]} to {faults.LINKS[-1]} all exist on this machine: remove one, or use --device file")
+
+    def _note_veth(self, name: str | None) -> runfile.Run:
+        assert self._run is not None
+        self._run.veth = name
+        runfile.write(self.layout.run_file, self._run)
+        return self._run
 
     def _listen(self) -> socket.socket:
         """Listening at once: a child that connects before the server answers waits, and need not try again."""
@@ -186,5 +200,10 @@ class Estate:
 
     def shell_line(self) -> str:
         """What makes another terminal speak to this lab."""
-        tools = Path(sys.executable).parent
-        return f"export KUBECONFIG={self.layout.kubeconfig} PODVITALS_SIM_DIR={self.layout.sim} PATH={tools}:$PATH"
+        places = {
+            "KUBECONFIG": self.layout.kubeconfig,
+            "PODVITALS_SIM_DIR": self.layout.sim,
+            "PODVITALS_AGENT_SOCKETS": self.layout.agent / "agent.sock",
+        }
+        names = " ".join(f"{name}={shlex.quote(str(path))}" for name, path in places.items())
+        return f"export {names} PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"

@@ -6,11 +6,13 @@ A driver sees the first through rtnetlink, the second through inotify; the conta
 
 import contextlib
 import errno
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from podvitals.errors import InvalidInput, LocalError
+from podvitals.errors import InvalidInput
 from podvitals.lab import netlink
 
 Choice = Literal["auto", "veth", "file"]
@@ -133,11 +135,11 @@ class DeviceFile:
 
     @property
     def break_line(self) -> str:
-        return f"rm {self.path}"
+        return f"rm {shlex.quote(str(self.path))}"
 
     @property
     def mend_line(self) -> str:
-        return f"touch {self.path}"
+        return f"touch {shlex.quote(str(self.path))}"
 
     def make(self) -> None:
         self.path.touch(0o600)
@@ -153,12 +155,11 @@ class DeviceFile:
             self.path.unlink()
 
 
-def free_link() -> str:
-    """A name for a pair that no interface of this machine has."""
+def free_links() -> Iterator[str]:
+    """Names for a pair that no interface of this machine has now."""
     for name in LINKS:
         if not netlink.exists(name) and not netlink.exists(name + FAR_END):
-            return name
-    raise LocalError(f"interfaces {LINKS[0]} to {LINKS[-1]} all exist on this machine: remove one, or use --device file")
+            yield name
 
 
 def impossible(refusal: netlink.NetlinkRefused) -> bool:

@@ -30,6 +30,8 @@ class Run(msgspec.Struct, kw_only=True):
     id: str
     lab: Process
     children: list[Process] = []
+    made_root: bool = False
+    """Whether the lab made its directory, and so removes it."""
     veth: str | None = None
     """The near end's name; both ends carry the alias `alias(id)`."""
 

@@ -49,6 +49,11 @@ class Screen:
         note = f"   {self._paint('# ' + why, DIM)}" if why else ""
         self.line(f"{MARGIN}{self._paint('$', DIM)} {self._paint(line, CYAN)}{note}")
 
+    def paste(self, *lines: str) -> None:
+        """Lines for another terminal, with nothing before them that would be pasted along."""
+        for line in lines:
+            self.line(f"  {self._paint(line, DIM if line.startswith('#') else CYAN)}")
+
     def quote(self, text: str) -> None:
         """The output of a command, as it came."""
         for line in text.rstrip("\n").splitlines():

@@ -19,7 +19,9 @@ from podvitals.lab.screen import Screen, milliseconds
 from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, decode
 
 MANIFEST = Path(__file__).with_name("crash-loop.yaml")
-POD = "trainer-0"
+GPUS_MANIFEST = Path(__file__).with_name("gpus.yaml")
+"""What the lab goes on with after the story. Both files stand in examples/crash-loop, too."""
+POD, GPU_POD = "trainer-0", "llm-0"
 LEASE = f"podvitals-{NODE}"
 _RESOURCES: dict[str, Resource[Any]] = {"DeviceClass": DEVICE_CLASSES, "ResourceClaimTemplate": CLAIM_TEMPLATES, "Pod": PODS}
 
@@ -60,7 +62,7 @@ class Story:
     # the steps
 
     async def _lab_is_up(self) -> None:
-        await self._apply()
+        await self.apply(MANIFEST)
         until, device = self.observer.until, self.lab.estate.device
         async with asyncio.TaskGroup() as tasks:
             seen: list[asyncio.Task[Seen[Any]]] = [
@@ -143,8 +145,8 @@ class Story:
 
     # what they need
 
-    async def _apply(self) -> None:
-        for body in await asyncio.to_thread(_manifests):
+    async def apply(self, manifest: Path) -> None:
+        for body in await asyncio.to_thread(_objects, manifest):
             resource = _RESOURCES[body["kind"]]
             await self.client.create(resource, body, body["metadata"].get("namespace"), strict=True)
 
@@ -178,10 +180,10 @@ class Story:
         return milliseconds(max(each.at for each in seen) - start)
 
 
-def _manifests() -> list[dict[str, Any]]:
+def _objects(manifest: Path) -> list[dict[str, Any]]:
     import yaml
 
-    return list(yaml.load_all(MANIFEST.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    return list(yaml.load_all(manifest.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
 def _flat(group: BaseExceptionGroup[Any]) -> list[BaseException]:

@@ -1,17 +1,19 @@
 """One visit to the lab, as `podvitals lab` runs it: the story, then the lab stays up until somebody ends it."""
 
 import asyncio
+import logging
 import signal
 from dataclasses import dataclass
 
 from podvitals.clock import SYSTEM
+from podvitals.errors import PodvitalsError
 from podvitals.kube.client import Client
 from podvitals.lab.compose import Lab, LabSettings
 from podvitals.lab.estate import Estate
 from podvitals.lab.observer import Observer
 from podvitals.lab.screen import Screen
 from podvitals.lab.signals import ENDING
-from podvitals.lab.story import POD, Story
+from podvitals.lab.story import GPU_POD, GPUS_MANIFEST, POD, Story
 
 NOT_SEEN = 1
 INTERRUPTED = 130
@@ -29,7 +31,13 @@ class Visit:
     _told: bool = False
 
     def run(self) -> int:
-        return asyncio.run(self._run())
+        # The terminal is the story's; what the parts log goes beside the logs of drivers and agent.
+        form = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s"
+        logging.basicConfig(filename=self.estate.layout.logs / "lab.log", level=logging.INFO, format=form, datefmt="%H:%M:%S", force=True)
+        try:
+            return asyncio.run(self._run())
+        finally:
+            logging.shutdown()
 
     async def _run(self) -> int:
         lab = Lab(self.estate, self.settings, SYSTEM, self.screen.say)
@@ -57,35 +65,49 @@ class Visit:
         observer = Observer(client, lab.clock)
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(observer.run(), name="lab story: watch")
-            unseen = await Story(lab, client, observer, self.screen, self.began).tell()
+            story = Story(lab, client, observer, self.screen, self.began)
+            unseen = await story.tell()
             watching.cancel()
         if self.once:
             return NOT_SEEN if unseen else 0
         self._told = True
-        stays_up(self.screen, self.estate, "" if not unseen else "The story was not seen to its end, but the lab is there.")
+        if unseen:
+            self.screen.say("The story was not seen to its end, but the lab is there.")
+        try:
+            await story.apply(GPUS_MANIFEST)
+        except PodvitalsError as error:
+            self.screen.trouble(f"pod {GPU_POD} could not be made: {error}")
+        stays_up(self.screen, self.estate)
         await asyncio.Event().wait()
         return 0
 
 
-def stays_up(screen: Screen, estate: Estate, first: str = "") -> None:
+def stays_up(screen: Screen, estate: Estate) -> None:
+    device = estate.device
     screen.line()
-    if first:
-        screen.say(first)
-    screen.line("The lab stays up until you press Ctrl-C. In another terminal:")
+    screen.line("The lab stays up until you press Ctrl-C. In another terminal, paste this line first:")
     screen.line()
-    screen.line(f"   {estate.shell_line()}")
+    screen.paste(estate.shell_line())
     screen.line()
-    for line, why in (
-        ("podvitals get devices -w", "every device of the lab, as it changes"),
-        (f"podvitals describe pod {POD}", "what a person on call reads"),
-        ('podvitals inject gpu-3 "Unhealthy: Xid 79: GPU has fallen off the bus" --action power-cycle', "break a simulated GPU"),
-        (estate.device.break_line, f"break {estate.device.device} yourself"),
-        (estate.device.mend_line, "and mend it"),
-        (f"kubectl get pod {POD} -o yaml", "the lab speaks to kubectl, too"),
-        (f"tail -f {estate.layout.logs}/*.log", "what drivers and agent log"),
+    for why, lines in (
+        ("all pods, and every device as it changes", ("podvitals get pods", "podvitals get devices -w")),
+        (
+            f"break a simulated GPU of pod {GPU_POD}, read what a person on call reads, mend it",
+            (
+                'podvitals inject gpu-3 "Unhealthy: Xid 79: GPU has fallen off the bus" --action power-cycle',
+                f"podvitals describe pod {GPU_POD}",
+                "podvitals inject gpu-3 --clear",
+            ),
+        ),
+        (
+            f"break {device.device} yourself, and mend it",
+            (device.break_line, f"podvitals describe pod {POD}", device.mend_line),
+        ),
+        ("kubectl works as well", (f"kubectl logs {POD} --previous", "kubectl get pods,resourceclaims,resourceslices")),
+        ("what the lab, its drivers and its agent log", (f"tail -f {estate.layout.logs}/*.log",)),
     ):
-        screen.command(line, why)
-    screen.line()
+        screen.paste(f"# {why}", *lines)
+        screen.line()
 
 
 def _first(group: "BaseExceptionGroup[BaseException]") -> BaseException:

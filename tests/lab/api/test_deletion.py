@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.lab.api.plain import CLAIMS, MERGE, PODS, Plain, claim, pod
 
-NODE = {"target": {"kind": "Node", "name": "n1"}}
+NODE = {"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n1"}}
 
 
 def owned_by(owner: dict[str, Any]) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ async def test_another_uid_is_a_conflict(api: Plain) -> None:
     await api.create(PODS, pod("a"))
     reply = await api("DELETE", f"{PODS}/a", {"preconditions": {"uid": "other"}})
     assert reply.code == 409
-    assert "UID in precondition: other" in reply.body["message"]
+    assert "the UID in the precondition (other) does not match" in reply.body["message"]
 
 
 async def test_a_finalizer_holds_an_object_until_it_is_taken_off(api: Plain) -> None:

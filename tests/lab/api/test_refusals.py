@@ -99,7 +99,7 @@ async def test_a_pod_without_a_command_is_warned_of(api: Plain) -> None:
         ({"resourceClaims": [{"name": "g"}]}, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
         (
             {"containers": [{"name": "a", "image": "x", "resources": {"claims": [{"name": "g"}]}}]},
-            'spec.containers[0].resources.claims[0].name: Not found: "g"',
+            'spec.containers[0].resources.claims[0]: Not found: "g": must be one of the names in pod.spec.resourceClaims which is empty',
         ),
     ],
 )

@@ -17,7 +17,7 @@ async def test_a_watch_from_a_lists_version_sees_what_came_after(api: Plain) -> 
     async with api.watch(PODS, resourceVersion=version) as events:
         await api.patch(f"{PODS}/a", {"metadata": {"labels": {"x": "1"}}}, MERGE)
         await api.delete(f"{PODS}/a")
-        assert await events.names(3) == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+        assert await events.names(4) == [("ADDED", "a"), ("MODIFIED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
 
 
 @pytest.mark.parametrize("version", [None, "0"])

@@ -20,6 +20,14 @@ POD_DEFAULTS: Body = {
     "serviceAccountName": "default",
     "terminationGracePeriodSeconds": 30,
 }
+PROBES = frozenset({"livenessProbe", "readinessProbe", "startupProbe"})
+PROBE_DEFAULTS: Body = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+CONTAINER_STATUS_DEFAULTS: Body = {"ready": False, "restartCount": 0, "image": "", "imageID": "", "state": {}, "lastState": {}}
+# Admission gives every pod five minutes on a node that goes away.
+TOLERATIONS: tuple[Body, ...] = tuple(
+    {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+    for key in ("not-ready", "unreachable")
+)
 CONTAINER_DEFAULTS: Body = {
     "resources": {},
     "terminationMessagePath": "/dev/termination-log",
@@ -31,6 +39,7 @@ def fill(kind: Kind, data: Body) -> None:
     """Defaults that every write of an object gets, so that an unchanged manifest stays unchanged."""
     if kind is PODS:
         _fill_pod(data.setdefault("spec", {}))
+        _fill_pod_status(data.get("status", {}))
     elif kind is SECRETS:
         _fill_secret(data)
     elif kind is SLICES:
@@ -61,6 +70,14 @@ def _fill_pod(spec: Body) -> None:
             container["resources"]["requests"] = limits | container["resources"].get("requests", {})
         for port in container.get("ports", ()):
             port.setdefault("protocol", "TCP")
+        for probe in PROBES & container.keys():
+            container[probe] = PROBE_DEFAULTS | container[probe]
+
+
+def _fill_pod_status(status: Body) -> None:
+    for part in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        for at, container in enumerate(status.get(part, ())):
+            status[part][at] = CONTAINER_STATUS_DEFAULTS | container
 
 
 def _fill_secret(data: Body) -> None:
@@ -83,6 +100,9 @@ def start(kind: Kind, data: Body) -> None:
     """A new object: whatever status the client sent is dropped, as upstream does (nodes keep theirs: a kubelet registers with it)."""
     if kind is PODS:
         data["status"] = {"phase": "Pending", "qosClass": qos_class(data["spec"])}
+        tolerated = {each.get("key") for each in data["spec"].get("tolerations", ())}
+        missing = [dict(each) for each in TOLERATIONS if each["key"] not in tolerated]
+        data["spec"]["tolerations"] = [*data["spec"].get("tolerations", ()), *missing]
     elif kind is NAMESPACES:
         data["status"] = {"phase": "Active"}
         data["spec"] = {"finalizers": ["kubernetes"]}
@@ -92,6 +112,8 @@ def start(kind: Kind, data: Body) -> None:
     elif kind is NODES:
         data.setdefault("spec", {})
         data.setdefault("status", {})
+        if "capacity" in data["status"]:
+            data["status"].setdefault("allocatable", data["status"]["capacity"])
     if kind in GENERATED:
         data["metadata"]["generation"] = 1
 

@@ -46,14 +46,31 @@ class Deletion:
             return Outcome(item, True)
         return self._delete(target.kind, item, wish)
 
+    def evict(self, target: Target, wish: Wish) -> None:
+        """A deletion that says in a condition what it is."""
+        item = self._registry.read(target)
+        if not wish.dry_run:
+            data = item.copy()
+            condition = {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting",
+            }
+            condition["lastTransitionTime"] = timestamp(self._registry.wall())
+            kept = [each for each in data["status"].get("conditions", ()) if each["type"] != condition["type"]]
+            data["status"]["conditions"] = [*kept, condition]
+            self._store.put(target.kind, data)
+        self.delete(target, wish)
+
     def _check(self, target: Target, item: Item, wish: Wish) -> None:
-        for label, wanted, found in (
-            ("UID", wish.uid, item.meta["uid"]),
-            ("ResourceVersion", wish.resource_version, item.meta["resourceVersion"]),
+        for label, wanted, found, changed in (
+            ("UID", wish.uid, item.meta["uid"], "The object might have been deleted and then recreated"),
+            ("ResourceVersion", wish.resource_version, item.meta["resourceVersion"], "The object might have been modified"),
         ):
             if wanted and wanted != found:
-                why = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
-                raise conflict(target.kind.plural, target.kind.group, target.name, why)
+                why = f"the {label} in the precondition ({wanted}) does not match the {label} in record ({found}). {changed}"
+                raise conflict(target.kind.kind, target.kind.group, target.name, why)
 
     def _delete(self, kind: Kind, item: Item, wish: Wish) -> Outcome:
         if kind is NAMESPACES:
@@ -63,10 +80,12 @@ class Deletion:
         foreground = wish.propagation == "Foreground" and bool(dependents)
         if wish.propagation == "Orphan":
             self._orphan(item.meta["uid"])
-        if not grace and not foreground and not item.meta.get("finalizers"):
-            self._remove(kind, item)
-            return Outcome(item, True)
-        marked = self._mark(kind, item, grace, foreground)
+        waits = grace or foreground or item.meta.get("finalizers")
+        # A pod is marked even where it goes at once: upstream's watches see both, and the answer shows the mark.
+        marked = self._mark(kind, item, grace, foreground) if waits or kind is PODS else item
+        if not waits:
+            self._remove(kind, marked)
+            return Outcome(marked, True)
         if foreground:
             for dependent in dependents:
                 self._delete_at(*dependent, Wish(propagation="Foreground"))

@@ -8,7 +8,7 @@ import msgspec
 
 from podvitals.lab.api import discovery, openapi, query, views
 from podvitals.lab.api.deletion import Deletion
-from podvitals.lab.api.kinds import GROUPS, NAMESPACES, PODS, SERVICE_ACCOUNTS
+from podvitals.lab.api.kinds import CLAIM_TEMPLATES, CLAIMS, DEVICE_CLASSES, GROUPS, NAMESPACES, PODS, SERVICE_ACCOUNTS, SLICES
 from podvitals.lab.api.listing import Lister
 from podvitals.lab.api.refusal import Refusal, no_such_path, not_found
 from podvitals.lab.api.registry import JSON_PATCH, MERGE, STRATEGIC, Options, Registry, Target
@@ -16,6 +16,8 @@ from podvitals.lab.api.schema import Body
 from podvitals.lab.api.store import Item, encode
 from podvitals.lab.api.views import View
 
+# Whoever deletes one of these is answered with its last state, else with a Status (upstream's ReturnDeletedObject).
+RETURNED = frozenset({PODS, SERVICE_ACCOUNTS, NAMESPACES, CLAIMS, CLAIM_TEMPLATES, SLICES, DEVICE_CLASSES})
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 NO_PROTOBUF = (
     f"the lab's API server reads JSON, not protobuf bodies ({PROTOBUF}), which kubectl's generators (create namespace, …) send: write "
@@ -115,10 +117,10 @@ class Handlers:
             self.registry.bind(target, body, options)
             return Answer(_success(), 201)
         if target.subresource == "eviction":
-            self.deletion.delete(target, query.deleting(call.query, body.get("deleteOptions")))
+            self.deletion.evict(target, query.deleting(call.query, body.get("deleteOptions")))
             return Answer(_success(), 201)
         if target.kind.namespaced and not target.namespace:
-            raise Refusal(405, f"create {target.kind.plural} in a namespace: POST to …/namespaces/NAMESPACE/{target.kind.plural}")
+            raise Refusal(405, "the server does not allow this method on the requested resource", reason="MethodNotAllowed")
         return self._one(call, view, self._create(target, body, options), 201, options)
 
     def _create(self, target: Target, body: Body, options: Options) -> Item:
@@ -141,7 +143,7 @@ class Handlers:
     def _delete(self, call: Call, view: View) -> Answer:
         body = _json(call) if call.body else None
         outcome = self.deletion.delete(call.target, query.deleting(call.query, body))
-        if outcome.gone and call.target.kind not in (PODS, SERVICE_ACCOUNTS):
+        if outcome.gone and call.target.kind not in RETURNED:
             kind, meta = call.target.kind, outcome.item.meta
             details = {"name": meta["name"], "group": kind.group, "kind": kind.plural, "uid": meta["uid"]}
             return Answer(_success({name: value for name, value in details.items() if value}))
@@ -192,7 +194,7 @@ def about(words: tuple[str, ...], accept: str, prefix: str, address: str) -> Ans
 
 def _success(details: Body | None = None) -> bytes:
     body: Body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-    return encode(body | ({"details": details} if details else {}) | {"code": 200})
+    return encode(body | ({"details": details} if details else {"code": 201}))
 
 
 def _json(call: Call) -> Body:

@@ -54,7 +54,7 @@ class Lister:
     def _take(self, target: Target, query: ListQuery) -> Snapshot:
         version = self._store.version
         if query.version is not None and query.version > version:
-            message = f"Too large resource version: {query.version}, current: {version}"
+            message = f"Timeout: Too large resource version: {query.version}, current: {version}"
             details = {"retryAfterSeconds": 1, "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]}
             raise Refusal(504, message, details=details)
         if query.version_match == "Exact" and query.version != version:

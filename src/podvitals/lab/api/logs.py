@@ -26,8 +26,8 @@ class LogQuery:
     limit: int | None
 
 
-def query(pod: Body, given: dict[str, str]) -> LogQuery:
-    """Refusal 400 where the container is unclear, unknown or has not started, and for what the lab's logs cannot be asked."""
+def query(pod: Body, given: dict[str, str]) -> LogQuery | None:
+    """None for a pod on no node, which has no log and, upstream, no error either. Refusal 400 where the container is unclear, unknown or has not started, and for what the lab's logs cannot be asked."""
     for name, flag in REFUSED.items():
         if given.get(name, "") not in ("", "false"):
             raise Refusal(400, f"the lab's logs are the bytes a container wrote, without times: {flag} is not served")
@@ -36,6 +36,8 @@ def query(pod: Body, given: dict[str, str]) -> LogQuery:
     limit = given.get("limitBytes", "")
     if not (tail or "0").isdigit() or not (limit or "0").isdigit():
         raise Refusal(400, "tailLines and limitBytes must be whole numbers")
+    if not pod["spec"].get("nodeName"):
+        return None
     _has_log(pod, container, previous)
     follow = given.get("follow") == "true" and not previous
     return LogQuery(container, previous, follow, int(tail) if tail else None, int(limit) if limit else None)
@@ -57,8 +59,6 @@ def _container(pod: Body, wanted: str) -> str:
 
 def _has_log(pod: Body, container: str, previous: bool) -> None:
     name, status = pod["metadata"]["name"], pod.get("status", {})
-    if not pod["spec"].get("nodeName"):
-        raise Refusal(400, f"pod {name} does not have a host assigned")
     statuses = [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
     found = next((each for each in statuses if each["name"] == container), None)
     if found is None:

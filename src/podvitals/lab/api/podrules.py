@@ -18,7 +18,7 @@ BAD_ENTRY = (
     "is set or 'claim:<claimName>' when it is empty"
 )
 CHOICES = {
-    "restartPolicy": ("Always", "Never", "OnFailure"),
+    "restartPolicy": ("Always", "OnFailure", "Never"),
     "dnsPolicy": ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
 }
 HEALTHS = ("Healthy", "Unhealthy", "Unknown")
@@ -37,7 +37,7 @@ def _choices(pod: Body) -> Iterator[Fault]:
 
 
 def _containers(pod: Body) -> Iterator[Fault]:
-    if not pod.get("containers"):
+    if pod.get("containers") == []:  # where there is no such field, that is said already
         yield required("spec.containers")
     seen: set[str] = set()
     for part in ("initContainers", "containers"):
@@ -57,7 +57,9 @@ def _claim_references(pod: Body, container: Body, path: str) -> Iterator[Fault]:
     known = {claim.get("name") for claim in pod.get("resourceClaims", ())}
     for at, claim in enumerate(container.get("resources", {}).get("claims", ())):
         if claim.get("name") and claim["name"] not in known:
-            yield Fault(f"{path}.resources.claims[{at}].name", f'Not found: "{claim["name"]}"', "FieldValueNotFound")
+            among = "which is empty" if not known else f"({', '.join(sorted(str(name) for name in known))})"
+            message = f'Not found: "{claim["name"]}": must be one of the names in pod.spec.resourceClaims {among}'
+            yield Fault(f"{path}.resources.claims[{at}]", message, "FieldValueNotFound")
 
 
 def _claims(pod: Body) -> Iterator[Fault]:
@@ -73,6 +75,8 @@ def _claims(pod: Body) -> Iterator[Fault]:
 
 
 def updated_spec(new: Body, old: Body) -> list[Fault]:
+    if any(len(new.get(part, ())) != len(old.get(part, ())) for part in ("containers", "initContainers")):
+        return [forbidden("spec.containers", "pod updates may not add or remove containers")]
     return [] if _comparable(new, old) == _comparable(old, old) else [forbidden("spec", FROZEN)]
 
 
@@ -91,6 +95,9 @@ def _comparable(spec: Body, old: Body) -> Body:
 def status(new: Body, old: Body) -> list[Fault]:
     """A status written over `old`."""
     faults = [*_transitions(new, old), *_claim_statuses(new)]
+    qos = new["status"].get("qosClass")
+    if qos != old.get("status", {}).get("qosClass", qos):
+        faults.append(invalid("status.qosClass", qos, "field is immutable"))
     for part, containers in (("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")):
         specs = {container["name"]: container for container in new["spec"].get(containers, ())}
         for at, container in enumerate(new.get("status", {}).get(part, ())):
@@ -127,7 +134,8 @@ def _allocated(container: Body, declared: Body | None, path: str) -> Iterator[Fa
             each, found = f"{here}.resources[{index}]", resource.get("resourceID", "")
             if resource.get("health") not in HEALTHS:
                 allowed = ", ".join(f'"{health}"' for health in HEALTHS)
-                yield Fault(f"{each}.health", f'Unsupported value: "{resource.get("health", "")}": supported values: {allowed}')
+                message = f'Unsupported value: "{resource.get("health", "")}": supported values: {allowed}'
+                yield Fault(f"{each}.health", message, "FieldValueNotSupported")
             if len(resource.get("message", "").encode()) > 1024:
                 yield Fault(f"{each}.message", "Too long: may not be more than 1024 bytes", "FieldValueTooLong")
             if found in seen:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from podvitals.lab.api import selectors
 from podvitals.lab.api.deletion import Wish
 from podvitals.lab.api.kinds import Kind
-from podvitals.lab.api.refusal import Refusal
+from podvitals.lab.api.refusal import Fault, Refusal, unprocessable
 from podvitals.lab.api.registry import Options, Target
 from podvitals.lab.api.schema import Body
 from podvitals.lab.api.selectors import Predicate
@@ -79,7 +79,8 @@ def _check(kind: Kind, made: ListQuery) -> None:
 
 
 def _options(fault: str) -> Refusal:
-    return Refusal(422, f'ListOptions.meta.k8s.io "" is invalid: {fault}')
+    field, message = fault.split(": ", 1)
+    return unprocessable("ListOptions", "meta.k8s.io", "", [Fault(field, message)])
 
 
 def _version(text: str) -> int | None:

@@ -104,7 +104,8 @@ class Registry:
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.meta['uid']}"
             raise conflict(target.kind.plural, target.kind.group, target.name, why)
         if not meta.get("resourceVersion") and target.kind is LEASES:
-            self._refuse(target.kind, target.name, [invalid("metadata.resourceVersion", "0x0", "must be specified for an update")])
+            fault = invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            raise unprocessable(target.kind.plural, target.kind.group, target.name, [fault])
         return self._write(target, old, data, options), False
 
     def patch(self, target: Target, content_type: str, patch: Any, options: Options) -> Item:
@@ -113,8 +114,7 @@ class Registry:
         if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
             raise Refusal(400, "the patch leaves no object")
         data = self._decode_patched(target, patched, options)
-        if data["metadata"].get("name") != target.name or data["metadata"].get("namespace", "") != target.namespace:
-            raise Refusal(400, "the patch changes the name or namespace of the object: create another one instead")
+        self._place(target, data)
         if data["metadata"].get("uid") != old.meta["uid"]:
             self._refuse(target.kind, target.name, [invalid("metadata.uid", data["metadata"].get("uid", ""), "field is immutable")])
         return self._write(target, old, data, options)
@@ -129,6 +129,8 @@ class Registry:
     def bind(self, target: Target, body: Body, options: Options) -> None:
         """pods/binding: the scheduler's word, which may be given once."""
         decoded = self._decode(target.kind, body, options, definition="core.v1.Binding")
+        if decoded["metadata"].get("name") != target.name:
+            raise Refusal(400, "name in URL does not match name in Binding object")
         old, node = self.read(target), decoded.get("target", {})
         if not node.get("name") or node.get("kind", "Node") != "Node":
             raise Refusal(422, f'Binding "{target.name}" is invalid: target.name: Required value: the name of a Node')
@@ -185,8 +187,7 @@ class Registry:
         else:
             meta.pop("namespace", None)
         if target.name and meta.setdefault("name", target.name) != target.name:
-            message = f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})"
-            raise Refusal(400, message)
+            raise Refusal(400, f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})")
         return meta
 
     def _namespace_is_open(self, target: Target, name: str) -> None:

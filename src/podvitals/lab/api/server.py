@@ -147,6 +147,8 @@ class ApiServer:
     async def _log(self, request: web.Request, target: Target) -> web.StreamResponse:
         pod = self._handlers.registry.read(Target(target.kind, target.namespace, target.name))
         wanted = logs.query(pod.data, dict(request.query))
+        if wanted is None:
+            return web.Response(status=204)
         if self.log_source is None:
             raise Refusal(501, "no kubelet is connected to this API server, so there are no logs")
         started = self.log_source(target.namespace, target.name, wanted.container, wanted.previous, wanted.follow, wanted.tail)

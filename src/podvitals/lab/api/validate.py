@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from podvitals.lab.api import podrules, schema
-from podvitals.lab.api.kinds import CLAIM_TEMPLATES, CLAIMS, EVENTS, NAMESPACES, PODS, SLICES, Kind
-from podvitals.lab.api.names import LABEL_NAME, NOT_A_LABEL_VALUE, NOT_A_SUBDOMAIN, SUBDOMAIN, name_fault
+from podvitals.lab.api.kinds import CLAIM_TEMPLATES, CLAIMS, EVENTS, LEASES, NAMESPACES, PODS, SLICES, Kind
+from podvitals.lab.api.names import LABEL_NAME, NOT_A_KEY, NOT_A_LABEL_VALUE, NOT_A_SUBDOMAIN, SUBDOMAIN, name_fault
 from podvitals.lab.api.refusal import Fault, forbidden, invalid, required
 from podvitals.lab.api.schema import Body
 
+STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 ANNOTATIONS_LIMIT = 262_144
 IMMUTABLE = "field is immutable"
 
@@ -26,7 +27,8 @@ def created(kind: Kind, data: Body) -> list[Fault]:
 
 def updated(kind: Kind, new: Body, old: Body, subresource: str) -> list[Fault]:
     """Objects stored earlier may be of a name that is refused now, so names are not looked at again."""
-    faults = [*_labels(new["metadata"]), *_annotations(new["metadata"]), *_new_finalizers(new["metadata"], old["metadata"])]
+    faults = [*_labels(new["metadata"]), *_annotations(new["metadata"]), *_finalizers(new["metadata"])]
+    faults += _new_finalizers(new["metadata"], old["metadata"])
     if kind is PODS and subresource == "status":
         return faults + podrules.status(new, old)
     faults += [*_required(kind, new), *_kind_rules(kind, new)]
@@ -48,6 +50,7 @@ def _metadata(kind: Kind, meta: Body) -> Iterator[Fault]:
         yield fault
     yield from _labels(meta)
     yield from _annotations(meta)
+    yield from _finalizers(meta)
     for at, owner in enumerate(meta.get("ownerReferences", ())):
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
@@ -74,14 +77,21 @@ def _qualified(path: str, key: str) -> Iterator[Fault]:
     if prefix and not SUBDOMAIN.fullmatch(prefix):
         yield invalid(path, key, f"prefix part {NOT_A_SUBDOMAIN}")
     if len(name) > 63 or not LABEL_NAME.fullmatch(name):
-        yield invalid(path, key, "name part must consist of alphanumeric characters, '-', '_' or '.', at most 63 of them")
+        yield invalid(path, key, NOT_A_KEY)
 
 
 def _new_finalizers(new: Body, old: Body) -> Iterator[Fault]:
     added = [name for name in new.get("finalizers", ()) if name not in old.get("finalizers", ())]
     if added and "deletionTimestamp" in new:
-        why = f"no new finalizers can be added if the object is being deleted, found new finalizers {added}"
+        shown = ", ".join(f'"{name}"' for name in added)
+        why = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{shown}}}"
         yield forbidden("metadata.finalizers", why)
+
+
+def _finalizers(meta: Body) -> Iterator[Fault]:
+    for at, name in enumerate(meta.get("finalizers", ())):
+        if "/" not in name and name not in STANDARD_FINALIZERS:
+            yield invalid(f"metadata.finalizers[{at}]", name, "name is neither a standard finalizer name nor is it fully qualified")
 
 
 def _required(kind: Kind, data: Body) -> Iterator[Fault]:
@@ -116,6 +126,8 @@ def _kind_rules(kind: Kind, data: Body) -> Iterator[Fault]:
         yield from _claim(data.get("spec", {}), "spec")
     elif kind is CLAIM_TEMPLATES:
         yield from _claim(data.get("spec", {}).get("spec", {}), "spec.spec")
+    elif kind is LEASES and data.get("spec", {}).get("leaseDurationSeconds", 1) <= 0:
+        yield invalid("spec.leaseDurationSeconds", data["spec"]["leaseDurationSeconds"], "must be greater than 0")
     elif kind is EVENTS:
         namespace = data.get("involvedObject", {}).get("namespace", "")
         if (namespace or "default") != data["metadata"].get("namespace") and not (
@@ -140,7 +152,7 @@ def _slice(spec: Body) -> Iterator[Fault]:
         if fault := name_fault(f"spec.devices[{at}].name", name, label=True):
             yield fault
         if name in seen:
-            yield Fault(f"spec.devices[{at}].name", f'Duplicate value: "{name}"', "FieldValueDuplicate")
+            yield Fault(f"spec.devices[{at}]", f'Duplicate value: "{name}"', "FieldValueDuplicate")
         seen.add(name)
 
 
