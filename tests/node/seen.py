@@ -11,6 +11,10 @@ from podvitals.device.key import DeviceKey
 from podvitals.node.watch import DriverView, NodeSettings, NodeWatch
 
 
+PATIENCE = 8.0
+"""Seconds; below the 10 s after which a lost event would be made good by a scan."""
+
+
 class Seen:
     def __init__(self, watch: NodeWatch) -> None:
         self.watch = watch
@@ -24,16 +28,22 @@ class Seen:
 
     async def device(self, name: str, health: Health, driver: str = "gpu.example.com", text: str = "") -> None:
         key = DeviceKey(driver, "node1", name)
-        async with asyncio.timeout(5):
-            while self.watch.state(key).health is not health or text not in self.watch.state(key).message:
-                self._moved.clear()
-                await self._moved.wait()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while self.watch.state(key).health is not health or text not in self.watch.state(key).message:
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            raise AssertionError(f"{self.watch.state(key)} is not {health} {text!r}; drivers: {self.watch.drivers()}") from None
 
     async def driver(self, true: Callable[[tuple[DriverView, ...]], bool]) -> None:
         """No callback tells of endpoints, so this looks every few milliseconds."""
-        async with asyncio.timeout(5):
-            while not true(self.watch.drivers()):
-                await asyncio.sleep(0.005)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not true(self.watch.drivers()):
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise AssertionError(f"it did not come true of {self.watch.drivers()}") from None
 
     def said(self, name: str, driver: str = "gpu.example.com") -> str:
         return self.watch.state(DeviceKey(driver, "node1", name)).message

@@ -1,0 +1,177 @@
+"""What is in the plugin directory, and who may register: sockets, rubbish, the dead, the late and the invalid, on real sockets."""
+
+import asyncio
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from podvitals.device.health import Health
+from podvitals.testing import FakeDriver
+from podvitals.wire.messages import PluginInfo
+from tests.node.seen import watching
+
+
+async def test_sub_directories_of_the_plugin_directory_are_looked_into(place: Path) -> None:
+    async with watching(place) as seen, FakeDriver(place) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        other = FakeDriver(place, "nic.example.com")
+        other.registration_path = place / "plugins_registry" / "sub" / "nic-reg.sock"
+        async with other:
+            other.report({"nic-0": Health.HEALTHY})
+            await seen.device("nic-0", Health.HEALTHY, driver="nic.example.com")
+
+
+async def test_a_socket_made_anew_at_the_same_path_is_a_new_registration(place: Path) -> None:
+    async with watching(place) as seen:
+        for health in (Health.HEALTHY, Health.UNHEALTHY):
+            async with FakeDriver(place) as driver:
+                driver.report({"gpu-0": health})
+                await seen.device("gpu-0", health)
+                await driver.called("GetInfo")
+
+
+async def test_a_stale_socket_of_a_dead_driver_waits_without_harm(place: Path) -> None:
+    def stale(path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+
+    await asyncio.to_thread(stale, place / "plugins_registry" / "dead-reg.sock")
+    async with FakeDriver(place) as driver, watching(place) as seen:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        assert [view.driver for view in seen.watch.drivers()] == ["gpu.example.com"]
+
+
+async def test_a_bound_socket_is_dialled_until_it_listens(place: Path) -> None:
+    """bind() is seen before listen()."""
+    async with watching(place) as seen:
+        driver = FakeDriver(place)
+        await driver.start()
+        listening = socket.socket(socket.AF_UNIX)
+        early = place / "plugins_registry" / "early-reg.sock"
+        listening.bind(str(early))
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        asked = asyncio.Event()
+        listening.setblocking(False)
+        listening.listen()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(listening, asked.set)
+        async with asyncio.timeout(5):
+            await asked.wait()
+        loop.remove_reader(listening)
+        listening.close()
+        await driver.stop()
+
+
+async def test_only_sockets_count(place: Path) -> None:
+    registry = place / "plugins_registry"
+    async with FakeDriver(place) as driver:
+        os.symlink(driver.registration_path, registry / "link-reg.sock")
+        os.mkfifo(registry / "fifo-reg.sock")
+        (registry / "file-reg.sock").write_text("")
+        driver.report({"gpu-0": Health.HEALTHY})
+        async with watching(place) as seen:
+            await seen.device("gpu-0", Health.HEALTHY)
+            assert driver.calls["GetInfo"] == 1
+
+
+async def test_a_plugin_directory_may_come_late_and_be_replaced(place: Path) -> None:
+    registry = place / "plugins_registry"
+    registry.rmdir()
+    async with watching(place) as seen:
+        async with FakeDriver(place) as driver:
+            driver.report({"gpu-0": Health.HEALTHY})
+            await seen.device("gpu-0", Health.HEALTHY)
+            registry.rename(place / "away")
+            await seen.driver(lambda views: not any(view.connected for view in views))
+        async with FakeDriver(place) as driver:
+            driver.report({"gpu-0": Health.UNHEALTHY})
+            await seen.device("gpu-0", Health.UNHEALTHY)
+
+
+async def test_without_inotify_the_directory_is_looked_into_each_second(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*args: object, **more: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("podvitals.node.discovery.INotify", none_left)
+    async with watching(place) as seen, FakeDriver(place) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+
+
+async def test_a_missing_plugin_directory_is_named(place: Path) -> None:
+    (place / "plugins_registry").rmdir()
+    async with watching(place) as seen:
+        assert seen.watch.trouble == f"plugin directory {place}/plugins_registry: No such file or directory"
+
+
+async def test_a_driver_the_operator_left_to_the_kubelet_is_not_watched(place: Path) -> None:
+    async with FakeDriver(place) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        async with watching(place, leave=frozenset({"gpu.example.com"})) as seen:
+            assert seen.said("gpu-0") == "driver gpu.example.com is left to the kubelet"
+            assert driver.calls == {"GetInfo": 1}
+            assert seen.watch.drivers()[0].left
+
+
+async def test_a_registrar_tells_each_registration_once(place: Path) -> None:
+    async with watching(place, registrar=True) as seen, FakeDriver(place) as driver:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        assert driver.notified == [(True, "")]
+
+
+class Claimant(FakeDriver):
+    """Says that it is served at another driver's endpoint."""
+
+    claims = ""
+
+    async def get_info(self) -> PluginInfo:
+        return replace(await super().get_info(), endpoint=self.claims)
+
+
+async def test_a_second_registration_with_the_same_endpoint_is_refused_while_the_first_lives(place: Path) -> None:
+    second = Claimant(place, pod_uid="2")
+    async with watching(place, registrar=True) as seen:
+        async with FakeDriver(place) as first:
+            first.report({"gpu-0": Health.HEALTHY})
+            await seen.device("gpu-0", Health.HEALTHY)
+            second.claims = str(first.endpoint)
+            await second.start()
+            await second.called("NotifyRegistrationStatus")
+            assert [registered for registered, _ in second.notified] == [False]
+            assert "is already registered with endpoint" in second.notified[0][1]
+        await second.called("NotifyRegistrationStatus", 2)
+        assert second.notified[1:] == [(True, "")]
+        await second.stop()
+
+
+async def test_a_place_held_by_a_dead_process_is_free(place: Path) -> None:
+    first, second = FakeDriver(place), Claimant(place, pod_uid="2")
+    async with watching(place, registrar=True) as seen:
+        await first.start()
+        await first.called("NotifyRegistrationStatus")
+        await first.crash()
+        second.claims = str(first.endpoint)
+        async with second:
+            await second.called("NotifyRegistrationStatus")
+            assert second.notified == [(True, "")]
+        assert len(seen.watch.drivers()) <= 1
+
+
+async def test_an_invalid_registration_is_refused_and_counted(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with watching(place, registrar=True) as seen, FakeDriver(place) as good:
+        bad = FakeDriver(place, pod_uid="bad")
+        bad.name = "Not A Name"
+        async with bad:
+            await bad.called("NotifyRegistrationStatus")
+            good.report({"gpu-0": Health.HEALTHY})
+            await seen.device("gpu-0", Health.HEALTHY)
+        assert bad.notified[0][0] is False
+        assert "is not a DNS subdomain" in bad.notified[0][1]
+        assert caplog.text.count("is not a DNS subdomain") == 1
