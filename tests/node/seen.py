@@ -10,7 +10,6 @@ from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.watch import DriverView, NodeSettings, NodeWatch
 
-
 PATIENCE = 8.0
 """Seconds; below the 10 s after which a lost event would be made good by a scan."""
 
