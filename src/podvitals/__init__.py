@@ -1,7 +1,7 @@
 """podvitals: a pod says which of its devices is unhealthy, why, since when and what to do.
 
 The names below are the SDK, what the author of a DRA driver imports. They load on first use (PEP 562): importing
-podvitals imports neither grpclib nor aiohttp nor protobuf, so a command-line call that needs none of them starts fast.
+podvitals imports neither h2 nor aiohttp nor protobuf, so a command-line call that needs none of them starts fast.
 """
 
 from typing import TYPE_CHECKING
