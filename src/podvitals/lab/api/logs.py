@@ -27,7 +27,10 @@ class LogQuery:
 
 
 def query(pod: Body, given: dict[str, str]) -> LogQuery | None:
-    """None for a pod on no node, which has no log and, upstream, no error either. Refusal 400 where the container is unclear, unknown or has not started, and for what the lab's logs cannot be asked."""
+    """None for a pod on no node, which has no log and, upstream, no error either.
+
+    Refusal 400 where the container is unclear, unknown or has not started, and for what the lab's logs cannot be asked.
+    """
     for name, flag in REFUSED.items():
         if given.get(name, "") not in ("", "false"):
             raise Refusal(400, f"the lab's logs are the bytes a container wrote, without times: {flag} is not served")

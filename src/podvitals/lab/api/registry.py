@@ -92,13 +92,13 @@ class Registry:
 
     def update(self, target: Target, body: Body, options: Options) -> tuple[Item, bool]:
         """PUT: the object as stored, and whether it was created (leases and events are, by upstream's rule)."""
+        data = self._decode(target.kind, body, options)
+        meta = self._place(target, data)
         old = self.store.get(target.kind, target.key)
         if old is None:
             if target.kind not in CREATE_ON_UPDATE or target.subresource:
                 raise not_found(target.kind.plural, target.kind.group, target.name)
-            return self.create(target, body, options), True
-        data = self._decode(target.kind, body, options)
-        meta = self._place(target, data)
+            return self.create(target, data, options), True
         uid = meta.get("uid", "")
         if uid not in ("", old.meta["uid"]):
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.meta['uid']}"

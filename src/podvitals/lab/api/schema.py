@@ -41,6 +41,7 @@ QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
 """metav1.MicroTime (leases, new events) is read with six digits only, which clients of a real API server find out the hard way."""
+LAYOUTS = {"time": "2006-01-02T15:04:05Z07:00", "microtime": "2006-01-02T15:04:05.000000Z07:00"}
 RAW: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("schema.json").read_text())
 
 
@@ -110,6 +111,9 @@ def _value(shape: Shape, value: Any, path: str, unknown: list[str], wrong: list[
             return text
         case "string" | "bool" | "int" | "number" | "intorstring" if _fits(shape.kind, value):
             return value
+    if isinstance(value, str) and shape.kind in LAYOUTS:
+        wrong.append(f'parsing time "{value}" as "{LAYOUTS[shape.kind]}": cannot parse it (field {path})')
+        return value
     wrong.append(f"cannot unmarshal {_json_name(value)} into field {path} of type {_type_name(shape)}")
     return value
 

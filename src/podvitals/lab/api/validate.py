@@ -14,6 +14,7 @@ from podvitals.lab.api.refusal import Fault, forbidden, invalid, required
 from podvitals.lab.api.schema import Body
 
 STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+RESERVED_LIMIT = 256
 ANNOTATIONS_LIMIT = 262_144
 IMMUTABLE = "field is immutable"
 
@@ -31,6 +32,8 @@ def updated(kind: Kind, new: Body, old: Body, subresource: str) -> list[Fault]:
     faults += _new_finalizers(new["metadata"], old["metadata"])
     if kind is PODS and subresource == "status":
         return faults + podrules.status(new, old)
+    if kind is CLAIMS and subresource == "status":
+        return [*faults, *_claim_status(new.get("status", {}), old.get("status", {}))]
     faults += [*_required(kind, new), *_kind_rules(kind, new)]
     if kind is PODS:
         return faults + podrules.updated_spec(new["spec"], old["spec"])
@@ -107,7 +110,7 @@ def _required(kind: Kind, data: Body) -> Iterator[Fault]:
 def _missing(shape: schema.Shape, value: Any, path: str) -> Iterator[Fault]:
     if isinstance(value, dict) and shape.kind == "struct":
         for name, field in schema.fields(shape.name).items():
-            if name in value:
+            if value.get(name, "") != "":
                 yield from _missing(field.shape, value[name], f"{path}.{name}")
             elif field.required:
                 yield required(f"{path}.{name}")
@@ -166,6 +169,17 @@ def _claim(spec: Body, path: str) -> Iterator[Fault]:
             yield fault
         if sum(1 for name in ("exactly", "firstAvailable") if request.get(name)) != 1:
             yield required(here, "exactly one of `exactly` or `firstAvailable` is required")
+
+
+def _claim_status(new: Body, old: Body) -> Iterator[Fault]:
+    if new.get("reservedFor") and "allocation" not in new:
+        yield forbidden("status.reservedFor", "may not be specified when `allocated` is not set")
+    if len(new.get("reservedFor", ())) > RESERVED_LIMIT:
+        yield Fault(
+            "status.reservedFor", f"Too many: {len(new['reservedFor'])}: must have at most {RESERVED_LIMIT} items", "FieldValueTooMany"
+        )
+    if "allocation" in old and "allocation" in new and new["allocation"] != old["allocation"]:
+        yield invalid("status.allocation", "{…}", IMMUTABLE)
 
 
 def _immutable(kind: Kind, new: Body, old: Body) -> Iterator[Fault]:
