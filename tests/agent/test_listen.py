@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from podvitals.agent import listen
 from podvitals.agent.listen import Answers, Listener, parse_address
 from podvitals.errors import InvalidInput, LocalError, SocketTaken
 
@@ -17,7 +18,13 @@ class Stage:
     waits: tuple[str, ...] = ()
 
     def listener(self, path: Path, address: tuple[str, int] | None = None) -> Listener:
-        return Listener(Answers(lambda: b'{"node":"n"}', lambda: b"podvitals_ready 1\n", lambda: self.waits), path / "agent.sock", address)
+        async def metrics() -> bytes:
+            return b"podvitals_ready 1\n"
+
+        return Listener(Answers(self.state, metrics, lambda: self.waits), path / "agent.sock", address)
+
+    def state(self) -> bytes:
+        return b'{"node":"n"}'
 
 
 @asynccontextmanager
@@ -52,6 +59,58 @@ async def test_readiness_says_what_it_waits_for(tmp_path: Path) -> None:
         assert (answer.status, await answer.text()) == (503, "waiting for the pods of this node: connection refused\n")
         stage.waits = ()
         assert (await session.get("/readyz")).status == 200
+
+
+async def said(path: Path, request: bytes) -> bytes:
+    """The whole answer to these bytes."""
+    reader, writer = await asyncio.open_unix_connection(path / "agent.sock")
+    try:
+        writer.write(request)
+        async with asyncio.timeout(5):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET /nothing HTTP/1.1", b"404"),
+        (b"POST /state HTTP/1.1", b"405"),
+        (b"HEAD /state HTTP/1.1", b"200"),
+        (b"nonsense", b"400"),
+        (b"GET /\xff HTTP/1.1", b"400"),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1", b"400"),
+    ],
+)
+async def test_what_is_no_question_gets_an_answer_too(tmp_path: Path, request_line: bytes, status: bytes) -> None:
+    async with listening(Stage().listener(tmp_path)):
+        answer = await said(tmp_path, request_line + b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert (b'{"node"' in answer) is False
+
+
+async def test_an_answer_that_fails_is_said_and_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    monkeypatch.setattr(stage, "state", lambda: b"x" + stage.waits[7].encode())
+    async with listening(stage.listener(tmp_path)), asking(tmp_path) as session:
+        assert (await session.get("/state")).status == 500
+        assert (await session.get("/healthz")).status == 200
+
+
+async def test_a_client_that_says_nothing_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listen, "PATIENCE", 0.05)
+    async with listening(Stage().listener(tmp_path)):
+        assert await said(tmp_path, b"GET /state") == b""
+
+
+async def test_clients_that_hang_on_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    listener = Stage().listener(tmp_path)
+    await listener.start()
+    _, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock")
+    async with asyncio.timeout(1):
+        await listener.stop()
+    writer.close()
 
 
 async def test_a_port_answers_only_where_it_was_asked_for(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Lines of the log: one a thing that changed, and seldom the same."""
 
+import io
 import json
 import logging
+import threading
 
-from podvitals.agent.log import Json, KeyValue, Seldom
+from podvitals.agent.log import Aside, Json, KeyValue, Seldom
 
 
 def line(message: str = "device changed", **extra: object) -> logging.LogRecord:
@@ -41,4 +43,29 @@ def test_the_same_line_is_said_once_a_minute_and_tells_how_often_it_was_held_bac
 def test_what_is_remembered_to_hold_lines_back_is_bounded() -> None:
     seldom = Seldom()
     assert all(seldom.filter(line(pod=str(n))) for n in range(10_000))
-    assert len(seldom._said) <= 4096
+    assert len(seldom._said) <= 1024
+
+
+class Pipe(io.StringIO):
+    """A place to write to that takes nothing until it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taking = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.taking.wait(5)
+        return super().write(text)
+
+
+def test_a_full_pipe_holds_up_nobody() -> None:
+    pipe = Pipe()
+    handler = Aside(pipe)
+    handler.setFormatter(KeyValue())
+    for n in range(20_000):
+        handler.handle(line(n=n))
+    pipe.taking.set()
+    handler.close()
+    lines = pipe.getvalue().splitlines()
+    assert lines[0].endswith(" n=0")
+    assert 1 <= len(lines) <= 10_001

@@ -17,7 +17,7 @@ from podvitals.agent.claims import ClaimReader
 from podvitals.agent.lease import Renewer, lease_name
 from podvitals.agent.listen import Answers, Listener
 from podvitals.agent.memory import Memory
-from podvitals.agent.metrics import Live, Metrics
+from podvitals.agent.metrics import Gauge, Metrics
 from podvitals.agent.state import Agent as AgentPart
 from podvitals.agent.state import state
 from podvitals.claim.holdings import Holding, claim_names
@@ -70,7 +70,7 @@ class Agent:
         self._started = clock.wall()
         node = NodeSettings(plugin_dir=settings.plugin_dir, checkpoint=settings.state_dir / "node.sqlite", leave=settings.leave)
         self.node = NodeWatch(node, clock)
-        self.metrics = Metrics()
+        self.metrics = Metrics(lambda: self.node.states().values(), self.node.drivers, self._gauges)
         self.book = Book(settings.node, __version__, self._state_of, settings.window)
         self.announcer = Announcer(client, settings.node, clock)
         self.publisher = Publisher(client, self.book, clock, on_told=self.announcer.tell, on_result=self.metrics.patched)
@@ -83,7 +83,6 @@ class Agent:
         self._remember = asyncio.Event()
         self._api_error = ""
         self._health: dict[DeviceKey, Health] = {}
-        self.metrics.watch(Live(lambda: self.node.states().values(), self.node.drivers, self._gauges))
 
     async def run(self) -> None:
         """Until cancelled. LocalError where this machine gives it no place to work."""
@@ -245,12 +244,12 @@ class Agent:
         drivers = [msgspec.to_builtins(view) for view in self.node.drivers()]
         return state(part, self.book, self.node.states(), drivers, self._clock.now())
 
-    def _gauges(self) -> dict[str, tuple[str, float]]:
-        return {
-            "podvitals_pods": ("Pods of this node", len(self.book)),
-            "podvitals_pods_dirty": ("Pods whose status waits to be written", self.publisher.outbox.dirty),
-            "podvitals_ready": ("Whether node and API have been heard", not self.waiting()),
-        }
+    def _gauges(self) -> tuple[Gauge, ...]:
+        return (
+            Gauge("podvitals_pods", "Pods of this node", len(self.book)),
+            Gauge("podvitals_pods_dirty", "Pods whose status waits to be written", self.publisher.outbox.dirty),
+            Gauge("podvitals_ready", "Whether node and API have been heard", not self.waiting()),
+        )
 
 
 def _prepare(state_dir: Path) -> None:

@@ -6,19 +6,19 @@ A full pipe must not stop the event loop: lines are written by a thread of their
 import atexit
 import json
 import logging
-import logging.handlers
 import queue
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, TextIO
 
 Format = Literal["text", "json"]
 PERIOD = 60.0
 """Seconds within which the same line is not repeated; the next one says how often it was held back."""
-_MOST_REMEMBERED = 4096
+_MOST_REMEMBERED = 1024
 _MOST_WAITING = 10_000
 # What every LogRecord has: all else was given with `extra` and is a field of the line.
 _STANDARD: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName", "held_back"}
@@ -58,11 +58,12 @@ class Seldom(logging.Filter):
     def __init__(self, now: Callable[[], float] = time.monotonic, period: float = PERIOD) -> None:
         super().__init__()
         self._now, self._period = now, period
-        self._said: dict[tuple[object, ...], list[float]] = {}
+        self._said: dict[int, list[float]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         extra = tuple((name, str(value)) for name, value in vars(record).items() if name not in _STANDARD)
-        line = (record.name, record.levelno, record.getMessage(), extra)
+        # Its hash alone: the lines themselves would be a megabyte. Two lines with one hash cost a line in 2^64.
+        line = hash((record.name, record.levelno, record.getMessage(), extra))
         now = self._now()
         said = self._said.get(line)
         if said is not None and now - said[0] < self._period:
@@ -76,27 +77,40 @@ class Seldom(logging.Filter):
         return True
 
 
-class _Hand(logging.handlers.QueueHandler):
-    """Hands lines to the writing thread; where it cannot keep up they are lost, never waited for."""
+class Aside(logging.Handler):
+    """Hands lines to a thread that writes them; where it cannot keep up, lines are lost and never waited for."""
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record
+    def __init__(self, out: TextIO) -> None:
+        super().__init__()
+        self._out = out
+        self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(_MOST_WAITING)
+        self._writer = threading.Thread(target=self._write, name="log", daemon=True)
+        self._writer.start()
 
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         with suppress(queue.Full):
-            self.queue.put_nowait(record)
+            self._waiting.put_nowait(record)
+
+    def close(self) -> None:
+        """Writes what waits, for a second at most."""
+        with suppress(queue.Full):
+            self._waiting.put(None, timeout=1.0)
+            self._writer.join(1.0)
+        super().close()
+
+    def _write(self) -> None:
+        while (record := self._waiting.get()) is not None:
+            with suppress(OSError, ValueError):
+                self._out.write(self.format(record) + "\n")
+                self._out.flush()
 
 
 def start(form: Format = "text", level: str = "info") -> None:
     """Sends the log of this process to stderr from now on."""
-    waiting: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_WAITING)
-    handler = _Hand(waiting)
+    handler = Aside(sys.stderr)
+    handler.setFormatter(Json() if form == "json" else KeyValue())
     handler.addFilter(Seldom())
-    out = logging.StreamHandler(sys.stderr)
-    out.setFormatter(Json() if form == "json" else KeyValue())
-    writer = logging.handlers.QueueListener(waiting, out)
-    writer.start()
-    atexit.register(writer.stop)
+    atexit.register(handler.close)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -1,82 +1,122 @@
-"""What /metrics shows, in a registry of its own. Counts by state; no series per device (4,096 of them cost 59 ms a scrape)."""
+"""What /metrics shows. Counts by state; no series per device (4,096 of them cost 59 ms a scrape).
 
+Counting is integers; the library that writes Prometheus' format is loaded when somebody asks, since an agent that nobody scrapes should
+not carry its 1.2 MB.
+"""
+
+import asyncio
+from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from podvitals.device.health import Health
 from podvitals.node.record import DeviceState
+from podvitals.node.watch import DriverView
 from podvitals.pod.outbox import Outcome
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-    from podvitals.node.watch import DriverView
+BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds a write of a pod's status took."""
 
-_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    name: str
+    text: str
+    value: float
+
+
+class _Times:
+    """How long writes of one outcome took: counts per bucket (the last: longer than all), and their sum."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative, as Prometheus counts."""
+        total, counted = 0, []
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
+            total += count
+            counted.append((bound, float(total)))
+        return counted
 
 
 class Metrics:
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self.changes = Counter("podvitals_device_changes", "Changes of a device's health, message or action", registry=self._registry)
-        self.leases_ended = Counter(
-            "podvitals_leases_ended", "Devices that became Unknown because nothing more was heard of them", registry=self._registry
-        )
-        self._patches = Histogram(
-            "podvitals_patch_seconds", "Writes of pod status, by outcome", ["outcome"], buckets=_BUCKETS, registry=self._registry
-        )
-        self._api_errors = Counter("podvitals_api_errors", "Failed reads of the Kubernetes API", ["what"], registry=self._registry)
-
-    def changed(self, states: Iterable[DeviceState]) -> None:
-        """The states after a change."""
-        for state in states:
-            self.changes.inc()
-            if state.deadline is None and state.health is Health.UNKNOWN:
-                self.leases_ended.inc()
-
-    def patched(self, outcome: Outcome, seconds: float) -> None:
-        self._patches.labels(outcome.value).observe(seconds)
-
-    def api_error(self, what: str) -> None:
-        self._api_errors.labels(what).inc()
-
-    def watch(self, live: "Live") -> None:
-        self._registry.register(live)
-
-    def text(self) -> bytes:
-        return generate_latest(self._registry)
-
-
-class Live(Collector):
-    """What is counted when it is asked for."""
+    """`states`, `drivers` and `gauges` are asked when somebody asks."""
 
     def __init__(
         self,
         states: Callable[[], Iterable[DeviceState]],
-        drivers: "Callable[[], Iterable[DriverView]]",
-        gauges: Callable[[], dict[str, tuple[str, float]]],
+        drivers: Callable[[], Iterable[DriverView]],
+        gauges: Callable[[], Iterable[Gauge]],
     ) -> None:
         self._states, self._drivers, self._gauges = states, drivers, gauges
+        self._changes = 0
+        self._leases_ended = 0
+        self._patches: dict[Outcome, _Times] = {}
+        self._api_errors: Tally[str] = Tally()
+
+    def changed(self, states: Iterable[DeviceState]) -> None:
+        """The states after a change."""
+        for state in states:
+            self._changes += 1
+            self._leases_ended += state.deadline is None and state.health is Health.UNKNOWN and state.since > 0
+
+    def patched(self, outcome: Outcome, seconds: float) -> None:
+        self._patches.setdefault(outcome, _Times()).add(seconds)
+
+    def api_error(self, what: str) -> None:
+        self._api_errors[what] += 1
+
+    async def text(self) -> bytes:
+        """Prometheus' text format."""
+        library = await asyncio.to_thread(import_module, "prometheus_client")
+        registry = library.CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        text: bytes = library.generate_latest(registry)
+        return text
 
     def collect(self) -> "Iterator[Metric]":
+        from prometheus_client.core import CounterMetricFamily as Counts
+        from prometheus_client.core import GaugeMetricFamily as Gauges
+        from prometheus_client.core import HistogramMetricFamily as Histogram
+
+        yield Counts("podvitals_device_changes", "Changes of a device's health, message or action", self._changes)
+        yield Counts("podvitals_leases_ended", "Devices that became Unknown because nothing more was heard of them", self._leases_ended)
+        errors = Counts("podvitals_api_errors", "Failed reads of the Kubernetes API", labels=["what"])
+        for what, count in sorted(self._api_errors.items()):
+            errors.add_metric([what], count)
+        patches = Histogram("podvitals_patch_seconds", "Writes of pod status, by outcome", labels=["outcome"])
+        for outcome, times in sorted(self._patches.items()):
+            patches.add_metric([outcome.value], times.buckets(), times.seconds)
         tally = Tally(state.health for state in self._states())
-        devices = GaugeMetricFamily("podvitals_devices", "Devices of this node, by health", labels=["health"])
+        devices = Gauges("podvitals_devices", "Devices of this node, by health", labels=["health"])
         for health in Health:
             devices.add_metric([health.value], tally[health])
-        yield devices
+        yield from (errors, patches, devices)
         yield from self._of_drivers()
-        for name, (text, value) in self._gauges().items():
-            yield GaugeMetricFamily(name, text, value=value)
+        for gauge in self._gauges():
+            yield Gauges(gauge.name, gauge.text, gauge.value)
 
     def _of_drivers(self) -> "Iterator[Metric]":
-        reports = CounterMetricFamily("podvitals_reports", "Health reports taken", labels=["driver", "source"])
-        refusals = CounterMetricFamily("podvitals_refusals", "What drivers said and was not taken", labels=["driver", "source", "reason"])
-        connected = GaugeMetricFamily("podvitals_driver_connected", "Whether somebody speaks for the driver", labels=["driver", "source"])
+        from prometheus_client.core import CounterMetricFamily as Counts
+        from prometheus_client.core import GaugeMetricFamily as Gauges
+
+        reports = Counts("podvitals_reports", "Health reports taken", labels=["driver", "source"])
+        refusals = Counts("podvitals_refusals", "What drivers said and was not taken", labels=["driver", "source", "reason"])
+        connected = Gauges("podvitals_driver_connected", "Whether somebody speaks for the driver", labels=["driver", "source"])
         for (driver, source), views in _by_source(self._drivers()).items():
             reports.add_metric([driver, source], sum(view.reports for view in views))
             connected.add_metric([driver, source], any(view.connected for view in views))
@@ -84,11 +124,8 @@ class Live(Collector):
                 refusals.add_metric([driver, source, reason], count)
         yield from (reports, refusals, connected)
 
-    def describe(self) -> "Iterable[Metric]":
-        return ()
 
-
-def _by_source(views: "Iterable[DriverView]") -> "dict[tuple[str, str], list[DriverView]]":
+def _by_source(views: Iterable[DriverView]) -> dict[tuple[str, str], list[DriverView]]:
     grouped: dict[tuple[str, str], list[DriverView]] = {}
     for view in views:
         grouped.setdefault((view.driver, view.source), []).append(view)
