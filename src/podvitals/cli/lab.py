@@ -21,17 +21,22 @@ where one can be made, else a file. Everything lives in one directory and is gon
 @click.option(
     "--back-off", metavar="BASE:CAP", default="1:10", show_default=True, help="seconds between restarts, or 'upstream' for 10:300"
 )
+@click.option(
+    "--feature-gates", metavar="NAME=BOOL,...", default="", help="ResourceHealthStatus, ResourceHealthStatusMessage  [default: both on]"
+)
 @click.pass_context
-def command(ctx: click.Context, once: bool, directory: Path | None, port: int, device: str, back_off: str) -> None:
+def command(ctx: click.Context, once: bool, directory: Path | None, port: int, device: str, back_off: str, feature_gates: str) -> None:
     # The order matters for the start: drivers and agent are on their way before this process imports what it needs itself.
     from podvitals.lab.estate import Estate, EstateSettings, process_began
     from podvitals.lab.faults import parse_choice
     from podvitals.lab.kubelet.backoff import BackoffSettings
+    from podvitals.lab.kubelet.gates import Gates
     from podvitals.lab.layout import default_root
     from podvitals.lab.screen import Screen
     from podvitals.lab.signals import ignored, interrupting, put_off
 
-    start, screen, backoff = process_began(), Screen(), BackoffSettings.parse(back_off)
+    start, screen = process_began(), Screen()
+    backoff, gates = BackoffSettings.parse(back_off), Gates.parse(feature_gates)
     estate = Estate(EstateSettings(directory or default_root(), port, parse_choice(device)))
     with interrupting():
         try:
@@ -44,7 +49,7 @@ def command(ctx: click.Context, once: bool, directory: Path | None, port: int, d
                 from podvitals.lab.compose import LabSettings
                 from podvitals.lab.visit import Visit
 
-            code = Visit(estate, LabSettings(backoff), screen, start, once).run()
+            code = Visit(estate, LabSettings(backoff, gates), screen, start, once).run()
         finally:
             with ignored():
                 estate.close()

@@ -12,8 +12,8 @@ from podvitals.lab.api import ApiServer, ApiSettings
 from podvitals.lab.children import Child
 from podvitals.lab.estate import NODE, Estate
 from podvitals.lab.kubelet.backoff import BackoffSettings
+from podvitals.lab.kubelet.gates import Gates
 from podvitals.lab.kubelet.run import Kubelet, KubeletSettings
-from podvitals.lab.kubelet.worker import Gates
 from podvitals.lab.scheduler.run import Scheduler
 from podvitals.node.watch import NodeSettings, NodeWatch
 

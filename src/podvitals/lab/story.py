@@ -62,9 +62,9 @@ class Story:
     # the steps
 
     async def _lab_is_up(self) -> None:
-        await self.apply(MANIFEST)
         until, device = self.observer.until, self.lab.estate.device
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._make_pod(), name="lab story: make the pod")
             seen: list[asyncio.Task[Seen[Any]]] = [
                 tasks.create_task(until(NODES, lambda node: node.ready, UP, f"node {NODE} Ready")),
                 *(
@@ -144,6 +144,12 @@ class Story:
         self.screen.command(f"podvitals describe pod {POD}")
 
     # what they need
+
+    async def _make_pod(self) -> None:
+        """As soon as there is a device for it: a pod that came first would begin its life with an event FailedScheduling."""
+        published = _published_by(BREAKABLE_DRIVER)
+        await self.observer.until(SLICES, published, UP, f"a ResourceSlice of driver {BREAKABLE_DRIVER}")
+        await self.apply(MANIFEST)
 
     async def apply(self, manifest: Path) -> None:
         for body in await asyncio.to_thread(_objects, manifest):

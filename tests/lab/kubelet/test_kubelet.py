@@ -20,6 +20,7 @@ from podvitals.kube.follow import follow
 from podvitals.kube.resources import CLAIMS, EVENTS, LEASES, NODES, Resource
 from podvitals.lab.api import ApiServer
 from podvitals.lab.kubelet.backoff import BackoffSettings
+from podvitals.lab.kubelet.gates import Gates
 from podvitals.lab.kubelet.run import Kubelet, KubeletSettings
 from podvitals.lab.pods import RUNNABLE_PODS, RunnablePod
 from podvitals.wire.messages import PreparedDevice
@@ -71,11 +72,12 @@ class Lab:
 
 
 @pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+async def lab(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
     drivers = FakeDrivers()
     for part in ("cdi", "logs", "pods"):
         (tmp_path / part).mkdir()
-    settings = KubeletSettings("lab", tmp_path / "cdi", tmp_path / "logs", tmp_path / "pods", BackoffSettings(0.05, 0.4))
+    gates: Gates = getattr(request, "param", Gates())
+    settings = KubeletSettings("lab", tmp_path / "cdi", tmp_path / "logs", tmp_path / "pods", BackoffSettings(0.05, 0.4), gates)
     async with ApiServer() as server, Client(ClusterConfig(server.url)) as client:
         kubelet = Kubelet(client, drivers, settings, SYSTEM)
         running = asyncio.create_task(kubelet.run(), name="kubelet")
@@ -248,6 +250,21 @@ async def test_a_prepare_that_fails_is_said_and_tried_again(lab: Lab) -> None:
     assert main(pod).state.waiting.reason == "ContainerCreating"  # type: ignore[union-attr]
     plugin.error = ""
     await lab.sees(running)
+
+
+@pytest.mark.parametrize("lab", [Gates(resource_health_status_message=False)], indirect=True)
+async def test_without_the_gate_of_messages_the_field_has_health_alone(lab: Lab) -> None:
+    use_gpu(lab)
+    lab.drivers.set(GPU, Health.UNHEALTHY, "Xid 79")
+    await gpu_pod(lab, "sleep 1000")
+    await lab.sees(lambda pod: running(pod) and health(pod) == [("gpu.example.com/claim=gpu-0", "Unhealthy", None)])
+
+
+@pytest.mark.parametrize("lab", [Gates(resource_health_status=False)], indirect=True)
+async def test_without_the_gate_there_is_no_field(lab: Lab) -> None:
+    use_gpu(lab)
+    await gpu_pod(lab, "sleep 1000")
+    assert health(await lab.sees(running)) == []
 
 
 async def test_logs_of_what_never_ran_are_not_found(lab: Lab) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from podvitals import __version__
 from podvitals.claim.times import rfc3339, rfc3339_micro
 from podvitals.clock import Clock
 from podvitals.device.key import DeviceKey
@@ -19,8 +18,9 @@ from podvitals.kube.follow import follow
 from podvitals.kube.resources import LEASES, NODES
 from podvitals.lab.kubelet import logs, status
 from podvitals.lab.kubelet.backoff import BackoffSettings
+from podvitals.lab.kubelet.gates import Gates
 from podvitals.lab.kubelet.prepare import Drivers, Preparer
-from podvitals.lab.kubelet.worker import Gates, PodWorker, Tools
+from podvitals.lab.kubelet.worker import PodWorker, Tools
 from podvitals.lab.pods import RUNNABLE_PODS, RunnablePod
 from podvitals.lab.recorder import Recorder
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS, RENEW_EVERY = 40, 10.0
 """Upstream's."""
 NODE_LEASES = "kube-node-lease"
-KUBELET_VERSION = f"v1.37.0+podvitals-lab-{__version__}"
+KUBELET_VERSION = "v1.37.2+podvitals-lab"
 """The release whose behaviour the lab's kubelet follows where CONTRACT does not want better."""
 
 

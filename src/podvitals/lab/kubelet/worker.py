@@ -19,6 +19,7 @@ from podvitals.errors import Conflict, NotFound, PodvitalsError
 from podvitals.kube.client import Client
 from podvitals.lab.kubelet import command, status
 from podvitals.lab.kubelet.backoff import BackoffSettings
+from podvitals.lab.kubelet.gates import Gates
 from podvitals.lab.kubelet.logs import Logs
 from podvitals.lab.kubelet.machine import PodMachine
 from podvitals.lab.kubelet.plan import (
@@ -59,14 +60,6 @@ REMOVE_PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Gates:
-    """Upstream's feature gates of the field, both on by default as from 1.36."""
-
-    resource_health_status: bool = True
-    resource_health_status_message: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Tools:
     """What the workers of one kubelet share. `base`: environment that every container gets; `pods`: where each has a directory."""
 
@@ -92,6 +85,8 @@ class PodWorker:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._preparation = Preparation()
         self._holdings: tuple[Holding, ...] = ()
+        self.keys: frozenset[DeviceKey] = frozenset()
+        """The devices whose health this pod shows."""
         self._last_field: status.Field = {}
         self._processes: dict[str, ContainerProcess] = {}
         self._noted: set[str] = set()
@@ -100,11 +95,6 @@ class PodWorker:
         self._removed = asyncio.Event()
         self.publisher = Publisher(tools.client, pod, self._status, tools.clock)
         self._containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
-
-    @property
-    def keys(self) -> frozenset[DeviceKey]:
-        """The devices whose health this pod shows."""
-        return frozenset(holding.key for holding in self._holdings)
 
     def observe(self, pod: RunnablePod) -> None:
         deleted_before = self.pod.deleting, self.pod.metadata.deletion_grace_period_seconds
@@ -188,6 +178,7 @@ class PodWorker:
             self._events.put_nowait(PrepareFailed(str(error)))
             return
         self._holdings = holdings(self.pod, self._preparation.by_name())
+        self.keys = frozenset(holding.key for holding in self._holdings)
         self._events.put_nowait(Prepared())
 
     async def _unprepare(self) -> None:
