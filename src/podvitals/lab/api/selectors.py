@@ -8,52 +8,116 @@ from podvitals.lab.api.kinds import PODS, Kind
 from podvitals.lab.api.refusal import Refusal
 
 Predicate = Callable[[dict[str, Any]], bool]
+Requirement = Callable[[dict[str, str]], bool]
 
-_SET = re.compile(r"^\s*(?P<key>[^\s=!,()]+)\s+(?P<op>in|notin)\s+\((?P<values>[^()]*)\)\s*$")
-_EQUAL = re.compile(r"^\s*(?P<key>[^\s=!,()]+)\s*(?P<op>==|=|!=)\s*(?P<value>[^\s=!,()]*)\s*$")
-_COMPARE = re.compile(r"^\s*(?P<key>[^\s=!,()<>]+)\s*(?P<op><|>)\s*(?P<value>-?\d+)\s*$")
-_EXISTS = re.compile(r"^\s*(?P<not>!?)\s*(?P<key>[^\s=!,()]+)\s*$")
+TOKEN = re.compile(r"\s*(==|!=|[=!(),<>]|[^\s=!(),<>]+)")
+WORD = re.compile(r"[^\s=!(),<>]+")
+OPERATORS = ("in", "notin", "=", "==", "!=", ">", "<")
+FIELD = re.compile(r"^\s*(?P<key>[^\s=!,()]+)\s*(?P<op>==|=|!=)\s*(?P<value>[^\s=!,()]*)\s*$")
 
 
 def everything(_: dict[str, Any]) -> bool:
     return True
 
 
-def _split(text: str) -> list[str]:
-    """At commas outside of parentheses."""
-    return [part for part in re.split(r",(?![^()]*\))", text) if part.strip()]
+class _Labels:
+    """The parser of a label selector; "" is the token after the last."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens: list[str] = [*TOKEN.findall(text), ""]
+        self._at = 0
+
+    @property
+    def _next(self) -> str:
+        return self._tokens[self._at]
+
+    def _take(self) -> str:
+        token = self._next
+        self._at += bool(token)
+        return token
+
+    def requirements(self) -> list[Requirement]:
+        found: list[Requirement] = []
+        if self._next and self._next != "!" and not WORD.fullmatch(self._next):
+            raise Refusal(400, _unexpected(self._next, "!, identifier, or 'end of string'"))
+        while self._next:
+            found.append(self._requirement())
+            separator = self._take()
+            if not separator:
+                break
+            if separator != ",":
+                raise Refusal(400, _unexpected(separator, "',' or 'end of string'"))
+            if self._next != "!" and not WORD.fullmatch(self._next):
+                raise Refusal(400, _unexpected(self._next, "identifier after ','"))
+        return found
+
+    def _requirement(self) -> Requirement:
+        absent = self._next == "!"
+        if absent:
+            self._take()
+        key = self._word()
+        if absent or self._next in ("", ","):
+            return lambda labels: (key in labels) is not absent
+        operator = self._take()
+        if operator not in OPERATORS:
+            raise _unparsed(_unexpected(operator, "in, notin, =, ==, !=, gt, lt"))
+        if operator in ("in", "notin"):
+            return _among(key, self._values(), operator == "in")
+        value = "" if self._next in ("", ",") else self._word()
+        return _compares(key, operator, value) if operator in "<>" else _among(key, {value}, operator != "!=")
+
+    def _word(self) -> str:
+        if not WORD.fullmatch(self._next):
+            raise _unparsed(_unexpected(self._next, "identifier"))
+        return self._take()
+
+    def _values(self) -> set[str]:
+        if (opening := self._take()) != "(":
+            raise _unparsed(f"found '{opening}' expected: '('")
+        values: set[str] = set()
+        while True:
+            values.add("" if self._next in (",", ")") else self._word())
+            match self._take():
+                case ")":
+                    return values
+                case ",":
+                    continue
+                case other:
+                    raise _unparsed(_unexpected(other, "',' or ')'"))
 
 
-def _requirement(text: str) -> Callable[[dict[str, str]], bool]:
-    if found := _SET.match(text):
-        key, values = found["key"], {value.strip() for value in found["values"].split(",")}
-        if found["op"] == "in":
-            return lambda labels: labels.get(key) in values
-        return lambda labels: labels.get(key) not in values
-    if found := _EQUAL.match(text):
-        key, value = found["key"], found["value"]
-        if found["op"] == "!=":
-            return lambda labels: labels.get(key) != value
-        return lambda labels: labels.get(key) == value
-    if found := _COMPARE.match(text):
-        key, limit, above = found["key"], int(found["value"]), found["op"] == ">"
-        return lambda labels: _compares(labels.get(key, ""), limit, above)
-    if found := _EXISTS.match(text):
-        key, absent = found["key"], bool(found["not"])
-        return lambda labels: (key in labels) is not absent
-    raise Refusal(400, f"unable to parse requirement: found '{text.strip()}', expected: in, notin, =, ==, !=, gt, lt, or a key")
+def _unexpected(found: str, expected: str) -> str:
+    return f"found '{found}', expected: {expected}"
 
 
-def _compares(value: str, limit: int, above: bool) -> bool:
+def _unparsed(why: str) -> Refusal:
+    """Within a requirement, upstream says so first."""
+    return Refusal(400, f"unable to parse requirement: {why}")
+
+
+def _among(key: str, values: set[str], wanted: bool) -> Requirement:
+    return lambda labels: (key in labels and labels[key] in values) is wanted
+
+
+def _compares(key: str, operator: str, value: str) -> Requirement:
     try:
-        return int(value) > limit if above else int(value) < limit
+        limit = int(value)
     except ValueError:
-        return False
+        raise Refusal(400, f"for 'Gt', 'Lt' operators, the value must be an integer, not {value!r}") from None
+
+    def compares(labels: dict[str, str]) -> bool:
+        try:
+            found = int(labels[key])
+        except (KeyError, ValueError):
+            return False
+        return found > limit if operator == ">" else found < limit
+
+    return compares
 
 
 def labels(text: str) -> Predicate:
     """The predicate of a `labelSelector`; Refusal 400 where it does not parse."""
-    requirements = [_requirement(part) for part in _split(text)]
+    requirements = _Labels(text).requirements()
     if not requirements:
         return everything
 
@@ -71,9 +135,9 @@ def fields(kind: Kind, text: str) -> Predicate:
     for part in text.split(","):
         if not part.strip():
             continue
-        found = _EQUAL.match(part)
+        found = FIELD.match(part)
         if not found:
-            raise Refusal(400, f"invalid field selector {part!r}: it is FIELD=VALUE, FIELD==VALUE or FIELD!=VALUE")
+            raise Refusal(400, f"invalid selector: '{text}'; can't understand '{part}'")
         if found["key"] not in known:
             raise Refusal(400, f"field label not supported: {found['key']}")
         terms.append((found["key"], found["value"], found["op"] != "!="))
