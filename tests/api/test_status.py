@@ -133,6 +133,12 @@ def allocated(device: str = "g1", request: str = "gpu") -> Json:
     return {"devices": {"results": [result]}}
 
 
+async def consumer(subject: Subject, name: str) -> Json:
+    """A pod that exists: the real control plane takes reservations for others away."""
+    made = await subject.create_pod(name)
+    return {"resource": "pods", "name": name, "uid": made["metadata"]["uid"]}
+
+
 async def test_a_claim_gets_its_defaults_and_its_spec_never_changes(subject: Subject) -> None:
     made = await subject.client.create(CLAIMS.untyped(), claim() | {"status": {"allocation": allocated()}}, subject.namespace)
     assert made["spec"]["devices"]["requests"][0]["exactly"] == {
@@ -147,7 +153,7 @@ async def test_a_claim_gets_its_defaults_and_its_spec_never_changes(subject: Sub
 
 async def test_an_allocation_is_status_and_is_reserved_for_pods(subject: Subject) -> None:
     made = await subject.client.create(CLAIMS.untyped(), claim(), subject.namespace)
-    reserved = [{"resource": "pods", "name": "a", "uid": "2f1c0000-0000-4000-8000-000000000000"}]
+    reserved = [await consumer(subject, "a")]
     made["status"] = {"allocation": allocated(), "reservedFor": reserved}
     got = await subject.client.replace(CLAIMS.untyped(), "c", made, subject.namespace, subresource="status")
     assert got["status"]["reservedFor"] == reserved
@@ -170,14 +176,15 @@ async def test_a_claim_must_be_allocated_before_it_is_reserved(subject: Subject)
 
 async def test_the_consumers_of_a_claim_are_merged_by_uid(subject: Subject) -> None:
     made = await subject.client.create(CLAIMS.untyped(), claim(), subject.namespace)
-    made["status"] = {"allocation": allocated(), "reservedFor": [{"resource": "pods", "name": "a", "uid": "u-a"}]}
+    one, two = await consumer(subject, "a"), await consumer(subject, "b")
+    made["status"] = {"allocation": allocated(), "reservedFor": [one]}
     await subject.client.replace(CLAIMS, "c", made, subject.namespace, subresource="status")
-    patch: Json = {"status": {"reservedFor": [{"resource": "pods", "name": "b", "uid": "u-b"}]}}
+    patch: Json = {"status": {"reservedFor": [two]}}
     got = await subject.client.patch(CLAIMS, "c", patch, subject.namespace, subresource="status")
-    assert {consumer.uid for consumer in got.status.reserved_for} == {"u-a", "u-b"}
-    patch = {"status": {"reservedFor": [{"$patch": "delete", "uid": "u-a"}]}}
+    assert {each.uid for each in got.status.reserved_for} == {one["uid"], two["uid"]}
+    patch = {"status": {"reservedFor": [{"$patch": "delete", "uid": one["uid"]}]}}
     got = await subject.client.patch(CLAIMS, "c", patch, subject.namespace, subresource="status")
-    assert {consumer.uid for consumer in got.status.reserved_for} == {"u-b"}
+    assert {each.uid for each in got.status.reserved_for} == {two["uid"]}
 
 
 async def test_a_claim_template_never_changes(subject: Subject) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from podvitals.errors import ApiError, Gone
+from podvitals.errors import ApiError
 from podvitals.kube.resources import PODS
 from tests.api.subject import Subject, refused
 
@@ -94,13 +94,6 @@ async def test_initial_events_need_the_version_match_that_says_so(subject: Subje
     query = {"watch": "1", "sendInitialEvents": "true", "allowWatchBookmarks": "true"}
     call = subject.client.raw("GET", path, query=query)
     await refused(call, 422, "Invalid", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-
-
-async def test_a_version_that_is_too_old_is_gone(subject: Subject) -> None:
-    async with subject.watching(PODS, resource_version="1") as seen:
-        with pytest.raises(Gone, match="too old resource version: 1") as caught:
-            await seen.any()
-    assert (caught.value.status, caught.value.reason) == (410, "Expired")
 
 
 async def test_a_version_that_is_no_number_is_refused(subject: Subject) -> None:
