@@ -78,21 +78,26 @@ def _place(
             return f'resourceclaim "{name}" is being deleted'
         claims[entry] = claim
     unallocated = {entry: claim for entry, claim in claims.items() if claim.status.allocation is None}
-    if any(Name(pod.metadata.namespace, claim.metadata.name) in promised for claim in unallocated.values()):
-        return []  # another pod of this pass brings its allocation; the next pass reserves it for this one too
+    written = [claim for claim in claims.values() if not _reserved(claim, pod)]
+    if any(_claim_name(claim) in promised for claim in written):
+        return []  # this pass writes it for another pod already; the next one sees what came of it
     if full := [claim.metadata.name for claim in claims.values() if _full(claim, pod)]:
         return f'resourceclaim "{full[0]}" is in use by {MOST_CONSUMERS} pods already'
     answer = allocate(unallocated, devices, frozenset(taken), _classes(cluster), matcher)
     if isinstance(answer, Refused):
         return f"cannot allocate all claims: {answer.reason}"
     taken.update(given.key for given in answer if not given.wanted.admin_access)
-    promised.update(Name(pod.metadata.namespace, claim.metadata.name) for claim in unallocated.values())
+    promised.update(_claim_name(claim) for claim in written)
     effects: list[Effect] = []
     for entry, claim in claims.items():
         allocation = _allocation(claim, entry, answer, node, _classes(cluster)) if entry in unallocated else None
-        if allocation is not None or not _reserved(claim, pod):
+        if claim in written:
             effects.append(Reserve(claim, (*claim.status.reserved_for, consumer(pod)), allocation))
     return [*effects, Bind(pod, node)]
+
+
+def _claim_name(claim: ResourceClaim) -> Name:
+    return Name(claim.metadata.namespace, claim.metadata.name)
 
 
 def _missing(cluster: Cluster, pod: RunnablePod, entry: str, name: str | None) -> list[Effect] | str:

@@ -84,12 +84,20 @@ class Scheduler:
             self._changed.clear()
             if self._unsynced:
                 continue
-            effects = list(keep(self._cluster))
-            if not effects:
-                effects = await self._assign()
-            for effect in effects:
-                if not await self._try(effect):
-                    break
+            if kept := list(keep(self._cluster)):
+                for effect in kept:
+                    await self._try(effect)
+            else:
+                await self._place(await self._assign())
+
+    async def _place(self, effects: list[Effect]) -> None:
+        """Each pod's effects end with its binding: where one fails, the rest of that pod's are left, and the next pod has its turn."""
+        failed = False
+        for effect in effects:
+            if not failed:
+                failed = not await self._try(effect)
+            if isinstance(effect, Bind):
+                failed = False
 
     async def _assign(self) -> list[Effect]:
         if not any(selector.needs_library(expression) for expression in self._expressions()):
@@ -106,7 +114,7 @@ class Scheduler:
         return [each.cel.expression for each in selectors if each.cel is not None]
 
     async def _try(self, effect: Effect) -> bool:
-        """Whether to go on with the pass: after a failure the rest rests on what is not so."""
+        """Whether it could be done. If not, the next pass decides anew."""
         try:
             await self._carry_out(effect)
         except (Conflict, NotFound) as error:
