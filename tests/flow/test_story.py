@@ -153,6 +153,17 @@ def test_a_killed_driver_and_a_killed_agent_come_back(place: Path) -> None:
     assert said.count("ended (killed by SIGKILL); starting it again") == 3
 
 
+def test_a_step_that_is_not_seen_is_named_and_makes_the_exit_code_one(place: Path) -> None:
+    with lab(place / "lab", "--once", "--device", "file") as started:
+        started.until("1  The lab is up")
+        agent = next(child for child in started.run_file().children if child.name == "agent")
+        os.kill(agent.pid, signal.SIGSTOP)
+        code, said = started.rest(60)
+    assert code == 1, said
+    assert "not seen: condition podvitals.dev/DevicesHealthy" in said or "not seen: annotation podvitals.dev/devices" in said
+    nothing_left(place / "lab", None)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

@@ -92,6 +92,12 @@ def test_a_path_too_long_for_sockets_is_refused_with_the_limit(tmp_path: Path) -
         hold(tmp_path / ("x" * 60))
 
 
+@pytest.mark.parametrize("name", ["a b", "a,b", "a*", "lab\n"])
+def test_a_name_that_a_detector_could_not_be_told_is_refused(place: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match="use letters, digits"):
+        hold(place / name)
+
+
 def test_a_directory_that_cannot_be_made_says_why(place: Path) -> None:
     with pytest.raises(LocalError, match=r"cannot make the lab's directory .*No such file"):
         hold(place / "no" / "lab")

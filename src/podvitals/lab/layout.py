@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import stat
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from podvitals.errors import InvalidInput, LocalError
 
 LONGEST_ROOT = 55
 """Bytes: the longest path below it is that of a driver's socket, and a socket's path has at most 107."""
+_PLAIN = re.compile(r"[A-Za-z0-9._+/-]+")
 PARTS = ("plugins_registry", "plugins", "cdi", "sim", "devices", "logs", "pods", "agent")
 
 
@@ -103,6 +105,10 @@ def hold(root: Path) -> Held:
     root = Path(os.path.abspath(root))
     if len(os.fsencode(root)) > LONGEST_ROOT:
         raise InvalidInput(f"{root} is too long for a lab's directory: sockets live in it, so give at most {LONGEST_ROOT} bytes with --dir")
+    if not _PLAIN.fullmatch(str(root)):
+        raise InvalidInput(
+            f"{str(root)!r} cannot be a lab's directory: use letters, digits and . _ - + / only, as detectors' names of it need"
+        )
     layout, made = Layout(root), False
     try:
         root.mkdir(mode=0o700)

@@ -25,7 +25,7 @@ POD, GPU_POD = "trainer-0", "llm-0"
 LEASE = f"podvitals-{NODE}"
 _RESOURCES: dict[str, Resource[Any]] = {"DeviceClass": DEVICE_CLASSES, "ResourceClaimTemplate": CLAIM_TEMPLATES, "Pod": PODS}
 
-UP, FIRST_POD, SHOWN, CRASHED, MENDED, DESCRIBED = 20.0, 20.0, 5.0, 15.0, 30.0, 15.0
+UP, FIRST_POD, SHOWN, CRASHED, MENDED, DESCRIBED = 20.0, 10.0, 5.0, 15.0, 30.0, 15.0
 """Seconds each step is waited for."""
 
 

@@ -157,6 +157,16 @@ async def test_a_pod_that_ignores_sigterm_is_killed_after_its_grace_period(lab: 
     await gone
 
 
+async def test_pods_deleted_in_the_moment_they_crash_go_all_the_same(lab: Lab) -> None:
+    for number in range(8):
+        await lab.run(sh("exit 1"), name=f"p{number}")
+    started: set[str] = set()
+    await lab.sees(lambda pod: started.add(pod.metadata.name) or len(started) == 8 if pod.status.container_statuses else False)
+    going = [asyncio.create_task(lab.gone(f"p{number}")) for number in range(8)]
+    await asyncio.gather(*(lab.client.delete(RUNNABLE_PODS, f"p{number}", "default") for number in range(8)))
+    await asyncio.gather(*going)
+
+
 async def test_a_pod_removed_by_force_takes_its_processes_with_it(lab: Lab) -> None:
     await lab.run(sh("sleep 1000"))
     pod = await lab.sees(running)

@@ -59,3 +59,21 @@ def test_the_current_and_the_previous_run_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "u").iterdir()) == ["main.2.log", "main.3.log"]
     kept.drop("u")
     assert not (tmp_path / "u").exists()
+
+
+async def test_a_log_that_grows_without_end_begins_anew_and_can_be_followed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "LARGEST", 8)
+    kept = Logs(tmp_path)
+    path = await asyncio.to_thread(kept.begin, "u", "main", 0)
+    path.write_text("0123456789\n")
+    runs = [True]
+    seen: list[bytes] = []
+    async with asyncio.timeout(10):
+        async for chunk in read(path, SYSTEM, follow=lambda: bool(runs)):
+            seen.append(chunk)
+            if len(seen) == 1:
+                await asyncio.to_thread(kept.cut)
+                with path.open("a") as file:
+                    file.write("new\n")
+                runs.clear()
+    assert seen == [b"0123456789\n", b"new\n"]

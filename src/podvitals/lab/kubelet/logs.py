@@ -1,6 +1,8 @@
 """What containers wrote: one file a run, the current and the previous one kept, served as `kubectl logs [-f] [--previous]` asks."""
 
 import asyncio
+import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,6 +11,9 @@ from podvitals.clock import Clock
 from podvitals.errors import NotFound
 
 CHUNK = 64 * 1024
+LARGEST = 10 * 1024 * 1024
+"""Bytes of a log, upstream's containerLogMaxSize; a larger one begins anew, since nobody rotates a file that a process has open."""
+SMALL_EVERY = 5.0
 LOOK_EVERY = 0.1
 """Seconds between looks at a log that is followed."""
 
@@ -32,6 +37,18 @@ class Logs:
     def drop(self, pod_uid: str) -> None:
         shutil.rmtree(self._root / pod_uid, ignore_errors=True)
 
+    async def keep_small(self, clock: Clock) -> None:
+        """Until cancelled: a container that writes without end must not fill the disk."""
+        while True:
+            await asyncio.to_thread(self.cut)
+            await clock.sleep_until(clock.now() + SMALL_EVERY)
+
+    def cut(self) -> None:
+        for path in self._root.glob("*/*.log"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size > LARGEST:
+                    os.truncate(path, 0)
+
 
 async def read(path: Path, clock: Clock, *, tail: int | None = None, follow: Callable[[], bool] | None = None) -> AsyncIterator[bytes]:
     """The file's bytes, the last `tail` lines only if given. `follow` says whether the container still runs: then what it writes comes too.
@@ -40,9 +57,8 @@ async def read(path: Path, clock: Clock, *, tail: int | None = None, follow: Cal
     offset = await asyncio.to_thread(_tail_offset, path, tail)
     while True:
         running = follow is not None and follow()
-        chunk = await asyncio.to_thread(_read_at, path, offset)
+        offset, chunk = await asyncio.to_thread(_read_at, path, offset)
         if chunk:
-            offset += len(chunk)
             yield chunk
         elif running:
             await clock.sleep_until(clock.now() + LOOK_EVERY)
@@ -50,13 +66,15 @@ async def read(path: Path, clock: Clock, *, tail: int | None = None, follow: Cal
             return
 
 
-def _read_at(path: Path, offset: int) -> bytes:
+def _read_at(path: Path, offset: int) -> tuple[int, bytes]:
+    """A chunk, and where the next begins; from the start again where the file was cut meanwhile."""
     try:
         with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(CHUNK)
+            file.seek(offset if offset <= file.seek(0, 2) else 0)
+            chunk = file.read(CHUNK)
+            return file.tell(), chunk
     except FileNotFoundError:
-        return b""
+        return offset, b""
 
 
 def _tail_offset(path: Path, lines: int | None) -> int:

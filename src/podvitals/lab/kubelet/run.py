@@ -71,6 +71,7 @@ class Kubelet:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._recorder.run(), name="lab kubelet: events")
             tasks.create_task(self._keep_node(), name="lab kubelet: node")
+            tasks.create_task(self._tools.logs.keep_small(self._clock), name="lab kubelet: logs")
             tasks.create_task(self._follow(tasks), name="lab kubelet: follow pods")
 
     def log_source(self, namespace: str, pod: str, container: str, previous: bool, follows: bool, tail: int | None) -> AsyncIterator[bytes]:
@@ -112,6 +113,10 @@ class Kubelet:
     async def _work(self, worker: PodWorker, pod: RunnablePod) -> None:
         try:
             await worker.run()
+        except Exception as error:
+            # A fault of ours with one pod must not cost the others.
+            log.exception("pod %s/%s is given up", pod.metadata.namespace, pod.metadata.name)
+            self._recorder.tell(pod.metadata, "Failed", f"the lab's kubelet failed: {error!r}; its log has the traceback", warning=True)
         finally:
             del self._workers[pod.metadata.uid]
 

@@ -160,9 +160,9 @@ class PodWorker:
                 case Start(name, attempt):
                     self._tasks.create_task(self._run_container(name, attempt), name=self._named(f"container {name}"))
                 case Stop(name):
-                    self._processes[name].signal(signal.SIGTERM)
+                    self._signal(name, signal.SIGTERM)
                 case Kill(name):
-                    self._processes[name].signal(signal.SIGKILL)
+                    self._signal(name, signal.SIGKILL)
                 case Unprepare():
                     self._tasks.create_task(self._unprepare(), name=self._named("unprepare"))
                 case Remove():
@@ -170,6 +170,11 @@ class PodWorker:
                 case Say(reason, message, container, warning):
                     init = container in self.machine.runs and self.machine.runs[container].plan.kind is not Kind.MAIN
                     self._tools.recorder.tell(self.pod.metadata, reason, message, warning=warning, container=container, init=init)
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        """None to signal: it has ended, and the event that says so waits behind the one that is handled now."""
+        if (process := self._processes.get(name)) is not None:
+            process.signal(number)
 
     async def _prepare(self) -> None:
         try:
