@@ -111,12 +111,14 @@ async def test_a_missing_plugin_directory_is_named(place: Path) -> None:
 
 
 async def test_a_driver_the_operator_left_to_the_kubelet_is_not_watched(place: Path) -> None:
-    async with FakeDriver(place) as driver:
+    async with FakeDriver(place) as driver, FakeDriver(place, "nic.example.com") as nic:
         driver.report({"gpu-0": Health.HEALTHY})
         async with watching(place, leave=frozenset({"gpu.example.com"})) as seen:
+            await seen.driver(lambda views: [view.left for view in views] == [True, False])
+            nic.report({"nic-0": Health.HEALTHY})
+            await seen.device("nic-0", Health.HEALTHY, driver="nic.example.com")
             assert seen.said("gpu-0") == "driver gpu.example.com is left to the kubelet"
             assert driver.calls == {"GetInfo": 1}
-            assert seen.watch.drivers()[0].left
 
 
 async def test_a_registrar_tells_each_registration_once(place: Path) -> None:

@@ -38,6 +38,14 @@ def test_the_old_endpoint_speaks_again_when_the_new_one_is_gone_and_with_a_new_g
     assert session.on(NEW, Event.DISCONNECT) == (Speaks(GPU, OLD, 3),)
 
 
+def test_an_endpoint_whose_stream_ended_gives_the_floor_back_but_still_takes_calls() -> None:
+    session = rolling_update()
+    session.on(NEW, Event.CONNECT)
+    session.on(NEW, Event.REPORT)
+    assert session.on(NEW, Event.STREAM_END) == (Speaks(GPU, OLD, 3),)
+    assert session.connected("gpu.example.com") == (NEW, OLD)
+
+
 def test_calls_go_to_the_newest_connected_endpoint_whether_it_reported_or_not() -> None:
     session = rolling_update()
     assert session.connected("gpu.example.com") == (OLD,)

@@ -2,14 +2,19 @@
 
 import asyncio
 import logging
+import shutil
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
+from podvitals.node.checkpoint import Checkpoint
+from podvitals.node.stream import Pace
 from podvitals.testing import FakeDriver, ManualClock
-from podvitals.wire.convert import decode_report
+from podvitals.wire.convert import decode_report, encode_report
 from podvitals.wire.messages import DRA_V1, DRA_V1BETA1, HEALTH_SOURCE_TYPE, HEALTH_V1ALPHA1, DeviceReport, Report
 from tests.node.seen import watching
 
@@ -231,6 +236,25 @@ async def test_a_restart_keeps_what_was_known_until_the_driver_speaks_again(plac
         assert "for 30s (driver gone); last known: Unhealthy: Xid 79" in seen.said("gpu-0")
 
 
+async def test_a_verdict_is_on_disk_at_once_not_when_the_process_ends(place: Path) -> None:
+    async with FakeDriver(place) as driver, watching(place, checkpoint=place / "state.db") as seen:
+        for health in (Health.HEALTHY, Health.UNHEALTHY):
+            driver.report([said(health=health)])
+            await seen.device("gpu-0", health)
+        async with asyncio.timeout(5):
+            while await _on_disk(place) != [Health.UNHEALTHY]:
+                await asyncio.sleep(0.01)
+
+
+async def _on_disk(place: Path) -> list[Health]:
+    """As kill -9 would leave it."""
+    await asyncio.to_thread(shutil.copy, place / "state.db", place / "copy.db")
+    copy = Checkpoint(place / "copy.db", "any boot")
+    rows = await copy.load(0.0, 0.0)
+    await copy.close()
+    return [row.health for row in rows.facts.values() if row is not None]
+
+
 async def test_a_corrupted_checkpoint_costs_only_what_it_held(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoint = place / "state.db"
     await asyncio.to_thread(checkpoint.write_bytes, b"rubbish" * 1000)
@@ -260,3 +284,33 @@ async def test_a_subscriber_that_fails_harms_nobody(place: Path, caplog: pytest.
         driver.report({"gpu-0": Health.HEALTHY})
         await seen.device("gpu-0", Health.HEALTHY)
     assert "a subscriber failed" in caplog.text
+
+
+class Flooding(FakeDriver):
+    """Sends as fast as it is read, and never the same twice in a row."""
+
+    async def watch(self) -> AsyncIterator[bytes]:
+        one, other = encode_report([said()])[0], encode_report([said(health=Health.UNHEALTHY)])[0]
+        while True:
+            yield one
+            yield other
+
+
+async def test_a_driver_that_floods_is_slowed_down_and_the_others_are_heard(place: Path) -> None:
+    async with Flooding(place), FakeDriver(place, "nic.example.com") as nic, watching(place) as seen:
+        await seen.driver(lambda views: any(view.reports > 100 for view in views))
+        for health in (Health.HEALTHY, Health.UNHEALTHY, Health.HEALTHY):
+            nic.report({"nic-0": health})
+            await seen.device("nic-0", health, driver="nic.example.com")
+        assert seen.watch.state(GPU0).faults, "slowed down, not cut off"
+
+
+async def test_a_stream_rests_as_long_as_it_worked() -> None:
+    pace = Pace()
+    pace.begin()
+    started = time.perf_counter()
+    while time.perf_counter() < started + 0.02:
+        pass
+    started = time.perf_counter()
+    await pace.end()
+    assert time.perf_counter() - started > 0.019
