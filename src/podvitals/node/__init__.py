@@ -4,8 +4,9 @@
     endpoint.py    the life of one registration: asked, connected, watched, gone
     stream.py      one health stream: compares bytes, decodes, counts refusals
     session.py     who speaks for a (driver, source)              pure
-    ledger.py      what is known of each device, and until when   pure, with lease.py and record.py
-    checkpoint.py  what survives a restart (SQLite)
+    ledger.py      what is known of each device, and until when   pure, with its parts:
+                   record.py (device state, faults), lease.py (batches, deadlines), fact.py (sources merged), rows.py (as rows)
+    checkpoint.py  what survives a restart (SQLite); keeper.py writes it
     watch.py       NodeWatch, the facade the agent and the lab's kubelet use
 
 Rules kept here: a lease ends by a timer, not by the next read; one endpoint has authority over a (driver, source) at each moment; a
