@@ -133,4 +133,4 @@ async def test_a_change_reaches_a_watch_within_milliseconds(api: Plain) -> None:
             await events.next()
             delays.append(time.perf_counter() - began)
             await patching
-    assert sorted(delays)[10] < 0.02, delays
+    assert sorted(delays)[10] < 0.05, delays

@@ -40,6 +40,8 @@ def fill(kind: Kind, data: Body) -> None:
     if kind is PODS:
         _fill_pod(data.setdefault("spec", {}))
         _fill_pod_status(data.get("status", {}))
+    elif kind is NODES and data.get("status", {}).get("capacity"):
+        data["status"].setdefault("allocatable", data["status"]["capacity"])
     elif kind is SECRETS:
         _fill_secret(data)
     elif kind is SLICES:
@@ -112,8 +114,6 @@ def start(kind: Kind, data: Body) -> None:
     elif kind is NODES:
         data.setdefault("spec", {})
         data.setdefault("status", {})
-        if "capacity" in data["status"]:
-            data["status"].setdefault("allocatable", data["status"]["capacity"])
     if kind in GENERATED:
         data["metadata"]["generation"] = 1
 

@@ -1,4 +1,4 @@
-"""The shape of every object the lab stores: upstream's own field names, types, required fields and patch strategies (Kubernetes 1.37.2).
+"""The shape of every object the lab stores: upstream's own field names, types, required fields and patch strategies (1.37.2).
 
 `schema.json` is made from upstream's OpenAPI by tests/lab/api/make_schema.py, so that a misspelt field, a strategic merge or `kubectl
 apply` meets here what it meets on a cluster, instead of what somebody remembered.

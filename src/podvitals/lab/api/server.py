@@ -1,5 +1,6 @@
 """The HTTP shell: binds, checks the secret prefix, reads requests, turns refusals into Status answers, streams watches and logs."""
 
+import asyncio
 import errno
 import hmac
 import inspect
@@ -9,7 +10,8 @@ import re
 import secrets
 import socket
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -29,6 +31,7 @@ __all__ = ["ApiServer", "ApiSettings", "LogSource"]
 
 BODY_LIMIT = 3 * 1024 * 1024
 SHUTDOWN_SECONDS = 1.0
+FIRST_BYTES_SECONDS = 0.2
 PREFIX = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 log = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ class ApiSettings:
     port: int = 0
     prefix: str = field(default_factory=_new_prefix, repr=False)
     namespaces: tuple[str, ...] = ("default", "kube-node-lease", "kube-public", "kube-system")
-    window: int = 4096
+    window: int = 1024
     logs: LogSource | None = None
     sock: socket.socket | None = None
     """One that listens already, in place of `host` and `port`: clients started before the server find it."""
@@ -69,6 +72,7 @@ class ApiServer:
         self._handlers.preload(self._settings.namespaces)
         self._bells = Bells(self.store)
         self._runner: web.AppRunner | None = None
+        self._followed: set[asyncio.Task[object]] = set()
         self._port = 0
         self.log_source = self._settings.logs
 
@@ -96,6 +100,8 @@ class ApiServer:
 
     async def stop(self) -> None:
         self._bells.stop()
+        for log_stream in self._followed:
+            log_stream.cancel()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -131,7 +137,8 @@ class ApiServer:
             address = f"{self._settings.host}:{self._port}"
             return _response(about(found.words, request.headers.get("Accept", ""), prefix, address))
         if request.method == "GET" and found.target.subresource == "log":
-            return await self._log(request, found.target)
+            with self._endable():
+                return await self._log(request, found.target)
         if request.method == "GET" and request.query.get("watch", "false") in ("true", "1", "") and not found.target.subresource:
             return await self._watch(request, found.target)
         content_type = request.headers.get("Content-Type", "").split(";")[0].strip()
@@ -154,27 +161,40 @@ class ApiServer:
         started = self.log_source(target.namespace, target.name, wanted.container, wanted.previous, wanted.follow, wanted.tail)
         try:
             source = await started if inspect.isawaitable(started) else started
-            first = await anext(source, b"")
         except PodvitalsError as error:
             raise Refusal(400, str(error)) from None
-        return await _stream(request, _limited(first, source, wanted.limit), "text/plain")
+        first = asyncio.ensure_future(anext(source, b""))
+        try:
+            # A refusal comes at once; a container that has written nothing yet must not keep the client waiting for headers.
+            await asyncio.wait({first}, timeout=FIRST_BYTES_SECONDS)
+            if first.done() and isinstance(failure := first.exception(), PodvitalsError):
+                raise Refusal(400, str(failure))
+            return await _stream(request, _limited(first, source, wanted.limit), "text/plain")
+        finally:
+            first.cancel()
+            await asyncio.wait({first})
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()
+
+    @contextmanager
+    def _endable(self) -> Iterator[None]:
+        """Within it the request ends when the server stops: a log that is followed has no end of its own."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._followed.add(task)
+        try:
+            yield
+        finally:
+            self._followed.discard(task)
 
 
-async def _limited(first: bytes, rest: AsyncIterator[bytes], limit: int | None) -> AsyncIterator[bytes]:
-    """`first`, then `rest`, up to `limit` bytes; closes `rest` where that can be closed."""
-    left = limit
-    try:
-        if first:
-            yield first if left is None else first[:left]
-            left = None if left is None else left - len(first)
-        async for chunk in rest:
-            if left is not None and left <= 0:
-                return
-            yield chunk if left is None else chunk[:left]
-            left = None if left is None else left - len(chunk)
-    finally:
-        if isinstance(rest, AsyncGenerator):
-            await rest.aclose()
+async def _limited(first: asyncio.Future[bytes], rest: AsyncIterator[bytes], limit: int | None) -> AsyncIterator[bytes]:
+    """`first`, then `rest`, up to `limit` bytes."""
+    left, chunk = limit, await first
+    while chunk and left != 0:
+        yield chunk if left is None else chunk[:left]
+        left = None if left is None else max(0, left - len(chunk))
+        chunk = await anext(rest, b"") if left != 0 else b""
 
 
 async def _stream(request: web.Request, chunks: AsyncIterator[bytes], content_type: str) -> web.StreamResponse:
@@ -186,7 +206,12 @@ async def _stream(request: web.Request, chunks: AsyncIterator[bytes], content_ty
             await response.write(chunk)
         await response.write_eof()
     except ConnectionError:
-        log.debug("a client left its stream: %s", request.method)
+        log.debug("a client left its stream")
+    except Exception:
+        # The answer has begun, so it can only be cut off: a client sees that it is not whole.
+        log.exception("the API server failed in the middle of an answer")
+        if request.transport is not None:
+            request.transport.abort()
     finally:
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()
