@@ -161,7 +161,12 @@ async def test_pods_deleted_in_the_moment_they_crash_go_all_the_same(lab: Lab) -
     for number in range(8):
         await lab.run(sh("exit 1"), name=f"p{number}")
     started: set[str] = set()
-    await lab.sees(lambda pod: started.add(pod.metadata.name) or len(started) == 8 if pod.status.container_statuses else False)
+
+    def all_started(pod: RunnablePod) -> bool:
+        started.update({pod.metadata.name} if pod.status.container_statuses else ())
+        return len(started) == 8
+
+    await lab.sees(all_started)
     going = [asyncio.create_task(lab.gone(f"p{number}")) for number in range(8)]
     await asyncio.gather(*(lab.client.delete(RUNNABLE_PODS, f"p{number}", "default") for number in range(8)))
     await asyncio.gather(*going)

@@ -274,6 +274,16 @@ def test_a_second_delete_may_shorten_the_grace_period() -> None:
     assert world(Deleted(0)) == [Kill("main")]
 
 
+def test_a_second_delete_never_prolongs_the_grace_period() -> None:
+    world = World(plan(ContainerPlan("side", Kind.SIDECAR), ContainerPlan("main")))
+    world.run("side")
+    world.run()
+    world(Deleted(5))
+    world(Deleted(60))
+    assert Stop("side") in world(Exited("main", 1.0, 0))
+    assert world.wait(5.1) == [Kill("side")]
+
+
 def test_a_pod_deleted_while_it_prepares_is_unprepared_before_it_goes() -> None:
     world = World(plan(claims=True))
     assert world(Deleted(30)) == []
