@@ -164,6 +164,15 @@ async def test_429_and_503_tell_how_long_to_wait(api: FakeApi, client: Client) -
     assert (busy.value.retry_after, starting.value.retry_after, silent.value.retry_after) == (7.0, 3.0, 1.0)
 
 
+async def test_how_long_to_wait_may_stand_in_the_status_itself(api: FakeApi, client: Client) -> None:
+    api.answers.append(
+        text(504, '{"kind": "Status", "reason": "Timeout", "message": "m", "details": {"retryAfterSeconds": 4}, "code": 504}')
+    )
+    with pytest.raises(ServerFault) as caught:
+        await client.list(PODS)
+    assert caught.value.retry_after == 4.0
+
+
 async def test_an_answer_that_is_no_status_is_quoted(api: FakeApi, client: Client) -> None:
     api.answers.append(text(502, "<html>bad gateway</html>"))
     with pytest.raises(ServerFault, match="<html>bad gateway</html>"):
