@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help lab test lint test-cluster bench lock proto wheel clean
+.PHONY: help lab test lint test-cluster bench lock proto wheel recording
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,3 +52,6 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 
 lock: ## requirements*.lock from pyproject.toml (maintainers; needs uv)
 	@tests/lock
+
+recording: $(VENV)/.installed ## docs/lab.svg, from what the lab really prints
+	@$(BIN)/python docs/record.py docs/lab.svg -- $(BIN)/podvitals lab --once

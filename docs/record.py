@@ -90,7 +90,8 @@ def picture(lines: list[tuple[float, str]]) -> str:
     # Who asked for less motion sees the whole output at once.
     still = "@media (prefers-reduced-motion:reduce){text{animation:none!important}}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="a terminal recording">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width:.0f} {height:.0f}" role="img"'
+        ' aria-label="a terminal recording">'
         f"<style>{style}{''.join(frames)}{still}</style>"
         f'<rect width="100%" height="100%" rx="8" fill="#0d1117"/>{"".join(rows)}</svg>\n'
     )
