@@ -3,7 +3,7 @@
 from podvitals.device.health import Health
 from podvitals.node.record import Fault
 from podvitals.pod.entry import DeviceEntry
-from podvitals.pod.notice import BURST, REPEAT_PACE, Notice, Notices, Reason
+from podvitals.pod.notice import BURST, REMEMBERED, REPEAT_PACE, Notice, Notices, Reason
 from podvitals.pod.status import entries
 from tests.pod.make import START, holding, pod, state
 
@@ -122,3 +122,11 @@ def test_an_event_has_one_name_for_a_pod_device_and_reason() -> None:
     assert len(names) == 1
     telling = Telling()
     assert len({notice.name for notice in (*telling.says(U, U), *telling.says(U, U, name="b"))}) == 4
+
+
+def test_what_was_written_long_ago_is_not_kept() -> None:
+    telling = Telling()
+    for n in range(100):
+        telling.says(U, name=f"p{n}")
+        telling.now += 1.0
+    assert sum(len(known.notices) for known in telling.notices._pods.values()) <= REMEMBERED + 1

@@ -128,7 +128,7 @@ class Agent:
             before = self._health.get(now.key)
             self._health[now.key] = now.health
             holders = [f"{record.pod.metadata.namespace}/{record.pod.metadata.name}" for record in self.book.holders(now.key)]
-            level = logging.DEBUG if before is None and now.health is Health.HEALTHY else logging.INFO
+            level = logging.DEBUG if before is None and now.health is Health.HEALTHY and not now.faults else logging.INFO
             if log.isEnabledFor(level):
                 device = {"driver": now.key.driver, "pool": now.key.pool, "device": now.key.device, "pods": ",".join(holders)}
                 was = before.value if before is not None and before is not now.health else ""

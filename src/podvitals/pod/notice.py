@@ -5,6 +5,7 @@ costs a patch every ten seconds; many devices that change together are one event
 waits is counted, and there is never more than one waiting event a pod, device and reason.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,6 +22,8 @@ REPEAT_PACE = 10.0
 BURST, RATE = 200.0, 5.0
 """Events a node may write at once, and each second after that."""
 RETRY_PAUSE = 5.0
+REMEMBERED = 60.0
+"""Seconds after its last write for which an event is remembered; after that the API server's copy is found by its name."""
 MOST_SINGLE = 3
 """More devices of one pod that change together are told in one event."""
 _EVENT_MESSAGE_LIMIT = 1024
@@ -75,6 +78,7 @@ class Notices:
         self._pods: dict[str, _Known] = {}
         self._waiting: dict[int, Notice] = {}
         self._tokens, self._filled = BURST, 0.0
+        self._written: deque[tuple[float, Notice]] = deque()
 
     def begin(self, uid: str, entries: Iterable[DeviceEntry]) -> None:
         """What an earlier agent said of this pod, so that it is not announced again."""
@@ -117,6 +121,9 @@ class Notices:
 
     def done(self, notice: Notice, now: float, *, written: bool, pause: float = RETRY_PAUSE) -> None:
         notice.not_before = now + (REPEAT_PACE if written else pause)
+        if written:
+            self._written.append((now, notice))
+            self._drop_old(now)
         if not written and notice.uid in self._pods:
             self._waiting[id(notice)] = notice
 
@@ -125,6 +132,15 @@ class Notices:
             return None
         due = min(notice.not_before for notice in self._waiting.values())
         return due if self._tokens >= 1 else max(due, now + (1 - self._tokens) / RATE)
+
+    def _drop_old(self, now: float) -> None:
+        while self._written and self._written[0][0] + REMEMBERED <= now:
+            _, notice = self._written.popleft()
+            known = self._pods.get(notice.uid)
+            quiet = notice.not_before + REMEMBERED - REPEAT_PACE <= now and id(notice) not in self._waiting
+            place = (notice.subject, notice.reason)
+            if known is not None and quiet and known.notices.get(place) is notice:
+                del known.notices[place]
 
     def _add(self, known: _Known, pod: Pod, reason: Reason, devices: dict[DeviceKey, DeviceEntry], now: float, wall: float) -> None:
         if len(devices) > MOST_SINGLE:

@@ -114,9 +114,11 @@ class Outbox:
     def observe(self, uid: str, shown: Shown, now: float) -> None:
         """What a watch shows of the pod. Not while a letter is under way: its answer is newer."""
         parcel = self._parcels.setdefault(uid, _Parcel())
-        if not parcel.in_flight and parcel.shown != shown:
-            parcel.shown = shown
-            self.mark(uid, now)
+        if not parcel.in_flight:
+            # Taken over even where it is equal: the text is then shared with the pod, which its owner keeps anyway.
+            parcel.shown, before = shown, parcel.shown
+            if before != shown:
+                self.mark(uid, now)
 
     def forget(self, uid: str) -> None:
         parcel = self._parcels.pop(uid, None)
