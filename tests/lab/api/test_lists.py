@@ -77,6 +77,14 @@ async def test_a_version_of_the_future_is_refused(api: Plain) -> None:
     assert reply.body["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
 
 
+async def test_a_list_says_its_kind_once(api: Plain) -> None:
+    await several(api)
+    body = await api.get(PODS)
+    assert (body["apiVersion"], body["kind"]) == ("v1", "PodList")
+    assert not {"apiVersion", "kind"} & body["items"][0].keys()
+    assert {"apiVersion", "kind"} < (await api.get(f"{PODS}/a")).keys()
+
+
 async def test_all_namespaces_are_listed_in_order(api: Plain) -> None:
     await several(api)
     other = pod("z")

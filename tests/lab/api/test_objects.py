@@ -52,6 +52,13 @@ async def test_the_main_path_leaves_the_status_alone_and_the_status_path_the_spe
     assert after["spec"] == made["spec"]
 
 
+async def test_a_namespaces_finalizers_are_not_its_clients(api: Plain) -> None:
+    made = await api.create("/api/v1/namespaces", {"metadata": {"name": "ml"}})
+    assert made["status"]["phase"] == "Active"
+    after = await api.patch("/api/v1/namespaces/ml", {"metadata": {"labels": {"x": "1"}}, "spec": {"finalizers": None}}, MERGE)
+    assert after["spec"] == made["spec"] == {"finalizers": ["kubernetes"]}
+
+
 async def test_a_pods_status_patch_may_carry_annotations_and_a_claims_may_not(api: Plain) -> None:
     await api.create(PODS, pod("a"))
     await api.create(CLAIMS, claim("c"))
