@@ -6,6 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
+
+# A machine that is busy with something else makes an example slow, not wrong.
+settings.register_profile("podvitals", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("podvitals")
 
 
 @pytest.fixture(autouse=True)

@@ -65,11 +65,11 @@ def worlds(draw: st.DrawFn) -> tuple[Pod, dict[str, ResourceClaim]]:
         name: ResourceClaim(
             metadata=ObjectMeta(name=name, namespace="n", owner_references=draw(owners)),
             status=ResourceClaimStatus(
-                allocation=draw(st.none() | results.map(lambda given: AllocationResult(devices=DeviceAllocation(results=given)))),
+                allocation=draw(results.map(lambda given: AllocationResult(devices=DeviceAllocation(results=given)) if given else None)),
                 reserved_for=draw(consumers),
             ),
         )
-        for name in draw(st.sets(st.sampled_from(CLAIMS)))
+        for name in draw(st.sets(st.sampled_from(CLAIMS), min_size=2))
     }
     named = st.builds(PodClaim, name=names, resource_claim_name=st.sampled_from(CLAIMS))
     made = st.builds(PodClaim, name=names, resource_claim_template_name=st.just("t"))
@@ -77,20 +77,22 @@ def worlds(draw: st.DrawFn) -> tuple[Pod, dict[str, ResourceClaim]]:
     containers = st.builds(
         ContainerSpec,
         name=st.sampled_from(("k1", "k2", "k3")),
-        resources=st.builds(Resources, claims=st.lists(references, max_size=3).map(tuple)),
+        resources=st.builds(Resources, claims=st.lists(references, min_size=1, max_size=3).map(tuple)),
         restart_policy=st.sampled_from((None, "Always")),
     )
-    some = st.lists(containers, max_size=2, unique_by=lambda container: container.name).map(tuple)
+    some = st.lists(containers, min_size=1, max_size=2, unique_by=lambda container: container.name).map(tuple)
     generated = st.builds(ClaimStatus, name=names, resource_claim_name=st.none() | st.sampled_from(CLAIMS))
     pod = Pod(
         metadata=ObjectMeta(name="any", namespace="n", uid=draw(st.sampled_from(UIDS))),
         spec=PodSpec(
-            resource_claims=tuple(draw(st.lists(named | made, max_size=2, unique_by=lambda claim: claim.name))),
+            resource_claims=tuple(draw(st.lists(named | made, min_size=1, max_size=2, unique_by=lambda claim: claim.name))),
             containers=draw(some),
             init_containers=draw(some),
             scheduling_group=draw(st.sampled_from((None, SchedulingGroup(pod_group_name="g")))),
         ),
-        status=PodStatus(resource_claim_statuses=tuple(draw(st.lists(generated, max_size=2, unique_by=lambda status: status.name)))),
+        status=PodStatus(
+            resource_claim_statuses=tuple(draw(st.lists(generated, min_size=1, max_size=2, unique_by=lambda status: status.name)))
+        ),
     )
     return pod, claims
 
