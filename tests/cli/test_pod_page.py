@@ -10,7 +10,7 @@ from podvitals.cli.pod_page import Reader, pod_page
 from podvitals.device.health import Health
 from podvitals.fleet.inventory import AgentView, pod_view
 from podvitals.pod.entry import FaultEntry
-from tests.fleet.pods import NODE, NOW, at, entry, field, pod
+from tests.fleet.pods import NODE, NOW, at, condition, entry, field, pod
 
 XID = "Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0)"
 ALIVE, SILENT, NONE = AgentView(NODE, NOW - 4), AgentView(NODE, NOW - 100), AgentView(NODE, None)
@@ -88,6 +88,12 @@ def test_devices_that_fall_silent_together_are_one_line_of_the_timeline_and_one_
     assert "gpu-0 … gpu-7 (8 devices)  → Unknown: driver silent" in text
     assert text.count("→ Unknown") == 1
     assert "? The health of 8 of 8 devices is unknown: driver silent" in text
+
+
+def test_in_the_second_before_the_annotation_follows_nobody_reads_that_no_device_is_to_blame() -> None:
+    text = page(pod(entry("gpu-3"), exit_code=139, condition=condition("False", "1 of 1 device unhealthy; gpu-3: Xid 79")))
+    assert "✗ Just now: 1 of 1 device unhealthy; gpu-3: Xid 79" in text
+    assert "No device fault" not in text
 
 
 def test_without_any_agent_the_page_says_that_only_the_kubelet_speaks() -> None:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from podvitals.claim.meta import ObjectMeta
+from podvitals.claim.meta import Condition, ObjectMeta
 from podvitals.claim.pod import (
     AllocatedResourceStatus,
     ClaimReference,
@@ -20,7 +20,7 @@ from podvitals.claim.pod import (
 )
 from podvitals.claim.times import rfc3339
 from podvitals.device.health import Health
-from podvitals.pod.entry import ANNOTATION, DeviceEntry, FaultEntry, PodDevices
+from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, FaultEntry, PodDevices
 
 NOW = datetime(2026, 11, 23, 12, 9, 4, tzinfo=UTC).timestamp()
 NODE, DRIVER = "gpu-07", "gpu.nvidia.com"
@@ -44,6 +44,10 @@ def field(*healths: Health) -> tuple[AllocatedResourceStatus, ...]:
     return (AllocatedResourceStatus(name="claim:gpus", resources=resources),) if healths else ()
 
 
+def condition(status: str, message: str = "") -> Condition:
+    return Condition(type=CONDITION, status=status, message=message)
+
+
 def pod(
     *entries: DeviceEntry,
     field: tuple[AllocatedResourceStatus, ...] = (),
@@ -52,6 +56,7 @@ def pod(
     exited: float = -33,
     phase: str = "Running",
     annotation: str | None = None,
+    condition: Condition | None = None,
 ) -> Pod:
     text = annotation if annotation is not None else PodDevices(NODE, "0.1.0", entries).encode() if entries else None
     ended = Terminated(
@@ -78,5 +83,5 @@ def pod(
             containers=(ContainerSpec(name="train", resources=Resources(claims=(ClaimReference(name="gpus"),), limits={"memory": "2Gi"})),),
             resource_claims=(PodClaim(name="gpus", resource_claim_template_name="gpus"),),
         ),
-        status=PodStatus(phase=phase, container_statuses=(status,)),
+        status=PodStatus(phase=phase, container_statuses=(status,), conditions=(condition,) if condition else ()),
     )

@@ -7,7 +7,7 @@ from podvitals.device.key import DeviceKey
 from podvitals.fleet.devices import Reported, device_views, node_views, silenced
 from podvitals.fleet.inventory import AGENT_SILENT_AFTER, AgentView, Agreement, Source, pod_view
 from podvitals.pod.cause import Verdict
-from tests.fleet.pods import DRIVER, NODE, NOW, entry, field, pod
+from tests.fleet.pods import DRIVER, NODE, NOW, condition, entry, field, pod
 
 ALIVE, SILENT = AgentView(NODE, NOW - 4), AgentView(NODE, NOW - AGENT_SILENT_AFTER - 1)
 BROKEN = entry("gpu-0", Health.UNHEALTHY, "Xid 79: GPU has fallen off the bus", -360, action="power-cycle")
@@ -17,6 +17,15 @@ def test_a_live_agents_word_is_taken_as_it_stands() -> None:
     view = pod_view(pod(BROKEN, entry("gpu-1")), ALIVE, NOW)
     assert (view.source, view.silent, view.health) == (Source.AGENT, False, Health.UNHEALTHY)
     assert (view.count(), view.count(Health.UNHEALTHY)) == (2, 1)
+
+
+def test_a_condition_that_is_newer_than_the_annotation_is_believed() -> None:
+    ill = pod_view(pod(entry("gpu-0"), condition=condition("False", "1 of 1 device unhealthy")), ALIVE, NOW)
+    assert (ill.health, ill.newer and ill.newer.message) == (Health.UNHEALTHY, "1 of 1 device unhealthy")
+    mended = pod_view(pod(BROKEN, condition=condition("True")), ALIVE, NOW)
+    assert mended.health is Health.HEALTHY
+    assert pod_view(pod(BROKEN, condition=condition("False")), ALIVE, NOW).newer is None
+    assert pod_view(pod(BROKEN, condition=condition("True")), SILENT, NOW).health is Health.UNKNOWN
 
 
 def test_a_silent_agent_makes_every_device_unknown_and_says_what_was_last_known() -> None:

@@ -81,6 +81,13 @@ def _title(view: PodView, reader: Reader) -> list[str]:
 
 
 def _headline(view: PodView, reader: Reader) -> list[str]:
+    if view.newer is not None:
+        mark = {Health.UNHEALTHY: "✗", Health.UNKNOWN: "?", Health.HEALTHY: "✓"}[view.newer.health]
+        text = f"  {mark} Just now: {view.newer.message or view.newer.health}"
+        return [
+            paint(wrapped(text, reader.width - 4, " " * 4), view.newer.health),
+            "    The agent's condition says so; what follows is up to a second older. Ask again.",
+        ]
     blamed = [cause for cause in view.causes if cause.verdict is Verdict.EXPLAINED]
     if blamed:
         return _explained(view, blamed, reader)

@@ -54,10 +54,12 @@ def _counted(view: PodView) -> str:
     if not total:
         return "none said" if view.source is Source.NOBODY and view.pod.spec.resource_claims else ""
     worst = view.health or Health.UNKNOWN
-    return f"{view.count(worst)} of {total}" if worst is not Health.HEALTHY else str(total)
+    return f"{view.count(worst)} of {total}" if worst is not Health.HEALTHY and view.newer is None else str(total)
 
 
 def _why(view: PodView) -> str:
+    if view.newer is not None:
+        return view.newer.message
     bad = [entry for entry in view.entries if entry.health is not Health.HEALTHY]
     explains = any(cause.verdict is Verdict.EXPLAINED for cause in view.causes)
     if bad:

@@ -16,7 +16,7 @@ from podvitals.device.key import DeviceKey
 from podvitals.device.text import clean
 from podvitals.errors import InvalidInput
 from podvitals.pod.cause import Cause, causes
-from podvitals.pod.entry import ANNOTATION, DeviceEntry, Omitted, PodDevices, decode
+from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, Omitted, PodDevices, decode
 
 AGENT_SILENT_AFTER = 40.0
 """Seconds without a renewal of its Lease after which an agent's word is no longer taken (it renews every 10 s)."""
@@ -61,6 +61,15 @@ class Agreement(StrEnum):
 
 
 _NONE_OMITTED = Omitted()
+_SAID = {"True": Health.HEALTHY, "False": Health.UNHEALTHY, "Unknown": Health.UNKNOWN}
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """What the agent's condition says while its annotation, written at most once a second, still says something else."""
+
+    health: Health
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,7 @@ class PodView:
     entries: tuple[DeviceEntry, ...] = ()
     omitted: Omitted = _NONE_OMITTED
     silent: bool = False
+    newer: Newer | None = None
     agreement: Agreement = Agreement.NOT_ASKED
     difference: str = ""
     causes: tuple[Cause, ...] = ()
@@ -86,6 +96,8 @@ class PodView:
     @property
     def health(self) -> Health | None:
         """The worst health of its devices; None for a pod without devices."""
+        if self.newer is not None:
+            return self.newer.health
         healths = [entry.health for entry in self.entries]
         healths += [Health.UNHEALTHY] * bool(self.omitted.unhealthy) + [Health.UNKNOWN] * bool(self.omitted.unknown)
         return Health.worst(healths) if healths else None
@@ -126,7 +138,19 @@ def _from_agent(pod: Pod, devices: PodDevices, agent: AgentView, now: float, say
     omitted = Omitted(unknown=devices.omitted.total) if silent else devices.omitted
     agreement, difference = (Agreement.ENDED, "") if ended else compare(pod, devices)
     found = causes(pod, devices.entries)
-    return PodView(pod, Source.AGENT, agent, entries, omitted, silent, agreement, difference, found, ended)
+    newer = None if silent or ended else _newer(pod, devices)
+    return PodView(pod, Source.AGENT, agent, entries, omitted, silent, newer, agreement, difference, found, ended)
+
+
+def _newer(pod: Pod, devices: PodDevices) -> Newer | None:
+    condition = pod.condition(CONDITION)
+    told = _SAID.get(condition.status) if condition is not None else None
+    left = devices.omitted
+    written = [entry.health for entry in devices.entries]
+    written += [Health.UNHEALTHY] * bool(left.unhealthy) + [Health.UNKNOWN] * bool(left.unknown)
+    if condition is None or told is None or not written or told is Health.worst(written):
+        return None
+    return Newer(told, clean(condition.message or ""))
 
 
 def _silenced(entry: DeviceEntry, agent: AgentView, say: Callable[[float], str]) -> DeviceEntry:
