@@ -19,7 +19,10 @@ test: $(VENV)/.installed-dev lint ## linters, types, layers and every test that 
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 lint: $(VENV)/.installed-dev
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache >/dev/null || { $(BIN)/lint-imports --no-cache; exit 1; }
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run $(BIN)/ruff format ." >&2; exit 1; }
+	@$(BIN)/mypy
+	@layers=$$($(BIN)/lint-imports --no-cache 2>&1) || { echo "$$layers"; exit 1; }
 
 test-cluster: $(VENV)/.installed-dev ## the same claims on a real Kubernetes (needs root and Go; K8S=1.37.2 picks the release)
 	@$(BIN)/python -m pytest -q tests/cluster $(ARGS)

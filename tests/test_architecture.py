@@ -24,7 +24,8 @@ def statements(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
-    long = {str(path.relative_to(ROOT)): lines for path in sources("src", "tests", "examples") if (lines := len(path.read_text().splitlines())) > FILE_LIMIT}
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources("src", "tests", "examples", "docs")}
+    long = {path: lines for path, lines in lengths.items() if lines > FILE_LIMIT}
     assert not long
 
 

@@ -140,9 +140,7 @@ def test_node_and_pod_come_from_the_downward_api(monkeypatch: pytest.MonkeyPatch
 
 
 def test_importing_what_an_author_needs_imports_no_grpc_http_or_protobuf() -> None:
-    code = (
-        "import sys, podvitals; podvitals.Detector, podvitals.Reading; print({'h2', 'aiohttp', 'google.protobuf'} & set(sys.modules))"
-    )
+    code = "import sys, podvitals; podvitals.Detector, podvitals.Reading; print({'h2', 'aiohttp', 'google.protobuf'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
