@@ -120,6 +120,18 @@ def test_what_a_driver_wrote_cannot_drive_the_terminal() -> None:
     assert "\\x1b[2Jgone" in text
 
 
+def test_what_a_pods_author_wrote_into_the_annotation_cannot_drive_the_terminal() -> None:
+    evil = "gpu\x1b[2J\u202e"
+    names = {"claim": evil, "claim_name": evil, "request": evil, "entry": evil}
+    broken = entry(evil, Health.UNHEALTHY, "gone", -60, **names)
+    asked = [(pod(broken), ALIVE), (pod(broken, exit_code=1), SILENT), (pod(broken, exit_code=1, exit_reason=evil, exited=-4000), ALIVE)]
+    for subject, agent in asked:
+        text = page(subject, agent, everything=True)
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "gpu\\x1b[2J" in text
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(-3, "0s"), (4, "4s"), (160, "2m40s"), (360, "6m"), (700, "11m"), (11520, "3h12m"), (3600, "1h"), (190800, "2d5h"), (864000, "10d")],

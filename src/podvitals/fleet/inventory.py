@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 import msgspec
 
@@ -16,7 +17,7 @@ from podvitals.device.key import DeviceKey
 from podvitals.device.text import clean
 from podvitals.errors import InvalidInput
 from podvitals.pod.cause import Cause, causes
-from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, Omitted, PodDevices, decode
+from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, FaultEntry, Omitted, PodDevices, decode
 
 AGENT_SILENT_AFTER = 40.0
 """Seconds without a renewal of its Lease after which an agent's word is no longer taken (it renews every 10 s)."""
@@ -61,6 +62,8 @@ class Agreement(StrEnum):
 
 
 _NONE_OMITTED = Omitted()
+Part = TypeVar("Part", DeviceEntry, FaultEntry)
+_TEXTS = {kind: tuple(field.name for field in msgspec.structs.fields(kind) if field.type is str) for kind in (DeviceEntry, FaultEntry)}
 _SAID = {"True": Health.HEALTHY, "False": Health.UNHEALTHY, "Unknown": Health.UNKNOWN}
 
 
@@ -122,12 +125,24 @@ def pod_view(
     trouble = ""
     if text is not None:
         try:
-            return _from_agent(pod, decode(text, f"{pod.metadata.namespace}/{pod.metadata.name}"), agent, now, say)
+            return _from_agent(pod, _printable(decode(text, f"{pod.metadata.namespace}/{pod.metadata.name}")), agent, now, say)
         except InvalidInput as error:
             trouble = str(error)
     entries = tuple(sorted(_from_field(pod, claims or {}), key=lambda entry: entry.rank))
     source = Source.KUBELET if any(_allocated(pod)) else Source.NOBODY
     return PodView(pod, source, agent, entries, causes=causes(pod, entries), ended=pod.ended, trouble=trouble)
+
+
+def _printable(devices: PodDevices) -> PodDevices:
+    """Whoever may create a pod may write its annotation too, with names that drive a terminal."""
+    entries = [_cleaned(entry) for entry in devices.entries]
+    whole = [msgspec.structs.replace(entry, faults=tuple(map(_cleaned, entry.faults))) if entry.faults else entry for entry in entries]
+    return msgspec.structs.replace(devices, entries=tuple(whole))
+
+
+def _cleaned(part: Part) -> Part:
+    changes = {name: clean(text) for name in _TEXTS[type(part)] if not (text := getattr(part, name)).isprintable()}
+    return msgspec.structs.replace(part, **changes) if changes else part
 
 
 def _from_agent(pod: Pod, devices: PodDevices, agent: AgentView, now: float, say: Callable[[float], str]) -> PodView:
@@ -183,7 +198,7 @@ def _from_field(pod: Pod, claims: Mapping[str, ResourceClaim]) -> Iterable[Devic
                 request=request,
                 driver=key.driver if key else "",
                 pool=key.pool if key else "",
-                device=key.device if key else resource.resource_id,
+                device=key.device if key else clean(resource.resource_id),
                 health=_health(resource.health),
                 message=clean(resource.message or ""),
             )

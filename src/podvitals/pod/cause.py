@@ -11,6 +11,7 @@ from enum import StrEnum
 from podvitals.claim.pod import ContainerStatus, Pod
 from podvitals.claim.times import unix
 from podvitals.device.health import Health
+from podvitals.device.text import clean
 from podvitals.pod.entry import DeviceEntry, FaultEntry
 
 LAG = 30.0
@@ -80,7 +81,7 @@ def exits(pod: Pod) -> Iterator[Exit]:
     for status in statuses(pod):
         ended = status.state.terminated or status.last_state.terminated
         if ended is not None:
-            yield Exit(status.name, ended.exit_code, ended.signal, ended.reason, unix(ended.started_at), unix(ended.finished_at))
+            yield Exit(status.name, ended.exit_code, ended.signal, clean(ended.reason), unix(ended.started_at), unix(ended.finished_at))
 
 
 def statuses(pod: Pod) -> Iterator[ContainerStatus]:
@@ -156,7 +157,7 @@ def _own_cause(ended: Exit, pod: Pod) -> str:
         limit = _memory_limit(pod, ended.container)
         return f"OOMKilled: memory limit {limit}" if limit else "OOMKilled: the node ran out of memory"
     if pod.status.reason in ("Evicted", "Preempting", "DeadlineExceeded", "NodeShutdown", "Terminated"):
-        return f"the pod was stopped: {pod.status.reason}" + (f" ({pod.status.message})" if pod.status.message else "")
+        return f"the pod was stopped: {pod.status.reason}" + (f" ({clean(pod.status.message)})" if pod.status.message else "")
     if ended.code in _KILLED_FROM_OUTSIDE and pod.metadata.deletion_timestamp:
         return "the pod is being deleted"
     if ended.code == 0:
