@@ -130,7 +130,7 @@ class Latency:
 
         async def patch(pod: int, body: bytes) -> None:
             async with gate:
-                await self._stage.api.patch_status(f"{self._stage.pods}/twin-{pod}", body)
+                await self._stage.bare.patch_status(f"{self._stage.pods}/twin-{pod}", body)
 
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(patch(pod, body) for pod, body in zip(pods, bodies, strict=True)))

@@ -30,13 +30,15 @@ PODVITALS = [sys.executable, "-m", "podvitals"]
 
 @dataclass(frozen=True)
 class Subject:
-    """A running Kubernetes, real or the lab's. `agent`: how to run one on it; none where it runs its own, process `agent_pid`."""
+    """A running Kubernetes, real or the lab's. `agent`: how to run one on it; none where it runs its own, process `agent_pid`.
+    `rights`: the kubeconfig of the agent, and of the bare patches it is compared with."""
 
     name: str
     kubeconfig: Path
     kubelet_dir: Path
     node: str
     environment: Mapping[str, str]
+    rights: Path
     agent: Sequence[str] = ()
     agent_pid: int = 0
 
@@ -123,8 +125,8 @@ class Devices:
 class Stage:
     """Pods bench-0 … with a claim each, and twin-0 … without."""
 
-    def __init__(self, subject: Subject, api: Api, recorder: Recorder, devices: Devices) -> None:
-        self.subject, self.api, self.recorder, self.devices = subject, api, recorder, devices
+    def __init__(self, subject: Subject, api: Api, bare: Api, recorder: Recorder, devices: Devices) -> None:
+        self.subject, self.api, self.bare, self.recorder, self.devices = subject, api, bare, recorder, devices
         # One of its own: that of an earlier stage takes its time to go.
         self.namespace = f"bench-{next(_numbers)}"
         self.pods = f"/api/v1/namespaces/{self.namespace}/pods"
@@ -133,9 +135,10 @@ class Stage:
     @classmethod
     @asynccontextmanager
     async def open(cls, subject: Subject, *, pods: int, twins: int = 0, devices: int, per_claim: int = 1) -> AsyncIterator["Stage"]:
-        async with Api(subject.kubeconfig) as api, Devices.registered(subject, devices=devices, per_claim=per_claim) as driver:
+        served = Devices.registered(subject, devices=devices, per_claim=per_claim)
+        async with Api(subject.kubeconfig) as api, Api(subject.rights) as bare, served as driver:
             recorder = Recorder()
-            stage = cls(subject, api, recorder, driver)
+            stage = cls(subject, api, bare, recorder, driver)
             await api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stage.namespace}})
             async with api.watching(stage.pods) as events:
                 watch = asyncio.create_task(recorder.run(events), name="bench: watch")
@@ -217,6 +220,7 @@ async def real(version: str) -> AsyncIterator[Subject]:
             kubelet_dir=cluster.kubelet_dir,
             node=NODE,
             environment=cluster.environment,
+            rights=kubeconfig,
             agent=[*PODVITALS, "agent", *flags, "--state-dir", str(cluster.root / "agent")],
         )
     finally:
@@ -237,7 +241,7 @@ async def lab() -> AsyncIterator[Subject]:
             reading = asyncio.create_task(child.read_on(), name="bench: the lab's output")
             children = {each["name"]: each["pid"] for each in json.loads((root / "run.json").read_text())["children"]}
             try:
-                yield Subject("lab", root / "kubeconfig", root, "lab", os.environ, agent_pid=children["agent"])
+                yield Subject("lab", root / "kubeconfig", root, "lab", os.environ, root / "kubeconfig", agent_pid=children["agent"])
             finally:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)

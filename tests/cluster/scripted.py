@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from podvitals.device.health import Health
 from podvitals.testing import FakeDriver
+from podvitals.wire.convert import encode_report
 from podvitals.wire.messages import ALL_VERSIONS, ClaimRef, DeviceReport, PreparedDevice, PrepareResult
 
 Allocation = Callable[[ClaimRef], Awaitable[Sequence[PreparedDevice]]]
@@ -22,14 +23,35 @@ class ScriptedDriver(FakeDriver):
         self.registered = asyncio.Event()
         self._allocation = allocation
         self._devices: dict[str, DeviceReport] = {}
+        self._said: dict[str, int] = {}
+        self._last = 0
 
     def say(self, device: str, health: Health, message: str = "", *, action: str = "", lease: float = 30.0) -> None:
         self.say_all([DeviceReport(self.pool, device, health, time.time(), lease, message, action)])
 
     def say_all(self, reports: Iterable[DeviceReport]) -> None:
-        """In one report, with what was said of the other devices; to every watcher, now and when one comes."""
-        self._devices |= {report.device: report for report in reports}
-        self.report(self._devices.values())
+        """In one report; to every watcher, now. One that comes later is told all that was said."""
+        self._last += 1
+        for report in reports:
+            self._devices[report.device], self._said[report.device] = report, self._last
+        self._changes.tell()
+
+    async def watch(self) -> AsyncIterator[bytes]:
+        """Only what changed, as good drivers do: a report may be a subset."""
+        self.watchers += 1
+        self._changes.tell()
+        told = 0
+        try:
+            while True:
+                await self._changes.until_changed(lambda last=told: self._last > last)  # type: ignore[misc]
+                await self.gate.passing()
+                news = [self._devices[device] for device, said in self._said.items() if said > told]
+                told = self._last
+                for raw in encode_report(news):
+                    yield raw
+        finally:
+            self.watchers -= 1
+            self._changes.tell()
 
     async def notify_registration(self, registered: bool, error: str) -> None:
         await super().notify_registration(registered, error)
