@@ -159,6 +159,17 @@ async def test_devices_are_listed_with_their_holders_and_found_by_a_tail_of_thei
     assert "no agent to ask" in out
 
 
+async def test_only_pods_of_the_agents_own_namespace_are_asked_as_agents(cluster: Cluster) -> None:
+    for namespace, name in (("default", "impostor"), ("kube-system", "agent-x")):
+        meta = {"name": name, "labels": {"app.kubernetes.io/name": "podvitals-agent"}}
+        spec = {"nodeName": NODE, "containers": [{"name": "agent", "image": "none", "command": ["true"]}]}
+        await cluster.client.create(PODS, {"metadata": meta, "spec": spec}, namespace)
+        await cluster.client.patch(PODS, name, {"status": {"phase": "Running"}}, namespace, subresource="status")
+    _, _, err = await cluster.run("get", "devices")
+    assert "the agent agent-x could not be asked" in err
+    assert "impostor" not in err
+
+
 async def test_watching_prints_a_row_again_when_it_changes(cluster: Cluster) -> None:
     await cluster.agent_seen(3)
     await cluster.pod("trainer", device("gpu-3"))

@@ -1,7 +1,8 @@
 """The agents' own states: more than stands on the pods, since they know devices no pod holds, and every driver.
 
 Asked at the Unix sockets in $PODVITALS_AGENT_SOCKETS (the lab sets it; separated by ':'), else through the API server's pod proxy, of pods
-with the label app.kubernetes.io/name=podvitals-agent. An agent that does not answer in time is passed over, and that is said.
+with the label app.kubernetes.io/name=podvitals-agent in the agents' namespace: elsewhere anybody may give a pod that label, and would be
+believed. An agent that does not answer in time is passed over, and that is said.
 """
 
 import asyncio
@@ -126,7 +127,7 @@ async def read_states(reading: Reading) -> AgentStates:
 
 
 async def _agent_pods(reading: Reading) -> list[Pod]:
-    listing = await reading.allowed(reading.client.list(PODS, labels=AGENT_LABEL), "the agents' pods")
+    listing = await reading.allowed(reading.client.list(PODS, reading.agent_namespace, labels=AGENT_LABEL), "the agents' pods")
     return [pod for pod in listing.items if pod.status.phase == "Running"] if listing else []
 
 
