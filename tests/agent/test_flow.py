@@ -1,7 +1,7 @@
 """The whole agent between a driver on a real socket and the lab's API server: what a reader of the API sees."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from podvitals.agent.compose import Agent, AgentSettings
+from podvitals.agent.memory import Memory
 from podvitals.claim.cluster import Event, Lease
 from podvitals.claim.pod import Pod
 from podvitals.device.health import Health
@@ -18,6 +19,7 @@ from podvitals.kube.config import ClusterConfig
 from podvitals.kube.follow import follow
 from podvitals.kube.resources import CLAIMS, EVENTS, LEASES, PODS, Resource
 from podvitals.lab.api import ApiServer
+from podvitals.pod.book import Memo
 from podvitals.pod.entry import ANNOTATION, CONDITION, PodDevices, decode
 from podvitals.testing import FakeDriver
 from podvitals.wire.messages import DeviceReport
@@ -78,6 +80,23 @@ class Cluster:
             return name in pods and tuple(entry.health for entry in annotation(pods[name]).entries) == healths
 
         return annotation((await self.seen(PODS, so))[name])
+
+    async def memory(self) -> list[Memo]:
+        memory = Memory(self.settings.state_dir / "agent.sqlite")
+        memos = await asyncio.to_thread(memory.load)
+        await asyncio.to_thread(memory.close)
+        return memos
+
+    @asynccontextmanager
+    async def asking(self) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
+        """Asks the agent on its socket."""
+
+        async def ask(path: str) -> Any:
+            answer = await session.get(f"http://agent{path}")
+            return await answer.json()
+
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.settings.socket))) as session:
+            yield ask
 
     @asynccontextmanager
     async def agent(self, settings: AgentSettings | None = None, client: Client | None = None) -> AsyncIterator[Agent]:
@@ -199,9 +218,36 @@ async def test_a_pod_that_ended_keeps_its_health_over_a_restart_and_without_its_
         await agent.synced.wait()
         await cluster.pod("b", "gpu-0")
         await cluster.condition("b", "True")
-        pod = await cluster.client.get(PODS, "a", "default")
-        assert shown(pod) == "False"
-        assert [entry.health for entry in annotation(pod).entries] == [Health.UNHEALTHY]
+        assert shown(await cluster.client.get(PODS, "a", "default")) == "False"
+        removal = {"metadata": {"annotations": {ANNOTATION: None}}}
+        await cluster.client.patch(PODS, "a", removal, "default", subresource="status")
+        await cluster.annotated("a", Health.UNHEALTHY)
+        async with cluster.asking() as ask:
+            (device,) = (await ask("/state"))["devices"]
+            assert [holder["pod"] for holder in device["holders"]] == ["b"]
+
+
+async def test_a_pod_that_went_while_nobody_watched_is_forgotten(cluster: Cluster, driver: FakeDriver) -> None:
+    async with cluster.agent():
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "True")
+    assert [memo.name for memo in await cluster.memory()] == ["a"]
+    await cluster.client.delete(PODS, "a", "default", grace=0)
+    async with cluster.agent() as agent:
+        await agent.synced.wait()
+    assert await cluster.memory() == []
+
+
+async def test_a_pod_that_was_deleted_is_forgotten(cluster: Cluster, driver: FakeDriver) -> None:
+    async with cluster.agent() as agent, cluster.asking() as ask:
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "True")
+        assert len((await ask("/state"))["pods"]) == 1
+        await cluster.client.delete(PODS, "a", "default", grace=0)
+        async with asyncio.timeout(5):
+            while len(agent.book):
+                await asyncio.sleep(0)
+        assert (await ask("/state"))["pods"] == []
 
 
 async def test_what_another_writer_changes_is_put_right(cluster: Cluster, driver: FakeDriver) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -67,9 +67,13 @@ async def said(path: Path, request: bytes) -> bytes:
     try:
         writer.write(request)
         async with asyncio.timeout(5):
-            return await reader.read()
+            with suppress(ConnectionError):
+                return await reader.read()
+        return b""
     finally:
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,15 @@ async def test_a_client_that_says_nothing_is_sent_away(tmp_path: Path, monkeypat
         assert await said(tmp_path, b"GET /state") == b""
 
 
+async def test_more_clients_than_it_bears_are_sent_away_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listen, "MOST_AT_ONCE", 1)
+    async with listening(Stage().listener(tmp_path)):
+        _, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock")
+        assert await said(tmp_path, b"GET /healthz HTTP/1.1\r\n\r\n") == b""
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_clients_that_hang_on_do_not_hold_up_the_end(tmp_path: Path) -> None:
     listener = Stage().listener(tmp_path)
     await listener.start()
@@ -111,6 +124,8 @@ async def test_clients_that_hang_on_do_not_hold_up_the_end(tmp_path: Path) -> No
     async with asyncio.timeout(1):
         await listener.stop()
     writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_a_port_answers_only_where_it_was_asked_for(tmp_path: Path) -> None:

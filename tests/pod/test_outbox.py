@@ -257,3 +257,25 @@ def test_a_pod_that_is_gone_is_dropped() -> None:
     world.change("a", "0", "0")
     world.answer("a", Outcome.GONE)
     assert (world.outbox.dirty, world.outbox.next_deadline()) == (0, None)
+
+
+def test_an_annotation_whose_time_comes_while_a_letter_is_under_way_is_not_lost() -> None:
+    world = World()
+    world.change("a", "0", "0")
+    world.answer("a")
+    world.change("a", "1", "1")
+    world.wait(ANNOTATION_PACE)
+    assert world.answer("a") == Letter(said("1"), None)
+    assert world.answer("a") == Letter(None, "1")
+
+
+def test_what_could_not_be_told_and_is_no_longer_so_is_nothing_untold() -> None:
+    world = World()
+    world.change("a", "0", "0")
+    world.answer("a")
+    world.change("a", "1", "0")
+    world.answer("a", Outcome.AGAIN)
+    assert world.outbox.failing_since() is not None
+    world.change("a", "0", "0")
+    world.wait(LONGEST_PAUSE)
+    assert world.outbox.failing_since() is None

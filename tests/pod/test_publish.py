@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -24,6 +24,7 @@ from podvitals.pod.entry import ANNOTATION, CONDITION, PodDevices, decode
 from podvitals.pod.events import Announcer
 from podvitals.pod.outbox import Outcome
 from podvitals.pod.publish import Publisher
+from podvitals.testing.gate import Gate
 from tests.pod.make import START, holding, key, state
 
 T = TypeVar("T", Pod, Event)
@@ -172,6 +173,42 @@ async def test_what_another_writer_removes_is_written_again(client: Client) -> N
         assert condition(pod).status == ""
         stage.see(pod)
         await stage.shows("a", "True")
+
+
+async def test_an_old_sight_of_the_pod_changes_nothing(client: Client) -> None:
+    async with at_work(client) as stage:
+        stage.set(state("gpu-0"))
+        before = await stage.pod("a", "gpu-0")
+        await stage.shows("a", "True")
+        stage.publisher.observe(before)
+        assert stage.publisher.outbox.dirty == 0
+
+
+class Slow(Client):
+    """Answers to patches arrive when the test lets them."""
+
+    gate = Gate()
+
+    async def __aenter__(self) -> "Slow":
+        await super().__aenter__()
+        return self
+
+    async def patch(self, *args: Any, **more: Any) -> Any:
+        answer = await super().patch(*args, **more)
+        await self.gate.passing()
+        return answer
+
+
+async def test_what_is_removed_before_the_answer_arrives_is_written_again(client: Client) -> None:
+    async with Slow(client.config) as slow, at_work(slow) as stage:
+        stage.set(state("gpu-0"))
+        slow.gate.close()
+        await stage.pod("a", "gpu-0")
+        await slow.gate.reached()
+        removal = {"metadata": {"annotations": {ANNOTATION: None}}}
+        stage.see(await client.patch(PODS, "a", removal, "default", subresource="status"))
+        slow.gate.open()
+        await seen(client, PODS, lambda pods: "a" in pods and ANNOTATION in pods["a"].metadata.annotations)
 
 
 async def test_another_pod_of_the_same_name_is_never_written(client: Client) -> None:

@@ -81,6 +81,7 @@ class Agent:
         self.synced = asyncio.Event()
         """Every pod of the node has been seen."""
         self._remember = asyncio.Event()
+        self._unsaved: dict[str, Memo | None] = {}
         self._api_error = ""
         self._health: dict[DeviceKey, Health] = {}
 
@@ -215,18 +216,21 @@ class Agent:
         log.warning("pods not read", extra={"node": self._settings.node, "reason": str(error)})
 
     async def _keep_memory(self) -> None:
-        unsaved: dict[str, Memo | None] = {}
         while True:
             await self._remember.wait()
             self._remember.clear()
-            unsaved.update(self.book.drain())
-            if await asyncio.to_thread(self.memory.save, dict(unsaved)):
-                unsaved.clear()
+            await self._save()
             await self._clock.sleep_until(self._clock.now() + SAVE_PACE)
+
+    async def _save(self) -> None:
+        """Where this is cancelled, what was not written yet is kept for the last call."""
+        self._unsaved.update(self.book.drain())
+        if await asyncio.to_thread(self.memory.save, dict(self._unsaved)):
+            self._unsaved = {}
 
     async def _end(self) -> None:
         await self.listener.stop()
-        await asyncio.to_thread(self.memory.save, self.book.drain())
+        await self._save()
         await asyncio.to_thread(self.memory.close)
 
     # --- questions ---------------------------------------------------------------------------------------------------------------

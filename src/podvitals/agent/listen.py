@@ -76,7 +76,7 @@ class Listener:
     def __init__(self, answers: Answers, socket: Path, address: tuple[str, int] | None = None) -> None:
         self._answers, self._socket, self._address = answers, socket, address
         self._servers: list[asyncio.Server] = []
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._bound = False
         self.port = 0
 
@@ -95,8 +95,9 @@ class Listener:
             await asyncio.sleep(0)
         for server in self._servers:
             server.close()
-        for task in list(self._open):
-            task.cancel()
+        # Not cancelled: asyncio 3.11 takes a connection's cancelled task for a fault of its own and logs it.
+        for writer in self._open.values():
+            writer.transport.abort()
         await asyncio.gather(*self._open, return_exceptions=True)
         self._servers.clear()
         if self._bound:
@@ -133,19 +134,14 @@ class Listener:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open.add(task)
-        try:
-            with suppress(TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-                async with asyncio.timeout(PATIENCE):
-                    if len(self._open) <= MOST_AT_ONCE:
-                        writer.write(await self._answered(reader))
-                        await writer.drain()
-            writer.close()
-        finally:
-            self._open.discard(task)
-            if not writer.is_closing():
-                writer.transport.abort()
-            await asyncio.sleep(0)
+        self._open[task] = writer
+        with suppress(TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(PATIENCE):
+                if len(self._open) <= MOST_AT_ONCE:
+                    writer.write(await self._answered(reader))
+                    await writer.drain()
+        writer.close()
+        del self._open[task]
 
     async def _answered(self, reader: asyncio.StreamReader) -> bytes:
         try:
