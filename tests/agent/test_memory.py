@@ -74,3 +74,11 @@ def test_a_directory_that_takes_no_file_costs_only_the_memory(tmp_path: Path) ->
     (tmp_path / "gone").mkdir()
     assert memory.save({"uid-a": MEMO})
     memory.close()
+
+
+def test_a_file_that_can_only_be_read_stops_nothing() -> None:
+    # Opens, and refuses every change: as an agent's file on a disk that became read-only.
+    memory = Memory(Path("/proc/self/status"))
+    assert memory.load() == []
+    assert not memory.save({"uid-a": MEMO})
+    memory.close()

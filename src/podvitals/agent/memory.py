@@ -43,9 +43,9 @@ class Memory:
     def _load(self) -> list[Memo]:
         try:
             return self._open()
-        except (sqlite3.DatabaseError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (sqlite3.DatabaseError, msgspec.MsgspecError, UnicodeDecodeError, OSError) as error:
             self._close()
-            if isinstance(error, sqlite3.OperationalError):
+            if isinstance(error, sqlite3.OperationalError | OSError):
                 self._say(error)
                 return []
             return self._anew(error)
