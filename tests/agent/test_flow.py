@@ -227,6 +227,20 @@ async def test_a_pod_that_ended_keeps_its_health_over_a_restart_and_without_its_
             assert [holder["pod"] for holder in device["holders"]] == ["b"]
 
 
+async def test_a_pod_that_ended_while_nobody_watched_has_the_health_it_ended_with(cluster: Cluster, tmp_path: Path) -> None:
+    # So many that the checkpoint is read for longer than the API server takes to list pods.
+    names = [f"gpu-{number}" for number in range(1500)]
+    async with FakeDriver(tmp_path, DRIVER) as driver, cluster.agent():
+        driver.report([DeviceReport("node1", name, Health.UNHEALTHY, 1000.0, 300.0, "Xid 79", "") for name in names])
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "False")
+    await cluster.end("a")
+    async with cluster.agent():
+        await cluster.seen(PODS, lambda pods: "a" in pods and annotation(pods["a"]).ended is not None)
+        (entry,) = (await cluster.annotated("a", Health.UNHEALTHY)).entries
+        assert [fault.message for fault in entry.faults] == ["Xid 79"]
+
+
 async def test_a_pod_that_went_while_nobody_watched_is_forgotten(cluster: Cluster, driver: FakeDriver) -> None:
     async with cluster.agent():
         await cluster.pod("a", "gpu-0")

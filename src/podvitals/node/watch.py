@@ -74,7 +74,8 @@ class DriverView:
 class NodeWatch:
     """`registrar`: tells drivers that they are registered, as a kubelet does; an observer beside a kubelet must not.
 
-    `ready` is set when the checkpoint is loaded, the directory was scanned, each socket found was asked once and what answered has reported
+    `loaded` is set when what the checkpoint remembers can be asked for: before that, nobody knows anything of any device.
+    `ready` is set when moreover the directory was scanned, each socket found was asked once and what answered has reported
     or had its moment to. Before that, what a checkpoint remembers may be older than what a driver has said: publish nothing yet."""
 
     def __init__(self, settings: NodeSettings, clock: Clock, *, registrar: bool = False) -> None:
@@ -91,7 +92,7 @@ class NodeWatch:
         self._asked_for: dict[str, dict[DeviceKey, str]] = {}
         self._earlier = asyncio.Event()
         self._sleeps_until: float | None = None
-        self.ready = asyncio.Event()
+        self.loaded, self.ready = asyncio.Event(), asyncio.Event()
 
     # --- for those who ask -------------------------------------------------------------------------------------------------------
 
@@ -140,6 +141,7 @@ class NodeWatch:
     async def run(self) -> None:
         """Until cancelled. May be called once."""
         self._changed(await self._keeper.load())
+        self.loaded.set()
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._group.create_task(self._discovery.run(), name="node: plugin directory")
