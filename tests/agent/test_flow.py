@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
+import msgspec
 import pytest
 
 from podvitals.agent.compose import Agent, AgentSettings
@@ -14,6 +16,7 @@ from podvitals.agent.memory import Memory
 from podvitals.claim.cluster import Event, Lease
 from podvitals.claim.pod import Pod
 from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
 from podvitals.kube.client import Client
 from podvitals.kube.config import ClusterConfig
 from podvitals.kube.follow import follow
@@ -86,6 +89,12 @@ class Cluster:
         memos = await asyncio.to_thread(memory.load)
         await asyncio.to_thread(memory.close)
         return memos
+
+    async def remember(self, changes: dict[str, Memo | None]) -> None:
+        memory = Memory(self.settings.state_dir / "agent.sqlite")
+        await asyncio.to_thread(memory.load)
+        assert await asyncio.to_thread(memory.save, changes)
+        await asyncio.to_thread(memory.close)
 
     @asynccontextmanager
     async def asking(self) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
@@ -239,6 +248,20 @@ async def test_a_pod_that_ended_while_nobody_watched_has_the_health_it_ended_wit
         await cluster.seen(PODS, lambda pods: "a" in pods and annotation(pods["a"]).ended is not None)
         (entry,) = (await cluster.annotated("a", Health.UNHEALTHY)).entries
         assert [fault.message for fault in entry.faults] == ["Xid 79"]
+
+
+async def test_what_is_remembered_of_a_living_pod_is_checked_against_its_claims(cluster: Cluster, driver: FakeDriver) -> None:
+    pod = await cluster.pod("a", "gpu-0")
+    async with cluster.agent():
+        await cluster.annotated("a", Health.HEALTHY)
+    (memo,) = await cluster.memory()
+    wrong = tuple(replace(holding, key=DeviceKey(DRIVER, "node1", "gpu-9")) for holding in memo.holdings)
+    await cluster.remember({pod.metadata.uid: msgspec.structs.replace(memo, holdings=wrong)})
+    driver.report([*reports(Health.HEALTHY), *reports(Health.HEALTHY, device="gpu-9")])
+    async with cluster.agent() as agent:
+        await agent.synced.wait()
+        driver.report(reports(Health.UNHEALTHY, "Xid 79"))
+        await cluster.condition("a", "False")
 
 
 async def test_a_pod_that_went_while_nobody_watched_is_forgotten(cluster: Cluster, driver: FakeDriver) -> None:

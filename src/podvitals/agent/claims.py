@@ -1,7 +1,8 @@
 """Reads the claims of this node's pods, by name, and never watches all claims of a cluster (rule 11).
 
-A claim's allocation does not change while a pod that it is reserved for lives, so a claim is read once a pod, and again only while it is
-not yet there, not yet allocated, or reserved for another pod: then with growing pauses, and at once when the pod itself changes.
+A claim's allocation does not change while a pod that it is reserved for lives, so an agent reads it once a pod, and again only while it is
+not yet there, not yet allocated, or reserved for another pod: then with growing pauses, and at once when the pod itself changes. What an
+earlier agent remembered is shown until then; it may have known but half of it.
 """
 
 import asyncio
@@ -43,10 +44,6 @@ class ClaimReader:
         self._client, self._clock, self._on_held = client, clock, on_held
         self._reading: dict[str, _Reading] = {}
         self._read: dict[str, frozenset[str]] = {}
-
-    def known(self, uid: str, names: frozenset[str]) -> None:
-        """What this pod holds is known already, from these claims."""
-        self._read[uid] = names
 
     def want(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
         """The pod was seen. Nothing happens where its claims are known; a pod that ended has no claims any more."""

@@ -20,7 +20,7 @@ from podvitals.agent.memory import Memory
 from podvitals.agent.metrics import Gauge, Metrics
 from podvitals.agent.state import Agent as AgentPart
 from podvitals.agent.state import state
-from podvitals.claim.holdings import Holding, claim_names
+from podvitals.claim.holdings import Holding
 from podvitals.claim.pod import Pod
 from podvitals.clock import SYSTEM, Clock
 from podvitals.device.health import Health
@@ -143,8 +143,6 @@ class Agent:
         dirty = self.book.see(pod, self._clock.wall())
         record = self.book.get(uid)
         assert record is not None
-        if first and record.holdings:
-            self.claims.known(uid, claim_names(pod))
         self.publisher.observe(pod)
         if first or any(holding.key.driver in self._settings.leave for holding in record.holdings):
             self.publisher.mark(uid)
