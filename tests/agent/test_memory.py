@@ -1,6 +1,7 @@
 """What survives a restart, and what a damaged file costs."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ FINAL = (DeviceEntry("train", *key("gpu-0"), Health.UNHEALTHY, since=moment(STAR
 MEMO = Memo("uid-a", "ml", "a", (holding("gpu-0"),), START, FINAL, frozenset({key("gpu-0")}))
 
 
+def loaded(file: Path) -> list[Memo]:
+    """What another process would read."""
+    with closing(Memory(file)) as memory:
+        return memory.load()
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     memory = Memory(tmp_path / "agent.sqlite")
@@ -27,7 +34,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_what_was_saved_is_there_again(file: Path) -> None:
-    assert Memory(file).load() == [MEMO]
+    assert loaded(file) == [MEMO]
 
 
 def test_nobody_else_may_read_it(file: Path) -> None:
@@ -43,7 +50,7 @@ def test_a_damaged_file_costs_only_what_it_held(file: Path, damage: bytes) -> No
     assert memory.load() == []
     assert memory.save({"uid-a": MEMO})
     memory.close()
-    assert Memory(file).load() == [MEMO]
+    assert loaded(file) == [MEMO]
     if damage:
         assert file.with_suffix(".damaged").read_bytes() == damage
 
@@ -63,7 +70,7 @@ def test_a_later_format_is_set_aside(file: Path) -> None:
     with sqlite3.connect(file) as rows:
         rows.execute("PRAGMA user_version=99")
     rows.close()
-    assert Memory(file).load() == []
+    assert loaded(file) == []
     assert file.with_suffix(".damaged").exists()
 
 
