@@ -1,6 +1,7 @@
 """Credentials: renewed when they must be, and a plugin's failure told with what it said."""
 
 import asyncio
+import inspect
 import json
 import os
 import stat
@@ -156,3 +157,7 @@ async def test_a_401_for_a_token_that_cannot_change_is_told_at_once(api: FakeApi
         with pytest.raises(Unauthorized):
             await client.list(PODS)
     assert len(api.requests) == 1
+
+
+def test_a_plugin_that_hangs_is_told_as_one_before_the_call_that_waits_for_it_gives_up() -> None:
+    assert ExecPlugin("login").timeout < inspect.signature(Client).parameters["timeout"].default

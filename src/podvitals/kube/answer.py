@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from podvitals.claim.meta import ObjectMeta, Record
+from podvitals.device.text import clean
 from podvitals.errors import (
     ApiError,
     Conflict,
@@ -72,7 +73,9 @@ def decode(raw: bytes | msgspec.Raw, struct: Any) -> Any:
     except msgspec.ValidationError as error:
         raise ServerFault(f"the Kubernetes API answered an object of an unexpected shape: {error}", reason="Unreadable") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ServerFault(f"the Kubernetes API answered something that is not JSON: {error}", reason="Unreadable") from None
+        raise ServerFault(
+            f"the Kubernetes API answered something that is not JSON ({error}): {_quote(bytes(raw))!r}", reason="Unreadable"
+        ) from None
 
 
 def page(raw: bytes, resource: Resource[T]) -> Page[T]:
@@ -92,17 +95,24 @@ def failure(status: int, body: bytes, did: str, retry_after: str | None = None) 
     """The error for an answer with HTTP status `status`. `did` says what was asked, such as `get pods "a" in namespace "b"`."""
     said = _status(body)
     reason = said.reason
-    told = said.message or body[:200].decode(errors="replace").strip() or f"HTTP status {status}"
+    told = said.message or _quote(body) or f"HTTP status {status}"
     seconds = _seconds(retry_after) or float(said.details.retry_after_seconds if said.details else 0)
     if status == 401:
         told = "it does not accept the credentials (401 Unauthorized): check the user of the kubeconfig context, or log in again"
         return Unauthorized(f"cannot {did}: the Kubernetes API says that {told}", status=status, reason=reason or "Unauthorized")
+    if 300 <= status < 400 and not said.message:
+        told = f"the server sends us elsewhere (HTTP status {status}): is the kubeconfig's server the API itself, and not a login page?"
     if status == 429:
         return TooManyRequests(f"cannot {did} now: {told}", status=status, reason=reason or "TooManyRequests", retry_after=seconds or 1.0)
     if status >= 500:
         return ServerFault(f"cannot {did}: {told}", status=status, reason=reason, retry_after=seconds)
     kinds: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone, 400: Invalid, 422: Invalid}
     return kinds.get(status, ApiError)(f"cannot {did}: {told}", status=status, reason=reason)
+
+
+def _quote(body: bytes) -> str:
+    """The beginning of an answer that is none of Kubernetes', on one line."""
+    return clean(" ".join(body[:200].decode(errors="replace").split()))
 
 
 def _status(body: bytes) -> Status:

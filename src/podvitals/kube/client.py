@@ -10,6 +10,7 @@ import msgspec
 
 from podvitals.claim.meta import Record
 from podvitals.clock import SYSTEM, Clock
+from podvitals.errors import InvalidInput
 from podvitals.kube.answer import OnlyMeta, RawEvent, decode, failure, page
 from podvitals.kube.config import ClusterConfig
 from podvitals.kube.lines import Lines
@@ -260,6 +261,8 @@ class Client:
         content_type: str = _JSON,
         timeout: float | None = None,
     ) -> bytes:
+        if not name:
+            raise InvalidInput(f"the name of {resource.name} is empty: say which one is meant")
         namespace = self._namespace(resource, namespace)
         verb = {"PUT": "replace"}.get(method, method.lower())
         did = _did(verb, resource, namespace, name, subresource)
@@ -311,4 +314,6 @@ def _did(verb: str, resource: Resource[Any], namespace: str | None, name: str | 
 
 
 def _quoted(name: str | None) -> str | None:
+    if name in (".", ".."):  # a server or a proxy on the way would resolve them, and answer for another object
+        raise InvalidInput(f"{name!r} is not a name of a Kubernetes object")
     return quote(name, safe="") if name else None

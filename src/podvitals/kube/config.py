@@ -42,7 +42,8 @@ class ExecPlugin:
     install_hint: str = ""
     cluster_info: dict[str, object] | None = field(default=None, repr=False)
     """What the plugin is told of the cluster (`provideClusterInfo`)."""
-    timeout: float = 30.0
+    timeout: float = 20.0
+    """Seconds. Less than a call has (`Client`), or a plugin that hangs would be told as an API that does not answer."""
 
 
 Credentials = Secret | TokenFile | ExecPlugin
