@@ -117,7 +117,7 @@ def test_a_contradiction_makes_one_device_unknown_and_leaves_its_neighbours_alon
     for source in (0, 1):
         for name in both:
             b.read(source, name, OK, 1, 1001)
-    assert said(b) == (Health.UNKNOWN, "A and B contradict each other about device g0: attributes model is 'T1' and 'T2'")
+    assert said(b) == (Health.UNKNOWN, "A and B contradict each other about device g0: attribute model is 'T1' and 'T2'")
     assert said(b, "g1") == (Health.HEALTHY, "")
     assert b.devices["g1"].attributes == {"model": "T1", "numa": 1}
 

@@ -60,7 +60,7 @@ def test_two_detectors_attributes_are_put_together() -> None:
 
 def test_equal_values_of_other_types_contradict() -> None:
     _, problem = joined([("A", Device("g", {"a": 1})), ("B", Device("g", {"a": True}))])
-    assert problem == "A and B contradict each other about device g: attributes a is 1 and True"
+    assert problem == "A and B contradict each other about device g: attribute a is 1 and True"
 
 
 def test_the_third_detector_is_set_against_the_one_that_said_it_first() -> None:

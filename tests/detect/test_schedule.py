@@ -314,7 +314,7 @@ async def test_detectors_that_contradict_each_other_are_refused_at_the_start() -
     a, b = Toys(), Toys()
     a.devices = lambda: [Device("t1", {"model": "T1"})]  # type: ignore[method-assign]
     b.devices = lambda: [Device("t1", {"model": "T2"})]  # type: ignore[method-assign]
-    with pytest.raises(InvalidInput, match="Toys and Toys contradict each other about device t1: attributes model is 'T1' and 'T2'"):
+    with pytest.raises(InvalidInput, match="Toys and Toys contradict each other about device t1: attribute model is 'T1' and 'T2'"):
         await Schedule("toys.example.com", "n", [a, b]).start()
 
 

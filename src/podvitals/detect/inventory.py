@@ -20,6 +20,7 @@ LONGEST_VALUE = 64
 LONGEST_ID = 32
 LONGEST_DOMAIN = 63
 
+_SINGULAR = {"attributes": "attribute"}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NUMBER = r"(0|[1-9][0-9]*)"
@@ -111,7 +112,7 @@ def joined(listings: Iterable[tuple[str, Device]]) -> tuple[Device, str]:
                 elif (mine[key], type(mine[key])) != (its[key], type(its[key])) and not contradiction:
                     earlier = said_by.get((part, key), first_detector)
                     contradiction = f"{earlier} and {detector} contradict each other about device {device.name}: "
-                    contradiction += f"{part} {key} is {mine[key]!r} and {its[key]!r}"
+                    contradiction += f"{_SINGULAR.get(part, part)} {key} is {mine[key]!r} and {its[key]!r}"
             parts[part] = {**its, **mine}
         if (both := len(parts["attributes"]) + len(parts["capacity"])) > MOST_ATTRIBUTES:
             contradiction = (

@@ -47,6 +47,13 @@ def check_device_name(name: str) -> str:
     return name
 
 
+def check_node_name(name: str) -> str:
+    """A DNS subdomain of at most 253 characters (core/v1 Node.metadata.name)."""
+    if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
+        raise InvalidInput(f"node name {name!r} is no name of a node: --node-name is the Node object's name")
+    return name
+
+
 def check_pool_name(name: str) -> str:
     """DNS subdomains separated by slashes, at most 253 characters (resource.k8s.io/v1 ResourcePool.name)."""
     if len(name) > 253 or not all(_SUBDOMAIN.fullmatch(part) for part in name.split("/")):

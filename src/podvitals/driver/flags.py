@@ -11,12 +11,23 @@ from podvitals.driver.settings import CDI_DIR, PLUGIN_DIR, Settings, default_nod
 from podvitals.errors import InvalidInput
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_PATH = click.Path(path_type=Path)
+
+
+class _GivenPath(click.Path):
+    """A path that was really given: an empty one (a variable that is not set) would be the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("it is empty: is a variable not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_PATH = _GivenPath(readable=False, path_type=Path)
 
 
 def driver_flags(command: Command) -> Command:
     flags = (
-        click.option("--node-name", metavar="NAME", help="the node's name [default: $NODE_NAME, else the host's name]"),
+        click.option("--node-name", metavar="NAME", help="the node's name  [default: $NODE_NAME, else the host's name]"),
         click.option("--kubeconfig", type=_PATH, metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config, then in-cluster"),
         click.option("--context", metavar="NAME", help="the kubeconfig context to use"),
         click.option(
@@ -26,7 +37,7 @@ def driver_flags(command: Command) -> Command:
             "--cdi-dir", type=_PATH, metavar="DIR", default=CDI_DIR, show_default=True, help="where container runtimes look for CDI files"
         ),
         click.option("--rolling-update", is_flag=True, help="two versions may run side by side: sockets are told apart by --pod-uid"),
-        click.option("--pod-uid", metavar="UID", help="the pod's uid, for --rolling-update [default: $POD_UID]"),
+        click.option("--pod-uid", metavar="UID", help="the pod's uid, for --rolling-update  [default: $POD_UID]"),
         click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
     )
     for flag in reversed(flags):

@@ -68,6 +68,8 @@ async def serving(
     jobs = {"driver: detectors": schedule.run()}
     if publish is not None:
         jobs["driver: slices"] = _publish(publish, registration, clock)
+    if not schedule.devices:
+        log.warning("no device is there yet: %s; they are added when they appear", ", ".join(map(str, parts.detectors)) or "no detector")
     try:
         # The endpoint first: the kubelet dials it as soon as it finds the registration.
         await endpoint.start()

@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from podvitals.device.key import check_driver_name, check_pool_name
+from podvitals.device.key import check_driver_name, check_node_name
 from podvitals.errors import InvalidInput, LocalError
 from podvitals.wire.endpoint import LONGEST_PATH, check_path
 
@@ -27,10 +27,7 @@ class Settings:
     pod_uid: str = ""
 
     def __post_init__(self) -> None:
-        try:
-            check_pool_name(self.node)
-        except InvalidInput:
-            raise InvalidInput(f"node name {self.node!r} is no name of a node: --node-name is the Node object's name") from None
+        check_node_name(self.node)
         if self.pod_uid and not _UID.fullmatch(self.pod_uid):
             raise InvalidInput(f"pod uid {self.pod_uid!r} is not a uid: pass the pod's metadata.uid by the downward API")
 
@@ -73,9 +70,10 @@ def sockets(driver: str, settings: Settings) -> Sockets:
 def make_directories(settings: Settings, where: Sockets) -> None:
     """Sees to it that sockets and CDI files can be made. Blocks. Raises LocalError that says what to do."""
     registry, plugins, cdi = (settings.plugin_dir, "--plugin-dir"), (where.endpoint.parent, "--plugin-dir"), (settings.cdi_dir, "--cdi-dir")
-    if not settings.plugin_dir.is_dir():
+    if not os.path.isdir(settings.plugin_dir):
+        wrong = "is not a directory" if os.path.exists(settings.plugin_dir) else "does not exist"
         raise LocalError(
-            f"plugin directory {settings.plugin_dir} does not exist: on a node it is the kubelet's plugins_registry; see --plugin-dir"
+            f"plugin directory {settings.plugin_dir} {wrong}: on a node it is the kubelet's plugins_registry; see --plugin-dir"
         )
     for directory, flag in (plugins, cdi):
         try:
