@@ -152,7 +152,7 @@ async def test_devices_are_listed_with_their_holders_and_found_by_a_tail_of_thei
     assert "Xid 79" in out
     assert "H200" in out
     code, _, err = await cluster.run("describe", "device", "gpu-9")
-    assert (code, err) == (2, "podvitals: no device is called 'gpu-9': `podvitals get devices` lists them\n")
+    assert (code, err) == (4, "podvitals: no device is called 'gpu-9': `podvitals get devices` lists them\n")
     _, out, _ = await cluster.run("get", "nodes")
     assert out.splitlines()[1].split()[0] == NODE
     _, out, _ = await cluster.run("get", "drivers")

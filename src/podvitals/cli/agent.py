@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from podvitals.cli.options import Where, cluster_options
+from podvitals.cli.options import GivenPath, Where, cluster_options
 
 if TYPE_CHECKING:
     from podvitals.agent.compose import AgentSettings
@@ -22,17 +22,25 @@ _SECONDS = click.FloatRange(min=0)
 @cluster_options
 @click.option(
     "--plugin-dir",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
+    metavar="DIR",
     default=Path("/var/lib/kubelet/plugins_registry"),
     show_default=True,
     help="where drivers register",
 )
 @click.option(
-    "--state-dir", type=click.Path(path_type=Path), default=Path("/var/lib/podvitals"), show_default=True, help="what survives a restart"
+    "--state-dir", type=GivenPath(), metavar="DIR", default=Path("/var/lib/podvitals"), show_default=True, help="what survives a restart"
 )
 @click.option("--leave", multiple=True, metavar="DRIVER", help="do not watch this driver; take what the kubelet says of it (repeatable)")
 @click.option("--listen", metavar="HOST:PORT", help="also answer /state, /metrics, /healthz and /readyz there  [default: a socket alone]")
-@click.option("--namespace", default="kube-system", show_default=True, envvar="PODVITALS_NAMESPACE", help="where the agent's Lease lives")
+@click.option(
+    "--namespace",
+    default="kube-system",
+    metavar="NAME",
+    show_default=True,
+    envvar="PODVITALS_NAMESPACE",
+    help="where the agent's Lease lives",
+)
 @click.option(
     "--post-mortem-window",
     type=_SECONDS,
@@ -61,10 +69,10 @@ def command(**options: Any) -> None:
 def _settings(options: dict[str, Any]) -> "AgentSettings":
     from podvitals.agent.compose import AgentSettings
     from podvitals.agent.listen import parse_address
-    from podvitals.device.key import check_driver_name
+    from podvitals.device.key import check_driver_name, check_node_name
 
     return AgentSettings(
-        node=options["node_name"] or socket.gethostname().lower(),
+        node=check_node_name(options["node_name"] or socket.gethostname().lower()),
         plugin_dir=options["plugin_dir"],
         state_dir=options["state_dir"],
         leave=frozenset(check_driver_name(name) for name in options["leave"]),

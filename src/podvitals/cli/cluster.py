@@ -10,7 +10,7 @@ from podvitals.claim.pod import Pod
 from podvitals.claim.resource import ResourceClaim
 from podvitals.cli.output import clock
 from podvitals.clock import SYSTEM
-from podvitals.errors import Forbidden, NotFound
+from podvitals.errors import ApiError, Forbidden, NotFound
 from podvitals.fleet.inventory import AgentView, PodView, agent_view, lease_name, pod_view
 from podvitals.kube.client import Client
 from podvitals.kube.resources import CLAIMS, LEASES, PODS
@@ -23,11 +23,12 @@ _LEASES = "the agents' Leases"
 
 @dataclass(slots=True)
 class Reading:
-    """One command's reading of a cluster. `missing`: what could not be read, a sentence each."""
+    """One command's reading of a cluster. `missing`: what could not be read, a sentence each; `refusals`: the API's own words for it."""
 
     client: Client
     agent_namespace: str
     missing: list[str] = field(default_factory=list)
+    refusals: list[ApiError] = field(default_factory=list)
     _claims_at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CLAIMS_AT_ONCE))
 
     async def pod(self, namespace: str, name: str) -> PodView:
@@ -57,10 +58,12 @@ class Reading:
         """The answer, or None where the right is missing or the kind is not served, which is then kept in `missing`."""
         try:
             return await call
-        except Forbidden:
-            self.missing.append(f"no right to read {what}")
-        except NotFound:
+        except Forbidden as error:
+            self.missing.append(f"no right to read {what}: {error}")
+            self.refusals.append(error)
+        except NotFound as error:
             self.missing.append(f"this API server does not serve {what}")
+            self.refusals.append(error)
         return None
 
     async def _view(self, pod: Pod, agent: AgentView) -> PodView:

@@ -39,9 +39,10 @@ def describe_pod(name: str, namespace: str | None, form: str, all_devices: bool,
     from podvitals.cli.pod_page import Reader, pod_page
     from podvitals.clock import SYSTEM
 
+    name = name.removeprefix("pod/")
     if "/" in name:
         namespace, name = name.split("/", 1)
-    view = run(_read_pod(Where.of(where), namespace, name.removeprefix("pod/"), where["agent_namespace"]))
+    view = run(_read_pod(Where.of(where), namespace, name, where["agent_namespace"]))
     if form in ("json", "yaml"):
         click.echo(encode(pod_document(view), form), nl=False)
     else:
@@ -65,7 +66,7 @@ def describe_device(name: str, form: str, exit_code: bool, **where: Any) -> None
     from podvitals.clock import SYSTEM
 
     devices, missing = run(_read_devices(Where.of(where), where["agent_namespace"]))
-    view = the_one(devices, name)
+    view = the_one(devices, name, missing)
     if form in ("json", "yaml"):
         click.echo(encode(device_document(view), form), nl=False)
     else:

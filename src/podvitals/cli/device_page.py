@@ -6,17 +6,18 @@ from podvitals.cli.output import Table, paint, strong, wrapped
 from podvitals.cli.pod_page import Reader
 from podvitals.device.health import Health
 from podvitals.device.text import clean
-from podvitals.errors import InvalidInput
+from podvitals.errors import InvalidInput, NotFound
 from podvitals.fleet.devices import DeviceView
 
 
-def the_one(devices: Iterable[DeviceView], name: str) -> DeviceView:
-    """The device `name` means: its whole name or a unique tail of it. InvalidInput says which there are."""
+def the_one(devices: Iterable[DeviceView], name: str, missing: Sequence[str] = ()) -> DeviceView:
+    """The device `name` means: its whole name or a unique tail of it. InvalidInput says which there are, NotFound what was not read."""
     found = [view for view in devices if view.key.matches(name)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InvalidInput(f"no device is called {clean(name)!r}: `podvitals get devices` lists them")
+        unread = "".join(f"; {sentence}" for sentence in missing)
+        raise NotFound(f"no device is called {clean(name)!r}: `podvitals get devices` lists them{unread}", status=404)
     some = ", ".join(str(view.key) for view in found[:5]) + (", ..." if len(found) > 5 else "")
     raise InvalidInput(f"{len(found)} devices are called {clean(name)!r}: {some}. Write more of the name")
 

@@ -1,7 +1,7 @@
 """`podvitals get pods|devices|drivers|nodes`."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from podvitals.cli.cluster import Reading
 
 _KINDS = {"pods": ("pod", "po"), "devices": ("device", "dev"), "drivers": ("driver",), "nodes": ("node", "no")}
+_LONGEST_CELL = 100
 _REDRAW_AFTER = 2.0
 """Seconds between two looks of `get -w` where nothing the API watches has changed: an agent's own state is only asked for."""
 
@@ -87,6 +88,8 @@ def command(kind: str, watch: bool, exit_code: bool, **options: Any) -> None:
     request = Request(kind=kind, where=Where.of(options), **{name: options[name] for name in fields})
     if watch and request.form in ("json", "yaml"):
         raise click.UsageError("-w prints a table; for machines use `kubectl get pods -w -o json`")
+    if request.labels and kind != "pods":
+        raise click.UsageError(f"-l chooses pods; for {kind} give names, or --unhealthy")
     answer = run(_watch(request) if watch else _once(request))
     exit_if_ill(exit_code, answer.worst)
 
@@ -95,26 +98,33 @@ async def _once(request: Request) -> Answer:
     from podvitals.cli.cluster import Reading
 
     async with request.where.client() as client:
+        request = replace(request, namespace=request.namespace or client.config.namespace)
         answer = await _ask(Reading(client, request.agent_namespace), request)
     if request.form in ("json", "yaml"):
         kind = {"pods": "PodVitals", "devices": "DeviceVitals", "drivers": "DriverVitals", "nodes": "NodeVitals"}[request.kind]
         click.echo(encode({"kind": f"{kind}List", "items": list(answer.documents)}, request.form), nl=False)
     else:
-        print_lines(answer.table.lines(wide=request.form == "wide") if answer.table.rows else [_nothing(request)])
+        print_lines(
+            answer.table.lines(wide=request.form == "wide", longest=_longest(request))
+            if answer.table.rows
+            else [_nothing(request, answer.missing)]
+        )
     for sentence in answer.missing:
         click.echo(f"note: {sentence}", err=True)
     return answer
 
 
-def _nothing(request: Request) -> str:
+def _longest(request: Request) -> int | None:
+    """Characters a cell may have: one driver's long message must not push every other column off the screen. -o wide cuts nothing."""
+    return None if request.form == "wide" else _LONGEST_CELL
+
+
+def _nothing(request: Request, missing: Sequence[str]) -> str:
     some = "unhealthy " if request.unhealthy else ""
     named = f" named {', '.join(request.names)}" if request.names else ""
-    place = (
-        ""
-        if request.kind != "pods" or request.all_namespaces
-        else f" in namespace {request.namespace or 'of the context'} (-A: all namespaces)"
-    )
-    return f"No {some}{request.kind}{named}{place}."
+    labelled = f" with labels {request.labels}" if request.labels else ""
+    place = "" if request.kind != "pods" or request.all_namespaces else f" in namespace {request.namespace} (-A: all namespaces)"
+    return f"No {some}{request.kind}{named}{labelled}{place}{', as far as could be read' if missing else ''}."
 
 
 async def _ask(reading: "Reading", request: Request) -> Answer:
@@ -196,7 +206,9 @@ def _print_news(answer: Answer, request: Request, shown: dict[str, Sequence[str]
     rows = {" ".join(row[:name_columns]): row for row in table.rows}
     fresh = [row for name, row in rows.items() if _news(shown.get(name), row, table)]
     if fresh:
-        print_lines(Table(table.header, fresh, table.wide_from).lines(wide=request.form == "wide", header=not shown))
+        print_lines(
+            Table(table.header, fresh, table.wide_from).lines(wide=request.form == "wide", header=not shown, longest=_longest(request))
+        )
     return rows
 
 

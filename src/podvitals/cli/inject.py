@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from podvitals.cli.options import GivenPath
+
 _HELP = """Make the simulated device DEVICE say HEALTH: Healthy, "Unhealthy: what is wrong" or "Unknown: why".
 
 DIR is the directory that `podvitals driver NAME --detector sim:DIR` reads; it is a path of the node, so on a cluster run this on the node
@@ -21,22 +23,21 @@ DIR is the directory that `podvitals driver NAME --detector sim:DIR` reads; it i
 @click.argument("health", required=False)
 @click.option("--action", default="", help="what a person should do: restart-app, reset-gpu, reboot, power-cycle or service")
 @click.option("--clear", is_flag=True, help="mend it: the same as HEALTH Healthy")
-@click.option(
-    "--dir", "directory", type=click.Path(path_type=Path), metavar="DIR", envvar="PODVITALS_SIM_DIR", help="default: $PODVITALS_SIM_DIR"
-)
+@click.option("--dir", "directory", type=GivenPath(), metavar="DIR", envvar="PODVITALS_SIM_DIR", help="default: $PODVITALS_SIM_DIR")
 def command(device: str, health: str | None, action: str, clear: bool, directory: Path | None) -> None:
     from podvitals.detect.detector import Reading
     from podvitals.detect.sim import parse_state, write_state
+    from podvitals.device.text import clean
     from podvitals.errors import InvalidInput
 
-    if (health is None) == (not clear):
+    if bool(health) == clear:
         raise InvalidInput('say what the device shall be, such as "Unhealthy: Xid 79", or --clear, not both')
     if directory is None:
         raise InvalidInput("no directory of simulated devices: set PODVITALS_SIM_DIR (the lab prints it), or pass --dir")
     said = parse_state(health or "Healthy")
     path = _file(directory, device)
     write_state(path, Reading(said.health, said.message, action or said.action))
-    click.echo(f"{path.name} is now {said.health}{': ' if said.message else ''}{said.message}")
+    click.echo(f"{path.name} is now {said.health}{': ' if said.message else ''}{clean(said.message)}")
 
 
 def _file(directory: Path, device: str) -> Path:
@@ -44,9 +45,12 @@ def _file(directory: Path, device: str) -> Path:
     from podvitals.detect.sim import is_device
     from podvitals.errors import InvalidInput, LocalError
 
-    if not directory.is_dir():
-        raise LocalError(f"{directory} is not a directory: name the one the driver's detector reads (sim:DIR), on its node")
-    names = sorted(name for name in os.listdir(directory) if is_device(name))
+    try:
+        names = sorted(name for name in os.listdir(directory) if is_device(name))
+    except (FileNotFoundError, NotADirectoryError):
+        raise LocalError(f"{directory} is not a directory: name the one the driver's detector reads (sim:DIR), on its node") from None
+    except OSError as error:
+        raise LocalError(f"cannot read {directory}: {error.strerror}; it belongs to who runs the driver") from None
     name = device.rpartition("/")[2]
     if name not in names:
         raise InvalidInput(f"no simulated device {device!r} in {directory}; there is {', '.join(names[:20]) or 'none'}")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from podvitals.cli.options import GivenPath
+
 _HELP = """Run a small Kubernetes on this machine and tell the story of a device that breaks, on the live system.
 
 API server, scheduler and kubelet are one process; drivers and agent are the processes a cluster runs. The device is a network link (veth)
@@ -13,9 +15,7 @@ where one can be made, else a file. Everything lives in one directory and is gon
 
 @click.command("lab", help=_HELP)
 @click.option("--once", is_flag=True, help="leave after the story: 0 if each step was seen through the API, else 1")
-@click.option(
-    "--dir", "directory", type=click.Path(path_type=Path), metavar="DIR", help="where the lab lives  [default: /tmp/podvitals-lab-UID]"
-)
+@click.option("--dir", "directory", type=GivenPath(), metavar="DIR", help="where the lab lives  [default: /tmp/podvitals-lab-UID]")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="of the API server on 127.0.0.1  [default: any free one]")
 @click.option("--device", type=click.Choice(["auto", "veth", "file"]), default="auto", show_default=True, help="what breaks")
 @click.option(

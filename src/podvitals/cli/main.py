@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 what was asked about is not so (`--exit-code`, a story ste
 way; 4 the Kubernetes API refused or did not answer; 130 interrupted. Health is not an exit code unless `--exit-code` asks for it.
 """
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -11,7 +12,7 @@ from typing import Final, NoReturn
 
 import click
 
-from podvitals.errors import PodvitalsError
+from podvitals.errors import LocalError, PodvitalsError
 
 # A table and not imports: the help page needs a line a command, not the modules behind them.
 _COMMANDS: Final = {
@@ -66,6 +67,8 @@ def _run(group: click.Group, name: str) -> NoReturn:
     if not sys.platform.startswith("linux"):
         _say(f"{name}: podvitals reads Linux kernel interfaces and runs on Linux only; this is {sys.platform}")
         sys.exit(3)
+    if sys.stdout is None:  # closed by who started us; nothing else shall get its number
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     try:
         sys.exit(_outcome(group, name))
     except PodvitalsError as error:
@@ -101,6 +104,11 @@ def _outcome(group: click.Group, name: str) -> int:
     except BrokenPipeError:
         # Keep the interpreter from flushing into the closed pipe on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise LocalError(f"cannot write {error.filename or 'the output'}: {os.strerror(error.errno).lower()}") from None
     return 0
 
 
@@ -110,10 +118,13 @@ def completion_variable(name: str) -> str:
 
 
 def _show_usage(error: click.ClickException, name: str) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        _say(error.format_message())
+        return
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f" ({error.ctx.command_path} --help)"
-    _say(f"{name}: {error.format_message().rstrip('.')}{hint}")
+    _say(f"{name}: {' '.join(error.format_message().split()).rstrip('.')}{hint}")
 
 
 def _say(line: str) -> None:

@@ -1,6 +1,7 @@
 """The options several commands share, and the one way they reach the Kubernetes API."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -46,11 +47,25 @@ class Where:
             yield client
 
 
+class GivenPath(click.Path):
+    """A path that was really given: an empty one (a variable that is not set) would be the working directory.
+
+    Whether it can be read is told by who reads it, with what it is for."""
+
+    def __init__(self) -> None:
+        super().__init__(readable=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("it is empty: is a variable not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def cluster_options(command: Command) -> Command:
     command = click.option("--context", metavar="NAME", help="the kubeconfig context to use")(command)
-    return click.option(
-        "--kubeconfig", type=click.Path(path_type=Path), metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config, then in-cluster"
-    )(command)
+    return click.option("--kubeconfig", type=GivenPath(), metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config, then in-cluster")(
+        command
+    )
 
 
 def namespace_option(command: Command) -> Command:

@@ -26,16 +26,21 @@ class Table:
     rows: Sequence[Sequence[str]]
     wide_from: int | None = None
 
-    def lines(self, *, wide: bool = False, indent: str = "", header: bool = True) -> list[str]:
-        """The table as kubectl would lay it out: columns three spaces apart, none cut."""
+    def lines(self, *, wide: bool = False, indent: str = "", header: bool = True, longest: int | None = None) -> list[str]:
+        """The table as kubectl would lay it out: columns three spaces apart, cells cut to `longest` characters, if at all."""
         columns = len(self.header) if wide or self.wide_from is None else self.wide_from
-        cells = [[clean(cell) or "-" for cell in row[:columns]] for row in self.rows]
+        cells = [[_cut(clean(cell), longest) or "-" for cell in row[:columns]] for row in self.rows]
         top = [list(self.header[:columns])]
         widths = [max(len(row[column]) for row in top + cells) for column in range(columns)]
         return [
             (indent + "   ".join(_tinted(cell, cell.ljust(width)) for cell, width in zip(row, widths, strict=True))).rstrip()
             for row in (top if header else []) + cells
         ]
+
+
+def _cut(cell: str, longest: int | None) -> str:
+    # One word is a name, which people copy: it stays whole.
+    return cell if longest is None or len(cell) <= longest or " " not in cell else cell[: longest - 1].rstrip() + "…"
 
 
 def _tinted(cell: str, padded: str) -> str:

@@ -241,6 +241,9 @@ def _no_devices(view: PodView) -> list[str]:
     if not claims:
         return ["This pod asks for no devices (it has no resource claims)."]
     names = ", ".join(f'"{name}"' for name in claims)
+    unplaced = next((c.message for c in view.pod.status.conditions if (c.type, c.status) == ("PodScheduled", "False")), "")
+    if unplaced and not view.pod.spec.node_name:
+        return [f"It waits for a node, and so for its devices (claim{'s' * (len(claims) > 1)} {names}): {clean(unplaced)}"]
     return [f"Nothing is known of its devices (claim{'s' * (len(claims) > 1)} {names}): see the last line."]
 
 

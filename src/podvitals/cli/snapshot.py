@@ -21,7 +21,7 @@ class Snapshot:
 
 
 async def read_devices(reading: Reading) -> Snapshot:
-    """All devices of the cluster, with their drivers and nodes."""
+    """All devices of the cluster, with their drivers and nodes. Raises ApiError where nothing at all may be read."""
     known = await reading.agents()
     slices, nodes, pods, states = await asyncio.gather(
         reading.allowed(reading.client.list(SLICES), "ResourceSlices"),
@@ -29,6 +29,8 @@ async def read_devices(reading: Reading) -> Snapshot:
         reading.allowed(reading.pods(None, None, known), "the pods of all namespaces"),
         read_states(reading),
     )
+    if slices is None and nodes is None and pods is None and not states.drivers:
+        raise reading.refusals[0]  # "No devices." would be a lie
     published = slices.items if slices else []
     held, now = pods or [], SYSTEM.wall()
     devices = device_views(published, held, silenced(states.devices, known, now))
