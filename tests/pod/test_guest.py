@@ -29,5 +29,11 @@ def test_the_field_is_believed_only_where_it_says_which_device_it_means(resource
     assert kubelet_says(a_pod(**resources), holding("gpu0")).health is expected
 
 
+def test_an_init_container_of_which_the_kubelet_says_nothing_does_not_hide_what_it_says_of_the_same_claim() -> None:
+    told = a_pod(v__gpu_a="Unhealthy")
+    assert kubelet_says(told, holding("gpu0", container="warm-up")).health is Health.UNHEALTHY
+    assert kubelet_says(told, holding("gpu0", container="warm-up", entry="claim:others")).health is Health.UNKNOWN
+
+
 def test_a_container_without_a_status_is_unknown() -> None:
     assert kubelet_says(Pod(), holding("gpu0")).health is Health.UNKNOWN

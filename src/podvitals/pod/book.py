@@ -39,12 +39,14 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Record:
-    """One pod. `closed`: devices that have served another pod since this one ended."""
+    """One pod. `closed`: devices that have served another pod since this one ended. `with_field`: the pod as last seen with the kubelet's
+    field, which goes when a pod ends, and is all that tells of drivers left alone."""
 
-    __slots__ = ("closed", "ended", "final", "holdings", "pod")
+    __slots__ = ("closed", "ended", "final", "holdings", "pod", "with_field")
 
     def __init__(self, pod: Pod, memo: Memo | None = None) -> None:
         self.pod = pod
+        self.with_field: Pod | None = None
         self.holdings: tuple[Holding, ...] = memo.holdings if memo else ()
         self.ended: float | None = memo.ended if memo else None
         self.final: tuple[DeviceEntry, ...] | None = memo.final if memo else None
@@ -92,6 +94,8 @@ class Book:
                 self._close(record)
         else:
             record.pod = pod
+        if any(status.allocated_resources_status for status in pod.status.container_statuses):
+            record.with_field = pod
         if pod.ended and record.final is None and record.holdings:
             self._end(record, wall)
             return frozenset((uid,))
@@ -190,7 +194,8 @@ class Book:
         record.ended = wall if end is None else end
         at = record.ended + _EXIT_ROUNDING
         by_key = {holding.key: holding for holding in record.holdings}
-        record.final = entries(record.pod, record.holdings, lambda key: as_of(self._state_of(record.pod, by_key[key]), at))
+        told, record.with_field = record.with_field or record.pod, None
+        record.final = entries(record.pod, record.holdings, lambda key: as_of(self._state_of(told, by_key[key]), at))
         record.closed |= {key for key in by_key if self._serves_another(record, key)}
         self._unsaved[record.pod.metadata.uid] = None
         for key in by_key:

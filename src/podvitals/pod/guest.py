@@ -15,9 +15,11 @@ from podvitals.node.record import DeviceState
 
 def kubelet_says(pod: Pod, holding: Holding) -> DeviceState:
     """The device's state as of the kubelet's field; times are not known."""
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    fields = next((status.allocated_resources_status for status in statuses if status.name == holding.container), ())
-    resources = next((field.resources for field in fields if field.name == holding.entry), ())
+    # An entry of one name gives every container the same devices, and upstream's kubelet never tells of them on init containers.
+    statuses = (*pod.status.container_statuses, *pod.status.init_container_statuses)
+    statuses = tuple(sorted(statuses, key=lambda status: status.name != holding.container))
+    fields = (field for status in statuses for field in status.allocated_resources_status if field.name == holding.entry)
+    resources = next((field.resources for field in fields), ())
     said = _of(resources, holding)
     if said is None:
         why = "its driver is left to the kubelet, whose field does not say which device this is" if resources else ""
