@@ -120,7 +120,8 @@ class Agent:
         for uid in self.book.change(keys, self._clock.wall()):
             self.publisher.mark(uid)
         asyncio.get_running_loop().call_soon(self._account, keys)
-        self._remember.set()
+        if self.book.unsaved:
+            self._remember.set()
 
     def _account(self, keys: frozenset[DeviceKey]) -> None:
         states = [self.node.state(key) for key in sorted(keys)]
@@ -225,6 +226,8 @@ class Agent:
     async def _save(self) -> None:
         """Where this is cancelled, what was not written yet is kept for the last call."""
         self._unsaved.update(self.book.drain())
+        if not self._unsaved:
+            return
         if await asyncio.to_thread(self.memory.save, dict(self._unsaved)):
             self._unsaved = {}
 

@@ -157,6 +157,10 @@ class Book:
             return PodDevices(self._node, self._version, record.final, ended=ended)
         return PodDevices(self._node, self._version, self._entries(record))
 
+    @property
+    def unsaved(self) -> bool:
+        return bool(self._unsaved)
+
     def drain(self) -> Mapping[str, Memo | None]:
         """What changed since the last call and should survive a restart; None: forget it."""
         changed = {uid: record.memo() if (record := self._records.get(uid)) else None for uid in self._unsaved}
