@@ -4,10 +4,10 @@ The names below are the SDK, what the author of a DRA driver imports. They load 
 podvitals imports neither h2 nor aiohttp nor protobuf, so a command-line call that needs none of them starts fast.
 """
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
 
+# Type checkers take the name for typing's. Importing typing takes milliseconds, in which a Ctrl-C would print a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from podvitals.detect.detector import Detector, Device, Reading
     from podvitals.device.health import Health

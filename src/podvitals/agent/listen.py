@@ -10,6 +10,7 @@ Four paths and GET need no web framework: aiohttp's server would cost the agent 
 import asyncio
 import errno
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -127,7 +128,8 @@ class Listener:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise LocalError(f"cannot listen on {host}:{port}: another program does; stop it or choose another port") from None
-            raise LocalError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            why = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
+            raise LocalError(f"cannot listen on {host}:{port}: {why}; --listen takes an address of this machine") from None
         self._servers.append(server)
         self.port = int(server.sockets[0].getsockname()[1])
 

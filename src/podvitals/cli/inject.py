@@ -27,7 +27,6 @@ DIR is the directory that `podvitals driver NAME --detector sim:DIR` reads; it i
 def command(device: str, health: str | None, action: str, clear: bool, directory: Path | None) -> None:
     from podvitals.detect.detector import Reading
     from podvitals.detect.sim import parse_state, write_state
-    from podvitals.device.text import clean
     from podvitals.errors import InvalidInput
 
     if bool(health) == clear:
@@ -37,7 +36,7 @@ def command(device: str, health: str | None, action: str, clear: bool, directory
     said = parse_state(health or "Healthy")
     path = _file(directory, device)
     write_state(path, Reading(said.health, said.message, action or said.action))
-    click.echo(f"{path.name} is now {said.health}{': ' if said.message else ''}{clean(said.message)}")
+    click.echo(f"{path.name} is now {said.health}{': ' if said.message else ''}{said.message}")
 
 
 def _file(directory: Path, device: str) -> Path:

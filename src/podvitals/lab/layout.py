@@ -145,11 +145,12 @@ def _check_ours(layout: Layout) -> None:
         raise LocalError(f"{root} is not a directory: remove it, or give another with --dir")
     if facts.st_uid != os.getuid():
         raise LocalError(f"{root} belongs to another user (uid {facts.st_uid}): give another directory with --dir")
-    if facts.st_mode & 0o077:
-        raise LocalError(f"{root} is open to other users: chmod 700 {root}, or give another directory with --dir")
     names = {entry.name for entry in root.iterdir()}
+    # Before the advice to chmod, which would be a bad one for /etc.
     if names and "lock" not in names:
         raise LocalError(f"{root} holds files that are no lab's: give an empty directory with --dir")
+    if facts.st_mode & 0o077:
+        raise LocalError(f"{root} is open to other users: chmod 700 {root}, or give another directory with --dir")
 
 
 def _pid(layout: Layout) -> str:
