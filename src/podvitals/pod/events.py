@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 COMPONENT = "podvitals-agent"
 DENIED_PAUSE = 60.0
+LAST_WORDS = 1.0
+"""Seconds the end of the process waits for events that are not written yet."""
 
 
 class Announcer:
@@ -23,13 +25,27 @@ class Announcer:
         self._client, self._node, self._clock = client, node, clock
         self.notices = Notices()
         self._told = asyncio.Event()
+        self._ending = False
 
     def tell(self, record: Record, devices: PodDevices) -> None:
         if self.notices.tell(record.pod, devices.entries, self._clock.now(), self._clock.wall()):
             self._told.set()
 
     async def run(self) -> None:
-        """Writes until cancelled."""
+        """Writes until cancelled, and then what waits: the next agent finds the pod told already, and would not announce it."""
+        writer = asyncio.create_task(self._write_all(), name="events: writer")
+        try:
+            await asyncio.shield(writer)
+        finally:
+            self._ending = True
+            self._told.set()
+            try:
+                await asyncio.wait({writer}, timeout=LAST_WORDS)
+            finally:
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
+
+    async def _write_all(self) -> None:
         while True:
             self._told.clear()
             now = self._clock.now()
@@ -37,6 +53,8 @@ class Announcer:
             if notice is not None:
                 await self._write(notice)
                 continue
+            if self._ending:
+                return
             await self._until(self.notices.next_deadline(now))
 
     async def _until(self, deadline: float | None) -> None:
