@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,3 +178,26 @@ async def test_an_invalid_registration_is_refused_and_counted(place: Path, caplo
         assert bad.notified[0][0] is False
         assert "is not a DNS subdomain" in bad.notified[0][1]
         assert caplog.text.count("is not a DNS subdomain") == 1
+
+
+async def test_a_rival_that_goes_while_it_is_probed_costs_the_newcomer_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probing, gone = threading.Event(), threading.Event()
+
+    def slow_probe(_: Path | str) -> bool:
+        probing.set()
+        gone.wait(5)
+        return False
+
+    monkeypatch.setattr("podvitals.node.endpoint.is_live", slow_probe)
+    first, second = FakeDriver(place), Claimant(place, pod_uid="2")
+    async with watching(place, registrar=True) as seen:
+        await first.start()
+        await first.called("NotifyRegistrationStatus")
+        second.claims = str(first.endpoint)
+        await second.start()
+        await asyncio.to_thread(probing.wait, 5)
+        await first.stop()
+        await seen.driver(lambda views: not views)
+        gone.set()
+        await second.called("NotifyRegistrationStatus", timeout=2)
+        await second.stop()

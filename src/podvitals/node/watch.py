@@ -213,6 +213,8 @@ class NodeWatch:
             await asyncio.sleep(CRASHED_WAIT)
 
     def drop(self, endpoint: Endpoint) -> None:
+        if self._endpoints.get(endpoint.number) is not endpoint:
+            return  # its socket went while somebody looked whether it is dead
         self.event(endpoint, Event.REMOVE)
         del self._endpoints[endpoint.number]
         endpoint.asked.set()
