@@ -211,6 +211,7 @@ async def test_a_restarted_agent_goes_on_where_the_last_one_stopped(cluster: Clu
         await cluster.condition("b", "False")
         pod = await cluster.client.get(PODS, "a", "default")
         assert (annotation(pod), pod.metadata.resource_version) == (before, version)
+        # Also that of "a", although its agent may have ended before it was written; and never twice.
         events = await cluster.seen(EVENTS, lambda events: len(events) == 2)
         assert [event.count for event in events.values()] == [1, 1]
 

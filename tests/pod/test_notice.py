@@ -94,8 +94,8 @@ def test_a_node_keeps_to_its_budget_and_loses_nothing() -> None:
 
 def test_what_an_earlier_agent_announced_is_not_announced_again() -> None:
     telling = Telling()
-    telling.notices.begin("uid-a", held(U))
-    assert telling.says(U) == []
+    telling.notices.begin("uid-a", held(K))
+    assert telling.says(K) == []
     assert [notice.reason for notice in telling.says(H)] == [Reason.RECOVERED]
 
 
@@ -130,3 +130,11 @@ def test_what_was_written_long_ago_is_not_kept() -> None:
         telling.says(U, name=f"p{n}")
         telling.now += 1.0
     assert sum(len(known.notices) for known in telling.notices._pods.values()) <= REMEMBERED + 1
+
+
+def test_what_an_earlier_agent_may_have_left_unannounced_is_written_if_it_is_not_there() -> None:
+    telling = Telling()
+    telling.notices.begin("uid-a", held(U))
+    (notice,) = telling.says(U)
+    assert (notice.reason, notice.surely) == (Reason.UNHEALTHY, True)
+    assert telling.says(U) == []

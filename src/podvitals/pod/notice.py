@@ -44,7 +44,8 @@ _REASON = {Health.UNHEALTHY: Reason.UNHEALTHY, Health.UNKNOWN: Reason.UNKNOWN, H
 
 @dataclass(slots=True, eq=False)
 class Notice:
-    """One event. `unposted`: how often it happened since it was last written; `first`, `last`: Unix seconds."""
+    """One event. `unposted`: how often it happened since it was last written; `first`, `last`: Unix seconds. `surely`: an earlier agent
+    knew of it and has probably written it; it is written only if it is not there."""
 
     uid: str
     namespace: str
@@ -57,6 +58,7 @@ class Notice:
     count: int = 0
     unposted: int = 1
     not_before: float = 0.0
+    surely: bool = False
 
     @property
     def name(self) -> str:
@@ -68,6 +70,7 @@ class Notice:
 @dataclass(slots=True)
 class _Known:
     health: dict[DeviceKey, Health] = field(default_factory=dict)
+    inherited: set[DeviceKey] = field(default_factory=set)
     notices: dict[tuple[str, Reason], Notice] = field(default_factory=dict)
 
 
@@ -81,13 +84,20 @@ class Notices:
         self._written: deque[tuple[float, Notice]] = deque()
 
     def begin(self, uid: str, entries: Iterable[DeviceEntry]) -> None:
-        """What an earlier agent said of this pod, so that it is not announced again."""
-        self._pods.setdefault(uid, _Known()).health.update((entry.key, entry.health) for entry in entries)
+        """What an earlier agent said of this pod, so that it is not announced again. It may have ended between saying and announcing: what
+        is Unhealthy is announced if it was not."""
+        known = self._pods.setdefault(uid, _Known())
+        for entry in entries:
+            known.health[entry.key] = entry.health
+            if entry.health is Health.UNHEALTHY:
+                known.inherited.add(entry.key)
 
     def tell(self, pod: Pod, entries: Sequence[DeviceEntry], now: float, wall: float) -> bool:
         """Whether there is something to announce. A device first seen Unknown is not: its driver may simply not have spoken yet."""
         known = self._pods.setdefault(pod.metadata.uid, _Known())
         changed: dict[Reason, dict[DeviceKey, DeviceEntry]] = {}
+        inherited = {entry.key: entry for entry in entries if entry.key in known.inherited and entry.health is Health.UNHEALTHY}
+        known.inherited.clear()
         for entry in entries:
             before = known.health.get(entry.key)
             if before is not entry.health:
@@ -98,7 +108,9 @@ class Notices:
             if reason is Reason.RECOVERED and all(not entry.faults for entry in devices.values()):
                 continue
             self._add(known, pod, reason, devices, now, wall)
-        return bool(changed)
+        for key, entry in inherited.items():
+            self._add(known, pod, Reason.UNHEALTHY, {key: entry}, now, wall, surely=True)
+        return bool(changed or inherited)
 
     def forget(self, uid: str) -> None:
         known = self._pods.pop(uid, None)
@@ -142,7 +154,17 @@ class Notices:
             if known is not None and quiet and known.notices.get(place) is notice:
                 del known.notices[place]
 
-    def _add(self, known: _Known, pod: Pod, reason: Reason, devices: dict[DeviceKey, DeviceEntry], now: float, wall: float) -> None:
+    def _add(
+        self,
+        known: _Known,
+        pod: Pod,
+        reason: Reason,
+        devices: dict[DeviceKey, DeviceEntry],
+        now: float,
+        wall: float,
+        *,
+        surely: bool = False,
+    ) -> None:
         if len(devices) > MOST_SINGLE:
             told = [("*", f"{len(devices)} devices: " + "; ".join(_text(entry, reason) for _, entry in sorted(devices.items())))]
         else:
@@ -152,10 +174,10 @@ class Notices:
             notice = known.notices.get((subject, reason))
             if notice is None:
                 meta = pod.metadata
-                notice = Notice(meta.uid, meta.namespace, meta.name, reason, subject, message, wall, wall)
+                notice = Notice(meta.uid, meta.namespace, meta.name, reason, subject, message, wall, wall, surely=surely)
                 known.notices[subject, reason] = notice
             else:
-                notice.message, notice.last, notice.unposted = message, wall, notice.unposted + 1
+                notice.message, notice.last, notice.unposted, notice.surely = message, wall, notice.unposted + 1, False
             notice.not_before = max(notice.not_before, now)
             self._waiting[id(notice)] = notice
 
