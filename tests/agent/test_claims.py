@@ -101,6 +101,19 @@ async def test_a_claim_that_serves_another_pod_gives_nothing_until_it_serves_thi
         assert await stage.told() == ("uid-a", ["gpu-0"])
 
 
+async def test_an_allocation_that_nobody_has_reserved_may_still_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "LONGEST_PAUSE", 0.05)
+    async with at_work() as stage:
+        free = a_claim()
+        free["status"]["reservedFor"] = []
+        stage.api.put(free)
+        stage.want(a_pod())
+        assert await stage.told() == ("uid-a", ["gpu-0"])
+        stage.api.put(a_claim(device="gpu-1"))
+        while (await stage.told())[1] != ["gpu-1"]:
+            pass
+
+
 async def test_a_changed_pod_is_a_reason_to_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "FIRST_PAUSE", 3600.0)
     monkeypatch.setattr(claims, "LONGEST_PAUSE", 3600.0)

@@ -103,8 +103,9 @@ class ClaimReader:
 
 
 def _complete(pod: Pod, names: frozenset[str], claims: dict[str, ResourceClaim], held: tuple[Holding, ...]) -> bool:
-    """Whether nothing more will come: each claim is allocated, and what it gives is this pod's."""
-    if any(name not in claims or claims[name].status.allocation is None for name in names):
+    """Whether nothing more will come: each claim is allocated, and what it gives is this pod's. One that nobody has reserved may still be
+    allocated anew."""
+    if any(name not in claims or claims[name].status.allocation is None or not claims[name].status.reserved_for for name in names):
         return False
     extended = pod.status.extended_resource_claim_status is not None
     containers = (*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers)
