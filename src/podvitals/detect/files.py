@@ -65,7 +65,7 @@ class Files(Detector):
         with directories() as watch, Worker(f"{self} watch") as worker:
             while True:
                 # A directory that does not exist yet cannot be watched: look again each interval; until then check() polls.
-                for directory in {Path(pattern).parent for pattern in self.patterns} | {path.parent for path in self._kinds}:
+                for directory in {Path(pattern).parent for pattern in self.patterns} | {path.parent for path in self._expected()}:
                     if not glob.has_magic(str(directory)):
                         watch.add(directory, PRESENCE)
                 # First, and whenever changes were lost: all. After the subscription, so that nothing falls between.
@@ -78,7 +78,11 @@ class Files(Detector):
                         changed = await watch.changes()
 
     def _all(self) -> set[Path]:
-        return {Path(found) for pattern in self.patterns for found in glob.glob(pattern)} | set(self._kinds)
+        return {Path(found) for pattern in self.patterns for found in glob.glob(pattern)} | set(self._expected())
+
+    def _expected(self) -> list[Path]:
+        # A copy in one step: devices() adds to it in the worker thread while the loop goes through it.
+        return list(self._kinds)
 
     def _look(self, path: Path) -> Reading:
         try:

@@ -72,7 +72,8 @@ class Net(Detector):
 
     def _told(self, link: Link) -> Iterable[tuple[str, Reading]]:
         """What one change says: of the interface of that name, and of the one that had this index under another name."""
-        for name in [name for name, index in self._indexes.items() if index == link.index and name != link.name]:
+        # A copy in one step: check() adds to it in the worker thread while the loop goes through it.
+        for name in [name for name, index in list(self._indexes.items()) if index == link.index and name != link.name]:
             if name in self._expected:
                 yield name, _removed(name) if link.gone else _renamed(name, link)
             if link.gone:
