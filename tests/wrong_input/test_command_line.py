@@ -116,5 +116,6 @@ def test_ctrl_c_during_the_first_imports_prints_nothing(tmp_path: Path) -> None:
         "sys.meta_path.insert(0, Interrupt())\n"
     )
     line = [sys.executable, "-m", "podvitals", "version"]
-    done = subprocess.run(line, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(line, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
