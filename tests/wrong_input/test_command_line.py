@@ -73,6 +73,17 @@ async def test_a_long_message_pushes_no_column_off_the_screen_and_is_whole_on_de
     assert max(map(len, wide.out.splitlines())) > 900
 
 
+async def test_a_pod_whose_claim_nobody_can_satisfy_says_what_it_waits_for(tmp_path: Path) -> None:
+    body = pod("a", 1, phase="Pending")
+    body["spec"] = {"containers": [], "resourceClaims": [{"name": "g", "resourceClaimName": "g"}]}
+    why = 'request "g" of claim "g" names device class "nope", which does not exist.'
+    body["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}]
+    async with fake_api() as api:
+        api.put(body)
+        outcome = await podvitals("describe", "pod", "ml/a", KUBECONFIG=kubeconfig(tmp_path / "k", api.config().server))
+    assert f'It waits for a node, and so for its devices (claim "g"): {why}' in " ".join(outcome.out.split())
+
+
 async def test_a_directory_of_devices_one_may_not_read_is_this_machines_fault(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     (closed / "sim").mkdir(parents=True)

@@ -44,12 +44,15 @@ _SECONDS = click.FloatRange(min=0)
 @click.option(
     "--post-mortem-window",
     type=_SECONDS,
+    metavar="SECONDS",
     default=600.0,
     show_default=True,
     help="seconds after a pod's end in which its faults are added",
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="of the lines on stderr")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True, help="from which on"
+)
 def command(**options: Any) -> None:
     """Run the agent of a node.
 

@@ -23,7 +23,7 @@ def command() -> None:
     """Tell everything about a pod's devices, or about one device."""
 
 
-@command.command(name="pod")
+@command.command(name="pod", short_help="a pod: which device is unhealthy, why, and whether it explains the crash")
 @click.argument("name")
 @namespace_option
 @cluster_options
@@ -50,7 +50,7 @@ def describe_pod(name: str, namespace: str | None, form: str, all_devices: bool,
     exit_if_ill(exit_code, view.health)
 
 
-@command.command(name="device")
+@command.command(name="device", short_help="a device: its health and why, who holds it, its faults")
 @click.argument("name")
 @cluster_options
 @agent_namespace_option

@@ -21,7 +21,9 @@ DIR is the directory that `podvitals driver NAME --detector sim:DIR` reads; it i
 @click.command("inject", help=_HELP)
 @click.argument("device")
 @click.argument("health", required=False)
-@click.option("--action", default="", help="what a person should do: restart-app, reset-gpu, reboot, power-cycle or service")
+@click.option(
+    "--action", metavar="ACTION", default="", help="what a person should do: restart-app, reset-gpu, reboot, power-cycle or service"
+)
 @click.option("--clear", is_flag=True, help="mend it: the same as HEALTH Healthy")
 @click.option("--dir", "directory", type=GivenPath(), metavar="DIR", envvar="PODVITALS_SIM_DIR", help="default: $PODVITALS_SIM_DIR")
 def command(device: str, health: str | None, action: str, clear: bool, directory: Path | None) -> None:

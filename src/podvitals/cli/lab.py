@@ -16,7 +16,9 @@ where one can be made, else a file. Everything lives in one directory and is gon
 @click.command("lab", help=_HELP)
 @click.option("--once", is_flag=True, help="leave after the story: 0 if each step was seen through the API, else 1")
 @click.option("--dir", "directory", type=GivenPath(), metavar="DIR", help="where the lab lives  [default: /tmp/podvitals-lab-UID]")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="of the API server on 127.0.0.1  [default: any free one]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="PORT", default=0, help="of the API server on 127.0.0.1  [default: any free one]"
+)
 @click.option("--device", type=click.Choice(["auto", "veth", "file"]), default="auto", show_default=True, help="what breaks")
 @click.option(
     "--back-off", metavar="BASE:CAP", default="1:10", show_default=True, help="seconds between restarts, or 'upstream' for 10:300"

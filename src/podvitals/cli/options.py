@@ -74,12 +74,19 @@ def namespace_option(command: Command) -> Command:
 
 def agent_namespace_option(command: Command) -> Command:
     return click.option(
-        "--agent-namespace", default="kube-system", show_default=True, envvar="PODVITALS_NAMESPACE", help="where agents keep their Leases"
+        "--agent-namespace",
+        metavar="NAME",
+        default="kube-system",
+        show_default=True,
+        envvar="PODVITALS_NAMESPACE",
+        help="where agents keep their Leases",
     )(command)
 
 
 def output_option(command: Command) -> Command:
-    return click.option("-o", "--output", "form", type=click.Choice(FORMATS), default="table", show_default=True)(command)
+    return click.option("-o", "--output", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="how it is printed")(
+        command
+    )
 
 
 def exit_code_option(command: Command) -> Command:

@@ -204,7 +204,7 @@ def container_state(status: ContainerStatus) -> str:
 
 def _devices(view: PodView, reader: Reader) -> list[str]:
     if not view.entries:
-        return _no_devices(view)
+        return _no_devices(view, reader)
     shown = [entry for entry in view.entries if reader.all_devices or len(view.entries) <= 4 or _worth_a_line(entry)]
     hidden = len(view.entries) - len(shown) + view.omitted.healthy
     lines: list[str] = []
@@ -236,14 +236,15 @@ def _why(entry: DeviceEntry, reader: Reader) -> str:
     return f"{entry.message}; {text}" if entry.message else text
 
 
-def _no_devices(view: PodView) -> list[str]:
+def _no_devices(view: PodView, reader: Reader) -> list[str]:
     claims = [claim.name for claim in view.pod.spec.resource_claims]
     if not claims:
         return ["This pod asks for no devices (it has no resource claims)."]
     names = ", ".join(f'"{name}"' for name in claims)
     unplaced = next((c.message for c in view.pod.status.conditions if (c.type, c.status) == ("PodScheduled", "False")), "")
     if unplaced and not view.pod.spec.node_name:
-        return [f"It waits for a node, and so for its devices (claim{'s' * (len(claims) > 1)} {names}): {clean(unplaced)}"]
+        text = f"It waits for a node, and so for its devices (claim{'s' * (len(claims) > 1)} {names}): {clean(unplaced)}"
+        return [wrapped(text, reader.width, "")]
     return [f"Nothing is known of its devices (claim{'s' * (len(claims) > 1)} {names}): see the last line."]
 
 

@@ -38,7 +38,7 @@ def driver_flags(command: Command) -> Command:
         ),
         click.option("--rolling-update", is_flag=True, help="two versions may run side by side: sockets are told apart by --pod-uid"),
         click.option("--pod-uid", metavar="UID", help="the pod's uid, for --rolling-update  [default: $POD_UID]"),
-        click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
+        click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="of the lines on stderr"),
     )
     for flag in reversed(flags):
         command = flag(command)
