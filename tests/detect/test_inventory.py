@@ -98,6 +98,7 @@ def test_the_lease_is_three_intervals_in_whole_seconds() -> None:
 
 def test_a_reading_is_one_printable_line_and_its_action_one_of_the_known() -> None:
     assert Reading.unhealthy("a\nb\x1b[31m").message == "a\\x0ab\\x1b[31m"
+    assert Reading.unhealthy(OSError("link down")).message == "link down", "a fault must not become Unknown for this"  # type: ignore[arg-type]
     assert len(Reading.unhealthy("x" * 10_000).message.encode()) == 1024
     with pytest.raises(InvalidInput, match="action 'explode' is none of restart-app, reset-gpu"):
         Reading.unhealthy("x", action="explode")

@@ -34,6 +34,7 @@ def test_each_family_is_made_from_its_spec_with_its_times() -> None:
         ("sim:/a,interval=-1", "is not a number of seconds"),
         ("sim:/a,interval=nan", "is not a number of seconds"),
         ("sim:/a,interval=60,lease=20", "its lease of 20 s ends before its next check"),
+        ("sim:/a,interval=1,lease=1", "leaves no time for a check each 1 s to be late: make it 1.5 × interval at least"),
         ("files:", "files takes paths or patterns"),
         ("files:dev/accel0", "'dev/accel0' is not an absolute path"),
         ("net:", "net takes names or patterns"),

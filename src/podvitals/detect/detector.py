@@ -14,6 +14,9 @@ from podvitals.errors import InvalidInput
 ACTIONS = ("", "restart-app", "reset-gpu", "reboot", "power-cycle", "service")
 """What a person can be asked to do; machine-readable, so nothing else is accepted."""
 
+LEAST_LEASE = 1.5
+"""Intervals a reading must be believed at least."""
+
 
 class Version(str):
     """A semantic version (`1.2.3`), published as such, so that CEL can compare it: `Device(..., attributes={"driver":
@@ -60,7 +63,7 @@ class Reading:
     action: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", clean(self.message))
+        object.__setattr__(self, "message", clean(str(self.message)))
         if self.action not in ACTIONS:
             raise InvalidInput(f"action {self.action!r} is none of {', '.join(filter(None, ACTIONS))}")
 
@@ -139,5 +142,11 @@ def check_detector(detector: Detector) -> Detector:
     if detector.lease_seconds < detector.interval:
         raise InvalidInput(
             f"detector {detector}: its lease of {detector.lease_seconds:g} s ends before its next check in {detector.interval:g} s"
+        )
+    if detector.lease_seconds < LEAST_LEASE * detector.interval:
+        # A check that is a few milliseconds later than the last would make its devices Unknown, each time.
+        raise InvalidInput(
+            f"detector {detector}: its lease of {detector.lease_seconds:g} s leaves no time for a check each {detector.interval:g} s "
+            f"to be late: make it {LEAST_LEASE:g} × interval at least"
         )
     return detector
