@@ -9,11 +9,11 @@ __version__ = "0.1.0"
 # Type checkers take the name for typing's. Importing typing takes milliseconds, in which a Ctrl-C would print a traceback.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from podvitals.detect.detector import Detector, Device, Reading
+    from podvitals.detect.detector import Detector, Device, Reading, Version
     from podvitals.device.health import Health
     from podvitals.device.key import DeviceKey
     from podvitals.device.verdict import Verdict
-    from podvitals.driver.plugin import CdiEdits, Driver
+    from podvitals.driver.plugin import CdiEdits, Driver, Mount
     from podvitals.errors import PodvitalsError
 
 _HOME = {
@@ -23,9 +23,11 @@ _HOME = {
     "DeviceKey": "podvitals.device.key",
     "Driver": "podvitals.driver.plugin",
     "Health": "podvitals.device.health",
+    "Mount": "podvitals.driver.plugin",
     "PodvitalsError": "podvitals.errors",
     "Reading": "podvitals.detect.detector",
     "Verdict": "podvitals.device.verdict",
+    "Version": "podvitals.detect.detector",
 }
 
 __all__ = [
@@ -35,9 +37,11 @@ __all__ = [
     "DeviceKey",
     "Driver",
     "Health",
+    "Mount",
     "PodvitalsError",
     "Reading",
     "Verdict",
+    "Version",
     "__version__",
 ]
 
