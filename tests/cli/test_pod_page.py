@@ -72,6 +72,7 @@ def test_healthy_devices_are_hidden_among_many_and_shown_on_demand() -> None:
 def test_a_broken_device_of_a_running_container_is_told_without_blame() -> None:
     text = page(pod(BROKEN))
     assert "A DEVICE OF THIS POD IS UNHEALTHY" in text
+    assert "2 DEVICES OF THIS POD ARE UNHEALTHY" in page(pod(BROKEN, entry("gpu-4", Health.UNHEALTHY, XID, -360)))
     assert "EXPLAINS" not in text
 
 
