@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tests.bench import memory, startup
+from tests.bench import memory, startup, where
 from tests.bench.latency import Latency, Samples
 from tests.bench.recorder import Place
 from tests.bench.stage import Stage, Subject, lab, real
@@ -39,6 +39,9 @@ class Bench:
                 if self.real:
                     say("the kubelet alone")
                     await self._latencies(stage, ["field"], ", no agent")
+            if subject.agent:
+                say("where the time goes")
+                self.rows += await where.measure(subject, self.pairs)
             if self.minutes:
                 say(f"memory, for {self.minutes:g} min")
                 self._memory(subject, await memory.measure(subject, self.minutes))
