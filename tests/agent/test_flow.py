@@ -326,4 +326,9 @@ async def test_a_driver_that_is_left_is_believed_as_the_kubelet_does(cluster: Cl
         status = {"status": {"containerStatuses": [{"name": "train", "allocatedResourcesStatus": [said]}]}}
         await cluster.client.patch(PODS, "a", status, "default", subresource="status")
         await cluster.condition("a", "False")
+        await cluster.pod("b", "gpu-1", "gpu-2")
+        said["resources"] = [{"resourceID": "v/gpu=all", "health": "Healthy"}]
+        await cluster.client.patch(PODS, "b", status, "default", subresource="status")
+        await cluster.seen(PODS, lambda pods: "b" in pods and "does not say which" in str(pods["b"].condition(CONDITION)))
+        assert shown(await cluster.client.get(PODS, "b", "default")) == "Unknown"
     assert driver.calls["NodeWatchResources"] == 0

@@ -35,5 +35,11 @@ def test_an_init_container_of_which_the_kubelet_says_nothing_does_not_hide_what_
     assert kubelet_says(told, holding("gpu0", container="warm-up", entry="claim:others")).health is Health.UNKNOWN
 
 
+def test_one_healthy_resource_for_two_devices_may_hide_a_broken_one() -> None:
+    assert kubelet_says(a_pod(v__gpu_a="Healthy"), holding("gpu0"), devices=2).health is Health.UNKNOWN
+    assert kubelet_says(a_pod(v__gpu_a="Unhealthy"), holding("gpu0"), devices=2).health is Health.UNHEALTHY
+    assert kubelet_says(a_pod(v__gpu_a="Healthy", v__gpu_b="Healthy"), holding("gpu0"), devices=2).health is Health.HEALTHY
+
+
 def test_a_container_without_a_status_is_unknown() -> None:
     assert kubelet_says(Pod(), holding("gpu0")).health is Health.UNKNOWN

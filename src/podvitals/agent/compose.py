@@ -182,7 +182,12 @@ class Agent:
             log.info("pod holds devices", extra={"pod": f"{record.pod.metadata.namespace}/{record.pod.metadata.name}", "devices": devices})
 
     def _state_of(self, pod: Pod, holding: Holding) -> DeviceState:
-        return kubelet_says(pod, holding) if holding.key.driver in self._settings.leave else self.node.state(holding.key)
+        if holding.key.driver not in self._settings.leave:
+            return self.node.state(holding.key)
+        record = self.book.get(pod.metadata.uid)
+        held = record.holdings if record is not None else ()
+        beside = {one.key for one in held if (one.container, one.entry) == (holding.container, holding.entry)}
+        return kubelet_says(pod, holding, len(beside))
 
     # --- tasks -------------------------------------------------------------------------------------------------------------------
 

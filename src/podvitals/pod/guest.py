@@ -13,15 +13,16 @@ from podvitals.device.text import clean
 from podvitals.node.record import DeviceState
 
 
-def kubelet_says(pod: Pod, holding: Holding) -> DeviceState:
-    """The device's state as of the kubelet's field; times are not known."""
+def kubelet_says(pod: Pod, holding: Holding, devices: int = 1) -> DeviceState:
+    """The device's state as of the kubelet's field; times are not known. `devices`: how many its entry has."""
     # An entry of one name gives every container the same devices, and upstream's kubelet never tells of them on init containers.
     statuses = (*pod.status.container_statuses, *pod.status.init_container_statuses)
     statuses = tuple(sorted(statuses, key=lambda status: status.name != holding.container))
     fields = (field for status in statuses for field in status.allocated_resources_status if field.name == holding.entry)
     resources = next((field.resources for field in fields), ())
     said = _of(resources, holding)
-    if said is None:
+    if said is None or (said.health == Health.HEALTHY and len(resources) < devices):
+        # Devices with one CDI id are one resource of the field, and an Unhealthy one of them may read Healthy (CONTRACT §5).
         why = "its driver is left to the kubelet, whose field does not say which device this is" if resources else ""
         return _state(holding, Health.UNKNOWN, why or "its driver is left to the kubelet, which says nothing of it")
     health = Health(said.health) if said.health in list(Health) else Health.UNKNOWN
