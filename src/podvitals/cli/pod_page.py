@@ -94,9 +94,10 @@ def _headline(view: PodView, reader: Reader) -> list[str]:
     lines = list(_not_explained(view, reader))
     broken = [entry for entry in view.entries if entry.health is Health.UNHEALTHY]
     if broken:
-        count = "A DEVICE" if len({device_name(entry) for entry in broken}) == 1 else f"{view.count(Health.UNHEALTHY)} DEVICES"
-        ended = " WHEN THE POD ENDED" if view.ended else ""
-        title = paint(f"  ✗ {count} OF THIS POD {'WAS' if ended else 'IS'} UNHEALTHY{ended}", Health.UNHEALTHY)
+        alone = len({device_name(entry) for entry in broken}) == 1
+        count = "A DEVICE" if alone else f"{view.count(Health.UNHEALTHY)} DEVICES"
+        ended, verbs = (" WHEN THE POD ENDED", ("WAS", "WERE")) if view.ended else ("", ("IS", "ARE"))
+        title = paint(f"  ✗ {count} OF THIS POD {verbs[0 if alone else 1]} UNHEALTHY{ended}", Health.UNHEALTHY)
         return [title, *_accused(view, broken[0], None, reader), *([""] if lines else []), *lines]
     return lines
 
