@@ -1,7 +1,20 @@
 """What a reader may believe: the agent while it lives, the kubelet's field without one, never a stale Healthy."""
 
-from podvitals.claim.meta import ObjectMeta
-from podvitals.claim.resource import Pool, ResourceSlice, ResourceSliceSpec, SliceDevice
+import msgspec
+
+from podvitals.claim.meta import ObjectMeta, OwnerReference
+from podvitals.claim.pod import ClaimStatus
+from podvitals.claim.resource import (
+    AllocationResult,
+    DeviceAllocation,
+    DeviceResult,
+    Pool,
+    ResourceClaim,
+    ResourceClaimStatus,
+    ResourceSlice,
+    ResourceSliceSpec,
+    SliceDevice,
+)
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.fleet.devices import Reported, device_views, node_views, silenced
@@ -62,6 +75,13 @@ def test_without_an_agent_the_kubelets_field_is_shown_and_traced_by_its_resource
     assert [e.device for e in view.entries] == [f"{DRIVER}/{NODE}/gpu-1", f"{DRIVER}/{NODE}/gpu-0"]
 
 
+def test_a_healthy_that_the_kubelet_tells_of_two_devices_at_once_is_not_believed() -> None:
+    subject = pod(field=field(Health.HEALTHY))
+    subject = msgspec.structs.replace(subject, status=msgspec.structs.replace(subject.status, resource_claim_statuses=(GENERATED,)))
+    assert pod_view(subject, AgentView(NODE, None), NOW, {"gpus-x": claim("gpu-0")}).health is Health.HEALTHY
+    assert pod_view(subject, AgentView(NODE, None), NOW, {"gpus-x": claim("gpu-0", "gpu-1")}).health is Health.UNKNOWN
+
+
 def test_a_damaged_annotation_is_said_and_the_field_is_used() -> None:
     view = pod_view(pod(field=field(Health.HEALTHY), annotation='{"devices": 7}'), ALIVE, NOW)
     assert (view.source, view.health) == (Source.KUBELET, Health.HEALTHY)
@@ -82,6 +102,17 @@ def test_a_kubelet_that_is_late_is_told() -> None:
         "claim:gpus of container train: it says Healthy, the agent Unhealthy",
     )
     assert pod_view(pod(BROKEN), ALIVE, NOW).agreement is Agreement.SILENT
+
+
+GENERATED = ClaimStatus(name="gpus", resource_claim_name="gpus-x")
+
+
+def claim(*devices: str) -> ResourceClaim:
+    owner = OwnerReference(kind="Pod", name="trainer-0", uid="u1", controller=True)
+    results = tuple(DeviceResult(request="gpu", driver=DRIVER, pool=NODE, device=device) for device in devices)
+    allocation = AllocationResult(devices=DeviceAllocation(results=results))
+    meta = ObjectMeta(name="gpus-x", namespace="ml", owner_references=(owner,))
+    return ResourceClaim(metadata=meta, status=ResourceClaimStatus(allocation=allocation))
 
 
 def published(*names: str) -> ResourceSlice:

@@ -188,8 +188,16 @@ def _from_field(pod: Pod, claims: Mapping[str, ResourceClaim]) -> Iterable[Devic
     for status, allocated, kind in _allocated(pod):
         candidates = [holding for holding in held if holding.container == status.name and holding.entry == allocated.name]
         claim, _, request = allocated.name.removeprefix("claim:").partition("/")
+        merged = len({holding.key for holding in candidates}) > len(allocated.resources)
         for resource in allocated.resources:
             key = _traced(resource.resource_id, candidates, alone=len(allocated.resources) == 1)
+            health, message = _health(resource.health), clean(resource.message or "")
+            if merged and health is Health.HEALTHY:
+                # Devices with one CDI id are one resource of the field, and an Unhealthy one of them may read Healthy (CONTRACT §5).
+                health, message = (
+                    Health.UNKNOWN,
+                    "the kubelet's field shows fewer devices than the claim has: which one it means is not known",
+                )
             yield DeviceEntry(
                 container=status.name,
                 kind=kind,
@@ -198,9 +206,9 @@ def _from_field(pod: Pod, claims: Mapping[str, ResourceClaim]) -> Iterable[Devic
                 request=request,
                 driver=key.driver if key else "",
                 pool=key.pool if key else "",
-                device=key.device if key else clean(resource.resource_id),
-                health=_health(resource.health),
-                message=clean(resource.message or ""),
+                device=key.device if key else resource.resource_id,
+                health=health,
+                message=message,
             )
 
 
