@@ -196,7 +196,7 @@ def _from_field(pod: Pod, claims: Mapping[str, ResourceClaim]) -> Iterable[Devic
                 # Devices with one CDI id are one resource of the field, and an Unhealthy one of them may read Healthy (CONTRACT §5).
                 health, message = (
                     Health.UNKNOWN,
-                    "the kubelet's field shows fewer devices than the claim has: which one it means is not known",
+                    "the kubelet shows fewer devices than the claim has: which it means is not known",
                 )
             yield DeviceEntry(
                 container=status.name,
