@@ -17,8 +17,8 @@ from podvitals.testing import ManualClock
 
 
 class Stage:
-    def __init__(self, client: Client) -> None:
-        self.client, self.clock = client, ManualClock()
+    def __init__(self, client: Client, clock: ManualClock) -> None:
+        self.client, self.clock = client, clock
         self.untold: float | None = None
         self.renewer = Renewer(client, "node-1", "kube-system", self.clock, lambda: self.untold)
 
@@ -46,8 +46,9 @@ class Stage:
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
-    async with ApiServer() as api, Client(ClusterConfig(api.url)) as client:
-        yield Stage(client)
+    clock = ManualClock()
+    async with ApiServer(clock=clock) as api, Client(ClusterConfig(api.url), clock=clock) as client:
+        yield Stage(client, clock)
 
 
 async def test_the_lease_is_made_and_renewed_every_ten_seconds(stage: Stage) -> None:
@@ -67,6 +68,19 @@ async def test_the_lease_of_an_earlier_agent_goes_on(stage: Stage) -> None:
         second = await stage.read()
     assert (second.metadata.uid, second.spec.acquire_time) == (first.metadata.uid, first.spec.acquire_time)
     assert await stage.renewed() == stage.clock.wall()
+
+
+async def test_the_lease_tells_the_servers_time_although_the_nodes_clock_is_an_hour_ahead(stage: Stage) -> None:
+    hasty = ManualClock()
+    hasty.set_wall(stage.clock.wall() + 3600)
+    async with Client(stage.client.config, clock=hasty) as client:
+        await client.list(LEASES, "kube-system")  # any answer tells the server's time
+        renewer = Renewer(client, "node-1", "kube-system", hasty, lambda: None)
+        task = asyncio.create_task(renewer.run(), name="lease")
+        await hasty.slept_on()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert abs(await stage.renewed() - stage.clock.wall()) < 2
 
 
 async def test_a_lease_that_was_deleted_is_made_again(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from podvitals.claim.times import rfc3339_micro
+from podvitals.cli.cluster import Reading
 from podvitals.clock import SYSTEM
 from podvitals.device.health import Health
 from podvitals.kube.client import Client
@@ -19,6 +20,7 @@ from podvitals.kube.config import ClusterConfig
 from podvitals.kube.resources import LEASES, PODS, SLICES
 from podvitals.lab.api.server import ApiServer
 from podvitals.pod.entry import ANNOTATION, DeviceEntry, PodDevices
+from podvitals.testing import ManualClock
 
 NODE, DRIVER = "gpu-07", "gpu.example.com"
 
@@ -125,6 +127,17 @@ async def test_a_silent_agent_makes_the_list_unknown(cluster: Cluster) -> None:
     assert "Unknown" in out
     assert "agent on gpu-07 silent since" in out
     assert "   Healthy   " not in out
+
+
+async def test_a_reader_whose_clock_is_behind_still_sees_that_the_agent_is_dead(cluster: Cluster) -> None:
+    await cluster.agent_seen(100)
+    await cluster.pod("trainer", device("gpu-3"))
+    slow = ManualClock()
+    slow.set_wall(SYSTEM.wall() - 600)
+    async with Client(cluster.client.config, clock=slow) as client:
+        view = await Reading(client, "kube-system").pod("default", "trainer")
+    assert view.silent
+    assert view.health is Health.UNKNOWN
 
 
 async def test_health_is_an_exit_code_only_when_asked(cluster: Cluster) -> None:

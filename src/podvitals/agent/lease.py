@@ -58,7 +58,7 @@ class Renewer:
             "holderIdentity": self._node,
             "leaseDurationSeconds": int(SILENT_AFTER),
             "acquireTime": self._acquired,
-            "renewTime": rfc3339_micro(self._clock.wall()),
+            "renewTime": rfc3339_micro(self._client.wall()),
         }
         name = lease_name(self._node)
         try:

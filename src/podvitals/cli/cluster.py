@@ -9,7 +9,6 @@ from podvitals.claim.holdings import claim_names
 from podvitals.claim.pod import Pod
 from podvitals.claim.resource import ResourceClaim
 from podvitals.cli.output import clock
-from podvitals.clock import SYSTEM
 from podvitals.errors import ApiError, Forbidden, NotFound
 from podvitals.fleet.inventory import AgentView, PodView, agent_view, lease_name, pod_view
 from podvitals.kube.client import Client
@@ -67,7 +66,7 @@ class Reading:
         return None
 
     async def _view(self, pod: Pod, agent: AgentView) -> PodView:
-        now = SYSTEM.wall()
+        now = self.client.wall()
         return pod_view(pod, agent, now, await self._claims(pod), lambda moment: clock(moment, now))
 
     async def _agent(self, node: str) -> AgentView:

@@ -37,16 +37,15 @@ def describe_pod(name: str, namespace: str | None, form: str, all_devices: bool,
     NAME is a pod, or namespace/pod."""
     from podvitals.cli.documents import pod_document
     from podvitals.cli.pod_page import Reader, pod_page
-    from podvitals.clock import SYSTEM
 
     name = name.removeprefix("pod/")
     if "/" in name:
         namespace, name = name.split("/", 1)
-    view = run(_read_pod(Where.of(where), namespace, name, where["agent_namespace"]))
+    view, now = run(_read_pod(Where.of(where), namespace, name, where["agent_namespace"]))
     if form in ("json", "yaml"):
         click.echo(encode(pod_document(view), form), nl=False)
     else:
-        print_lines(pod_page(view, Reader(SYSTEM.wall(), width=columns(), all_devices=all_devices or form == "wide")))
+        print_lines(pod_page(view, Reader(now, width=columns(), all_devices=all_devices or form == "wide")))
     exit_if_ill(exit_code, view.health)
 
 
@@ -63,14 +62,13 @@ def describe_device(name: str, form: str, exit_code: bool, **where: Any) -> None
     from podvitals.cli.device_page import device_page, the_one
     from podvitals.cli.documents import device_document
     from podvitals.cli.pod_page import Reader
-    from podvitals.clock import SYSTEM
 
-    devices, missing = run(_read_devices(Where.of(where), where["agent_namespace"]))
+    devices, missing, now = run(_read_devices(Where.of(where), where["agent_namespace"]))
     view = the_one(devices, name, missing)
     if form in ("json", "yaml"):
         click.echo(encode(device_document(view), form), nl=False)
     else:
-        print_lines(device_page(view, missing, Reader(SYSTEM.wall(), width=columns())))
+        print_lines(device_page(view, missing, Reader(now, width=columns())))
     exit_if_ill(exit_code, view.health or Health.UNKNOWN)
 
 
@@ -78,7 +76,8 @@ async def _read_pod(where: Where, namespace: str | None, name: str, agent_namesp
     from podvitals.cli.cluster import Reading
 
     async with where.client() as client:
-        return await Reading(client, agent_namespace).pod(namespace or client.config.namespace, name)
+        view = await Reading(client, agent_namespace).pod(namespace or client.config.namespace, name)
+        return view, client.wall()
 
 
 async def _read_devices(where: Where, agent_namespace: str) -> Any:
@@ -88,4 +87,4 @@ async def _read_devices(where: Where, agent_namespace: str) -> Any:
     async with where.client() as client:
         reading = Reading(client, agent_namespace)
         snapshot = await read_devices(reading)
-        return snapshot.devices, reading.missing
+        return snapshot.devices, reading.missing, client.wall()

@@ -134,7 +134,6 @@ async def _ask(reading: "Reading", request: Request) -> Answer:
 async def _pods(reading: "Reading", request: Request) -> Answer:
     from podvitals.cli.documents import pod_document
     from podvitals.cli.tables import pods_table
-    from podvitals.clock import SYSTEM
 
     namespace = None if request.all_namespaces else request.namespace or reading.client.config.namespace
     views = await reading.pods(namespace, request.labels, await reading.agents())
@@ -142,7 +141,7 @@ async def _pods(reading: "Reading", request: Request) -> Answer:
     _refuse_unknown(request, {view.pod.metadata.name for view in views} | {view.name for view in views})
     if request.unhealthy:
         views = [view for view in views if view.health not in (None, Health.HEALTHY)]
-    table = pods_table(views, SYSTEM.wall(), all_namespaces=request.all_namespaces)
+    table = pods_table(views, reading.client.wall(), all_namespaces=request.all_namespaces)
     worst = _worst(view.health for view in views)
     return Answer(table, [pod_document(view) for view in views], worst, reading.missing)
 
@@ -150,9 +149,8 @@ async def _pods(reading: "Reading", request: Request) -> Answer:
 async def _others(reading: "Reading", request: Request) -> Answer:
     from podvitals.cli import documents, tables
     from podvitals.cli.snapshot import read_devices
-    from podvitals.clock import SYSTEM
 
-    snapshot, now = await read_devices(reading), SYSTEM.wall()
+    snapshot, now = await read_devices(reading), reading.client.wall()
     if request.kind == "devices":
         devices = [view for view in snapshot.devices if not request.names or any(view.key.matches(name) for name in request.names)]
         _refuse_unknown(request, {name for name in request.names for view in devices if view.key.matches(name)})

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from podvitals.cli.agents import read_states
 from podvitals.cli.cluster import Reading
-from podvitals.clock import SYSTEM
 from podvitals.fleet.devices import DeviceView, NodeView, device_views, node_views, silenced
 from podvitals.fleet.drivers import DriverView, with_published
 from podvitals.fleet.inventory import PodView
@@ -32,7 +31,7 @@ async def read_devices(reading: Reading) -> Snapshot:
     if slices is None and nodes is None and pods is None and not states.drivers:
         raise reading.refusals[0]  # "No devices." would be a lie
     published = slices.items if slices else []
-    held, now = pods or [], SYSTEM.wall()
+    held, now = pods or [], reading.client.wall()
     devices = device_views(published, held, silenced(states.devices, known, now))
     return Snapshot(
         tuple(held), devices, with_published(states.drivers, published), node_views(nodes.items if nodes else [], known, devices, held)

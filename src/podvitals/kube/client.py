@@ -72,6 +72,7 @@ class Client:
         user_agent: str = "podvitals",
     ) -> None:
         self.config = config
+        self._clock = clock
         self._transport = Transport(config, timeout=timeout, concurrency=concurrency, clock=clock, user_agent=user_agent)
 
     async def __aenter__(self) -> "Client":
@@ -80,6 +81,11 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         await self._transport.close()
+
+    def wall(self) -> float:
+        """Unix seconds by the API server's clock, as its last answer told; by ours before the first. Leases are compared with this: two
+        machines that disagree about the time must not keep a dead agent alive."""
+        return self._clock.wall() + self._transport.ahead
 
     async def get(self, resource: Resource[T], name: str, namespace: str | None = None, *, timeout: float | None = None) -> T:
         return self._object(resource, await self._named("GET", resource, name, namespace, timeout=timeout))

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -30,6 +31,9 @@ class Transport:
         self._config = config
         self._timeout = timeout
         self._user_agent = user_agent
+        self._clock = clock
+        self.ahead = 0.0
+        """Seconds by which the server's clock is ahead of ours, as its last answer told; 0 where they agree to within HTTP's seconds."""
         self._wallet = Wallet(config.credentials, clock)
         # Calls are limited here and not by the connector, where watches would use up their places.
         self._places = asyncio.Semaphore(concurrency)
@@ -178,6 +182,7 @@ class Transport:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._unreachable(did, _why(error)) from None
+        self.ahead = _ahead(response.headers.get("Date"), self._clock.wall())
         if response.status == 401:
             self._wallet.reject(secret)
         return response
@@ -205,6 +210,15 @@ def _socket(info: Any) -> socket.socket:
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, (idle + every * probes) * 1000)
     return made
+
+
+def _ahead(date: str | None, wall: float) -> float:
+    """From an answer's Date header (RFC 9110: whole seconds, rounded down)."""
+    try:
+        told = parsedate_to_datetime(date).timestamp() if date else wall
+    except (ValueError, OverflowError):
+        return 0.0
+    return told - wall if not -2.0 < told - wall < 2.0 else 0.0
 
 
 def _why(error: BaseException) -> str:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 
 from aiohttp import web
 
@@ -84,6 +85,7 @@ class ApiServer:
         """Raises LocalError where the port is in use or the address is none of this machine's."""
         app = web.Application(client_max_size=BODY_LIMIT)
         app.router.add_route("*", "/{path:.*}", self._serve)
+        app.on_response_prepare.append(self._dated)
         runner = web.AppRunner(app, handle_signals=False, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         host, port, sock = self._settings.host, self._settings.port, self._settings.sock
@@ -97,6 +99,10 @@ class ApiServer:
             raise LocalError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         self._runner = runner
         self._port = int(runner.addresses[0][1])
+
+    async def _dated(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Readers judge Leases by the server's clock: it is the one the server was given."""
+        response.headers["Date"] = formatdate(self._clock.wall(), usegmt=True)
 
     async def stop(self) -> None:
         self._bells.stop()
