@@ -1,6 +1,8 @@
 """Guards that hold for every test: no task left behind, no blocking call inside the event loop, warnings are errors (pyproject.toml)."""
 
 import asyncio
+import logging
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -11,6 +13,20 @@ from hypothesis import HealthCheck, settings
 # A machine that is busy with something else makes an example slow, not wrong.
 settings.register_profile("podvitals", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("podvitals")
+
+# A shell that starts the tests in the background has SIGINT ignored, and so would have every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def logging_is_left_as_it_was() -> Iterator[None]:
+    """A command under test sets up logging to the stream of that moment, which pytest closes."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

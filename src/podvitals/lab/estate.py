@@ -10,6 +10,7 @@ import secrets
 import shlex
 import socket
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,7 @@ class Estate:
     _run: runfile.Run | None = None
     _device: Breakable | None = None
     _sock: socket.socket | None = None
+    _one_note: threading.Lock = field(default_factory=threading.Lock)
     prefix: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
 
     def open(self) -> None:
@@ -99,8 +101,9 @@ class Estate:
     def note_children(self) -> None:
         """Writes the children's present numbers into the run file. Blocks."""
         assert self._run is not None
-        self._run.children = [runfile.process(child.spec.name, child.process.pid) for child in self.children]
-        runfile.write(self.layout.run_file, self._run)
+        with self._one_note:  # children that end together are noted by several threads
+            self._run.children = [runfile.process(child.spec.name, child.process.pid) for child in self.children]
+            runfile.write(self.layout.run_file, self._run)
 
     def close(self) -> None:
         """Ends and removes everything, in the reverse order. Blocks for at most a few seconds; never raises for what is gone already."""

@@ -250,7 +250,13 @@ class PodWorker:
                 async with asyncio.timeout(LAST_GRACE):
                     await asyncio.gather(*(process.wait() for process in left))
                     break
-        await asyncio.to_thread(_drop, self._tools.logs, self.pod.metadata.uid, self._tools.pods)
+        dropped = asyncio.ensure_future(asyncio.to_thread(_drop, self._tools.logs, self.pod.metadata.uid, self._tools.pods))
+        try:
+            await asyncio.shield(dropped)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled: who ends the kubelet shall not find it still removing files.
+            await dropped
+            raise
 
     def _named(self, what: str) -> str:
         return f"lab kubelet: {what} of pod {self.pod.metadata.namespace}/{self.pod.metadata.name}"
