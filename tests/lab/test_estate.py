@@ -5,11 +5,14 @@ from pathlib import Path
 
 from podvitals.lab import layout, runfile
 from podvitals.lab.estate import Estate, EstateSettings
+from tests.lab.places import place
+
+__all__ = ["place"]
 
 
-def test_children_that_end_together_are_all_noted(tmp_path: Path) -> None:
-    estate = Estate(EstateSettings(root=tmp_path / "lab"))
-    estate._held, estate._run = layout.hold(tmp_path / "lab"), runfile.new_run()
+def test_children_that_end_together_are_all_noted(place: Path) -> None:
+    estate = Estate(EstateSettings(root=place / "lab"))
+    estate._held, estate._run = layout.hold(place / "lab"), runfile.new_run()
     with ThreadPoolExecutor(8) as threads:
         for noted in [threads.submit(estate.note_children) for _ in range(200)]:
             noted.result()
