@@ -6,6 +6,7 @@ pod (its uid) or by the pod's group; a claim that is reserved must be reserved f
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Literal
 
 from podvitals.claim.pod import ContainerSpec, ExtendedResourceClaimStatus, Pod
@@ -100,8 +101,9 @@ def _extended(pod: Pod, extended: ExtendedResourceClaimStatus, claims: Mapping[s
 
 
 def _holding(container: str, kind: Kind, entry: str, claim: str, claim_name: str, device: DeviceResult) -> Holding:
-    key = DeviceKey(device.driver, device.pool, device.device)
-    return Holding(container, kind, entry, claim, claim_name, device.request, key, device.admin_access, device.share_id)
+    # The same few words thousands of times on a full node, each decoded anew: one string each is enough.
+    key = DeviceKey(intern(device.driver), intern(device.pool), device.device)
+    return Holding(container, kind, entry, claim, claim_name, intern(device.request), key, device.admin_access, device.share_id)
 
 
 def _allocated(pod: Pod, claim: ResourceClaim | None, *, owned: bool) -> tuple[DeviceResult, ...]:
