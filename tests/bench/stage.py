@@ -97,6 +97,7 @@ class Devices:
 
     def __init__(self, child: Child) -> None:
         self._child = child
+        self._turn = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
@@ -118,8 +119,9 @@ class Devices:
     async def change(self, changes: Mapping[str, tuple[Health, str]]) -> float:
         """Reports them; returns the second at which it did."""
         assert self._child.process.stdin is not None
-        self._child.process.stdin.write(json.dumps(changes).encode() + b"\n")
-        return float(await self._child.line())
+        async with self._turn:
+            self._child.process.stdin.write(json.dumps(changes).encode() + b"\n")
+            return float(await self._child.line())
 
 
 class Stage:
