@@ -14,7 +14,7 @@ import msgspec
 
 from podvitals import __version__
 from podvitals.agent.claims import ClaimReader
-from podvitals.agent.lease import Renewer, lease_name
+from podvitals.agent.lease import Renewer
 from podvitals.agent.listen import Answers, Listener
 from podvitals.agent.memory import Memory
 from podvitals.agent.metrics import Gauge, Metrics
@@ -26,6 +26,7 @@ from podvitals.clock import SYSTEM, Clock
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.errors import InvalidInput, LocalError, PodvitalsError
+from podvitals.fleet.inventory import lease_name
 from podvitals.kube.client import Client
 from podvitals.kube.follow import follow
 from podvitals.kube.resources import PODS

@@ -11,21 +11,16 @@ from collections.abc import Callable
 from podvitals.claim.times import rfc3339_micro
 from podvitals.clock import Clock
 from podvitals.errors import Conflict, NotFound, PodvitalsError
+from podvitals.fleet.inventory import AGENT_SILENT_AFTER, lease_name
 from podvitals.kube.client import Client
 from podvitals.kube.resources import LEASES
 
 log = logging.getLogger(__name__)
 
 PERIOD = 10.0
-SILENT_AFTER = 40.0
-"""Seconds after which readers take an agent for silent."""
 RETRY = 2.0
 UNTOLD_LIMIT = 20.0
 """Seconds a truth may wait to be told before the Lease is no longer renewed."""
-
-
-def lease_name(node: str) -> str:
-    return f"podvitals-{node}"
 
 
 class Renewer:
@@ -56,7 +51,7 @@ class Renewer:
     async def _renew(self) -> None:
         spec = {
             "holderIdentity": self._node,
-            "leaseDurationSeconds": int(SILENT_AFTER),
+            "leaseDurationSeconds": int(AGENT_SILENT_AFTER),
             "acquireTime": self._acquired,
             "renewTime": rfc3339_micro(self._client.wall()),
         }

@@ -60,10 +60,6 @@ def strong(text: str) -> str:
     return click.style(text, bold=True) if colours() else text
 
 
-def faint(text: str) -> str:
-    return click.style(text, dim=True) if colours() else text
-
-
 def encode(document: Mapping[str, object], form: str) -> str:
     """`document` as JSON (two-space indent) or YAML, ending in one newline."""
     if form == "json":

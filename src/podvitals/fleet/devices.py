@@ -8,7 +8,7 @@ from podvitals.claim.resource import Attribute, ResourceSlice
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.fleet.inventory import AgentView, PodView
-from podvitals.pod.entry import DeviceEntry, FaultEntry, moment
+from podvitals.pod.entry import DeviceEntry, FaultEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +155,3 @@ def node_views(
 def silenced(reported: Mapping[DeviceKey, Reported], agents: Mapping[str, AgentView], now: float) -> dict[DeviceKey, Reported]:
     """`reported` without the word of agents that are no longer alive (rule 8)."""
     return {key: word for key, word in reported.items() if word.node not in agents or agents[word.node].alive(now)}
-
-
-def fault_entries(faults: Iterable[tuple[Health, str, str, float, float | None]]) -> tuple[FaultEntry, ...]:
-    """(health, message, action, start, end) in Unix seconds as entries."""
-    return tuple(
-        FaultEntry(health=health, message=message, action=action, start=moment(start), until=moment(end) if end is not None else None)
-        for health, message, action, start, end in faults
-    )

@@ -21,7 +21,6 @@ from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, FaultEntry, 
 
 AGENT_SILENT_AFTER = 40.0
 """Seconds without a renewal of its Lease after which an agent's word is no longer taken (it renews every 10 s)."""
-LEASE_NAMESPACE = "kube-system"
 
 
 def lease_name(node: str) -> str:
