@@ -16,7 +16,7 @@ lab: $(VENV)/.installed ## see it work, no cluster needed: a device breaks, its 
 	@exec $(BIN)/podvitals lab $(ARGS)
 
 test: $(VENV)/.installed-dev lint ## linters, types, layers and every test that needs no cluster
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
