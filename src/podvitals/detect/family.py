@@ -1,0 +1,82 @@
+"""What a family of devices implements on top of the SDK's Detector: it finds devices and reads signals; rules judge them.
+
+    class Boards(Family):
+        family, about, needs = "board", "boards of a kind", "/sys/class/board"
+        def find(self): ...                       # Devices, named stably
+        def read(self, device): ...               # Signals of one device, all that can be polled
+        async def listen(self): ...               # (device name, Signal), pushed; optional
+
+The frame keeps what was said (evidence.py), damps it, remembers over a restart what must be remembered, and gives Readings to the board.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import ClassVar, Self
+
+from podvitals.detect.detector import Detector, Device, Reading
+from podvitals.detect.inventory import device_name
+from podvitals.detect.roots import Roots
+from podvitals.detect.signal import Signal
+
+PCI = "resource.kubernetes.io/pciBusID"
+"""Kubernetes' own attribute for the address of a PCI device, "0000:3b:00.0"; {pci} in messages."""
+
+
+def pci_device(address: str) -> str:
+    """The name of a PCI device, the same in every family, so that what several say of one device is put together."""
+    return device_name(f"pci-{address}")
+
+
+class Family(Detector):
+    """`family`: its table of rules, and the word before the colon in --detector. `about`: what its devices are. `needs`: what must be there
+    for it to work, for `podvitals detectors`. `roots` is set by the frame before anything is called."""
+
+    family: ClassVar[str]
+    about: ClassVar[str]
+    needs: ClassVar[str]
+    roots: Roots = Roots()
+
+    def find(self) -> Iterable[Device]:
+        """What ought to be there, as Detector.devices(). In a worker thread, each interval."""
+        raise NotImplementedError
+
+    def read(self, device: Device) -> Iterable[Signal]:
+        """Everything that can be polled of one device, each time all of it: a state that is not among them any more has ended. In a worker
+        thread. What cannot be read is Unread; where nothing at all can be read, raise. A family that only listens gives nothing, and raises
+        where it does not listen: only what was read renews a lease."""
+        raise NotImplementedError
+
+    def listen(self) -> AsyncIterator[tuple[str, Signal]]:
+        """Pushed signals, an async generator in the event loop, as Detector.watch()."""
+        raise NotImplementedError
+
+    @classmethod
+    def available(cls, roots: Roots) -> str:
+        """Why the family can find nothing on this machine; empty where it can. Never raises, never starts a vendor's library."""
+        return ""
+
+    @classmethod
+    def everything(cls) -> "Self | None":
+        """The family looking at every device of its kind, for `podvitals check`; None where it has to be told what to look at."""
+        return cls()
+
+    def remember(self) -> Mapping[str, str]:
+        """What the family itself wants to know after a restart (a place in a log, a boot id apart: the frame knows that)."""
+        return {}
+
+    def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
+        """What it remembered. Called once, before anything else."""
+
+    def __str__(self) -> str:
+        return self.family
+
+    # --- Detector, for the frame: not for families to override -----------------------------------------------------------------------
+
+    def devices(self) -> Iterable[Device]:
+        return self.find()
+
+    def check(self, device: Device) -> Reading:
+        raise NotImplementedError("evidence follows")
+
+    @property
+    def watches(self) -> bool:
+        return type(self).listen is not Family.listen
