@@ -191,7 +191,7 @@ async def test_a_fault_during_an_outage_of_the_api_is_told_after_it(tmp_path: Pa
                 await proxy.cut()
                 driver.report(reports(Health.UNHEALTHY, "Xid 79"))
                 async with asyncio.timeout(5):
-                    while agent.publisher.outbox.failing_since() is None:
+                    while agent.desk.outbox.failing_since() is None:
                         await asyncio.sleep(0)
                 driver.report(reports(Health.UNHEALTHY, "Xid 31"))
                 await proxy.mend()
@@ -283,7 +283,7 @@ async def test_a_pod_that_was_deleted_is_forgotten(cluster: Cluster, driver: Fak
         assert len((await ask("/state"))["pods"]) == 1
         await cluster.client.delete(PODS, "a", "default", grace=0)
         async with asyncio.timeout(5):
-            while len(agent.book):
+            while len(agent.desk.book):
                 await asyncio.sleep(0)
         assert (await ask("/state"))["pods"] == []
 

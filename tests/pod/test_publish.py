@@ -1,6 +1,7 @@
 """The publisher and the announcer against the lab's API server: what a reader of the API sees."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from podvitals.kube.follow import follow
 from podvitals.kube.resources import EVENTS, PODS, Resource
 from podvitals.lab.api import ApiServer
 from podvitals.node.record import DeviceState, Fault
-from podvitals.pod.book import Book
+from podvitals.pod.desk import Desk
 from podvitals.pod.entry import ANNOTATION, CONDITION, PodDevices, decode
 from podvitals.pod.events import Announcer
 from podvitals.pod.outbox import Outcome
@@ -46,11 +47,12 @@ class Stage:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.states: dict[DeviceKey, DeviceState] = {}
-        self.book = Book("node-1", "0.1.0", lambda _pod, held: self.states[held.key])
-        self.announcer = Announcer(client, "node-1", SYSTEM)
+        self.desk = Desk("node-1", "0.1.0", self.states.__getitem__, random.random)
+        self.announcer = Announcer(client, "node-1", self.desk.notices, SYSTEM)
         self.results: list[Outcome] = []
         self.gone = asyncio.Event()
-        self.publisher = Publisher(client, self.book, Striding(), on_told=self.announcer.tell, on_result=self.result)
+        self.clock = Striding()
+        self.publisher = Publisher(client, self.desk, self.clock, on_told=self.announcer.wake, on_result=self.result)
 
     def result(self, outcome: Outcome, _seconds: float) -> None:
         self.results.append(outcome)
@@ -62,18 +64,21 @@ class Stage:
         body = {"metadata": {"name": name, "namespace": "default"}, "spec": {"nodeName": "node-1", "containers": [container]}}
         pod = await self.client.create(PODS, body, "default")
         self.see(pod)
-        self.book.hold(pod.metadata.uid, tuple(holding(device) for device in devices))
-        self.publisher.mark(pod.metadata.uid)
+        self.hold(pod, *devices)
         return pod
 
+    def hold(self, pod: Pod, *devices: str) -> None:
+        self.desk.hold(pod.metadata.uid, tuple(holding(device) for device in devices), self.clock.now())
+        self.publisher.go()
+
     def see(self, pod: Pod) -> None:
-        self.book.see(pod, START)
-        self.publisher.observe(pod)
+        assert not self.desk.see(pod, self.clock.now(), START)
+        self.publisher.go()
 
     def set(self, *states: DeviceState) -> None:
         self.states.update((one.key, one) for one in states)
-        for uid in self.book.change([one.key for one in states], START):
-            self.publisher.mark(uid)
+        self.desk.change([one.key for one in states], self.clock.now(), START)
+        self.publisher.go()
 
     async def shows(self, name: str, status: str) -> Pod:
         """The pod once its condition is `status` and its annotation agrees."""
@@ -180,8 +185,8 @@ async def test_an_old_sight_of_the_pod_changes_nothing(client: Client) -> None:
         stage.set(state("gpu-0"))
         before = await stage.pod("a", "gpu-0")
         await stage.shows("a", "True")
-        stage.publisher.observe(before)
-        assert stage.publisher.outbox.dirty == 0
+        stage.see(before)
+        assert stage.desk.outbox.dirty == 0
 
 
 class Slow(Client):
@@ -255,13 +260,14 @@ async def test_events_tell_of_the_fault_and_of_the_recovery(client: Client) -> N
 
 
 async def test_an_event_of_an_earlier_agent_counts_on(client: Client) -> None:
-    for count in (1, 2):
-        async with at_work(client) as stage:
-            stage.set(broken("gpu-0"))
-            if count == 1:
-                pod = await stage.pod("a", "gpu-0")
-            else:
-                stage.see(await client.get(PODS, "a", "default"))
-                stage.book.hold(pod.metadata.uid, (holding("gpu-0"),))
-                stage.publisher.mark(pod.metadata.uid)
-            await events(client, count)
+    async with at_work(client) as stage:
+        stage.set(broken("gpu-0"))
+        pod = await stage.pod("a", "gpu-0")
+        await events(client, 1)
+    async with at_work(client) as stage:
+        stage.set(state("gpu-0"))
+        stage.see(await client.get(PODS, "a", "default"))
+        stage.hold(pod, "gpu-0")
+        await stage.shows("a", "True")
+        stage.set(broken("gpu-0"))
+        await events(client, 2)

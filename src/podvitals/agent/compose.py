@@ -1,11 +1,12 @@
 """The agent: drivers of this node in, conditions, annotations, events and a Lease out (ARCHITECTURE, "The way the data goes").
 
-All decisions are made elsewhere; here is who tells whom. A device's change goes in one turn of the event loop from the node's ledger by
-the book (which pods hold it) to the publisher, and its patch is under way in the next. Logging and metrics come after.
+All decisions are made elsewhere; here is who tells whom. A device's change goes in one turn of the event loop from the node's ledger to the
+desk (which pods hold it, what is to be said), and its patch is under way in the next. Logging and metrics come after.
 """
 
 import asyncio
 import logging
+import random
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +26,15 @@ from podvitals.claim.pod import Pod
 from podvitals.clock import SYSTEM, Clock
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
-from podvitals.errors import InvalidInput, LocalError, PodvitalsError
+from podvitals.errors import LocalError, PodvitalsError
 from podvitals.fleet.inventory import lease_name
 from podvitals.kube.client import Client
 from podvitals.kube.follow import follow
 from podvitals.kube.resources import PODS
-from podvitals.node.record import DeviceState
 from podvitals.node.watch import NodeSettings, NodeWatch
-from podvitals.pod.book import POST_MORTEM_WINDOW, Book, Memo
-from podvitals.pod.entry import ANNOTATION, decode
+from podvitals.pod.book import POST_MORTEM_WINDOW, Memo
+from podvitals.pod.desk import Desk
 from podvitals.pod.events import Announcer
-from podvitals.pod.guest import kubelet_says
 from podvitals.pod.publish import Publisher
 
 log = logging.getLogger(__name__)
@@ -72,11 +71,11 @@ class Agent:
         node = NodeSettings(plugin_dir=settings.plugin_dir, checkpoint=settings.state_dir / "node.sqlite", leave=settings.leave)
         self.node = NodeWatch(node, clock)
         self.metrics = Metrics(lambda: self.node.states().values(), self.node.drivers, self._gauges)
-        self.book = Book(settings.node, __version__, self._state_of, settings.window)
-        self.announcer = Announcer(client, settings.node, clock)
-        self.publisher = Publisher(client, self.book, clock, on_told=self.announcer.tell, on_result=self.metrics.patched)
+        self.desk = Desk(settings.node, __version__, self.node.state, random.random, leave=settings.leave, window=settings.window)
+        self.announcer = Announcer(client, settings.node, self.desk.notices, clock)
+        self.publisher = Publisher(client, self.desk, clock, on_told=self.announcer.wake, on_result=self.metrics.patched)
         self.claims = ClaimReader(client, clock, self._held)
-        self.lease = Renewer(client, settings.node, settings.namespace, clock, self.publisher.outbox.failing_since)
+        self.lease = Renewer(client, settings.node, settings.namespace, clock, self.desk.outbox.failing_since)
         self.memory = Memory(settings.state_dir / "agent.sqlite")
         self.listener = Listener(Answers(self._answer, self.metrics.text, self.waiting), settings.socket, settings.listen)
         self.synced = asyncio.Event()
@@ -89,7 +88,7 @@ class Agent:
     async def run(self) -> None:
         """Until cancelled. LocalError where this machine gives it no place to work."""
         await asyncio.to_thread(_prepare, self._settings.state_dir)
-        self.book.restore(await asyncio.to_thread(self.memory.load))
+        self.desk.restore(await asyncio.to_thread(self.memory.load))
         await self.listener.start()
         try:
             self.node.subscribe(self._changed)
@@ -118,10 +117,13 @@ class Agent:
 
     def _changed(self, keys: frozenset[DeviceKey]) -> None:
         """Devices changed: the hot path. Nothing here waits or logs."""
-        for uid in self.book.change(keys, self._clock.wall()):
-            self.publisher.mark(uid)
+        self.desk.change(keys, self._clock.now(), self._clock.wall())
+        self.publisher.go()
         asyncio.get_running_loop().call_soon(self._account, keys)
-        if self.book.unsaved:
+        self._note()
+
+    def _note(self) -> None:
+        if self.desk.unsaved:
             self._remember.set()
 
     def _account(self, keys: frozenset[DeviceKey]) -> None:
@@ -130,7 +132,7 @@ class Agent:
         for now in states:
             before = self._health.get(now.key)
             self._health[now.key] = now.health
-            holders = [f"{record.pod.metadata.namespace}/{record.pod.metadata.name}" for record in self.book.holders(now.key)]
+            holders = [_name(record.pod) for record in self.desk.book.holders(now.key)]
             level = logging.DEBUG if before is None and now.health is Health.HEALTHY and not now.faults else logging.INFO
             if log.isEnabledFor(level):
                 device = {"driver": now.key.driver, "pool": now.key.pool, "device": now.key.device, "pods": ",".join(holders)}
@@ -138,57 +140,26 @@ class Agent:
                 log.log(level, "device changed", extra={**device, "health": now.health.value, "was": was, "reason": now.message})
 
     def _see(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
-        uid = pod.metadata.uid
-        first = self.book.get(uid) is None
-        if first:
-            self._begin(pod)
-        dirty = self.book.see(pod, self._clock.wall())
-        record = self.book.get(uid)
-        assert record is not None
-        self.publisher.observe(pod)
-        if first or any(holding.key.driver in self._settings.leave for holding in record.holdings):
-            self.publisher.mark(uid)
-        for changed in dirty:
-            self.publisher.mark(changed)
-            self._remember.set()
+        if trouble := self.desk.see(pod, self._clock.now(), self._clock.wall()):
+            log.warning("annotation written anew", extra={"pod": _name(pod), "reason": trouble})
+        self.publisher.go()
+        self._note()
         if pod.ended:
-            self.claims.forget(uid)
+            self.claims.forget(pod.metadata.uid)
         else:
             self.claims.want(pod, tasks)
 
-    def _begin(self, pod: Pod) -> None:
-        """What an earlier agent told of the pod is not announced again."""
-        text = pod.metadata.annotations.get(ANNOTATION)
-        if text is not None:
-            name = f"{pod.metadata.namespace}/{pod.metadata.name}"
-            try:
-                self.announcer.notices.begin(pod.metadata.uid, decode(text, name).entries)
-            except InvalidInput as error:
-                log.warning("annotation written anew", extra={"pod": name, "reason": str(error)})
-
     def _gone(self, pod: Pod) -> None:
-        uid = pod.metadata.uid
-        self.claims.forget(uid)
-        self.publisher.forget(uid)
-        self.announcer.notices.forget(uid)
-        self.book.forget(uid)
-        self._remember.set()
+        self.claims.forget(pod.metadata.uid)
+        self.desk.gone(pod.metadata.uid)
+        self._note()
 
     def _held(self, uid: str, holdings: tuple[Holding, ...]) -> None:
-        record = self.book.get(uid)
-        if record is not None and self.book.hold(uid, holdings):
-            self.publisher.mark(uid)
-            self._remember.set()
-            devices = ",".join(sorted(str(key) for key in record.keys))
-            log.info("pod holds devices", extra={"pod": f"{record.pod.metadata.namespace}/{record.pod.metadata.name}", "devices": devices})
-
-    def _state_of(self, pod: Pod, holding: Holding) -> DeviceState:
-        if holding.key.driver not in self._settings.leave:
-            return self.node.state(holding.key)
-        record = self.book.get(pod.metadata.uid)
-        held = record.holdings if record is not None else ()
-        beside = {one.key for one in held if (one.container, one.entry) == (holding.container, holding.entry)}
-        return kubelet_says(pod, holding, len(beside))
+        record = self.desk.book.get(uid)
+        if record is not None and self.desk.hold(uid, holdings, self._clock.now()):
+            self.publisher.go()
+            self._note()
+            log.info("pod holds devices", extra={"pod": _name(record.pod), "devices": ",".join(sorted(str(key) for key in record.keys))})
 
     # --- tasks -------------------------------------------------------------------------------------------------------------------
 
@@ -207,11 +178,11 @@ class Agent:
             async for change in changes:
                 if change.object is None:
                     self._api_error = ""
-                    self.book.synced()
-                    self._remember.set()
+                    self.desk.synced()
+                    self._note()
                     if not self.synced.is_set():
                         self.synced.set()
-                        log.info("pods of this node seen", extra={"node": self._settings.node, "pods": len(self.book)})
+                        log.info("pods of this node seen", extra={"node": self._settings.node, "pods": len(self.desk.book)})
                 elif change.kind == "deleted":
                     self._gone(change.object)
                 else:
@@ -231,7 +202,7 @@ class Agent:
 
     async def _save(self) -> None:
         """Where this is cancelled, what was not written yet is kept for the last call."""
-        self._unsaved.update(self.book.drain())
+        self._unsaved.update(self.desk.drain())
         if not self._unsaved:
             return
         if await asyncio.to_thread(self.memory.save, dict(self._unsaved)):
@@ -252,17 +223,21 @@ class Agent:
             self.waiting(),
             lease_name(self._settings.node),
             self.lease.renewed,
-            self.publisher.outbox.dirty,
+            self.desk.outbox.dirty,
         )
         drivers = [msgspec.to_builtins(view) for view in self.node.drivers()]
-        return state(part, self.book, self.node.states(), drivers, self._clock.now())
+        return state(part, self.desk.book, self.node.states(), drivers, self._clock.now())
 
     def _gauges(self) -> tuple[Gauge, ...]:
         return (
-            Gauge("podvitals_pods", "Pods of this node", len(self.book)),
-            Gauge("podvitals_pods_dirty", "Pods whose status waits to be written", self.publisher.outbox.dirty),
+            Gauge("podvitals_pods", "Pods of this node", len(self.desk.book)),
+            Gauge("podvitals_pods_dirty", "Pods whose status waits to be written", self.desk.outbox.dirty),
             Gauge("podvitals_ready", "Whether node and API have been heard", not self.waiting()),
         )
+
+
+def _name(pod: Pod) -> str:
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
 
 
 def _prepare(state_dir: Path) -> None:

@@ -8,8 +8,6 @@ from podvitals.clock import Clock
 from podvitals.errors import Conflict, Forbidden, Invalid, NotFound, PodvitalsError, ServerFault, TooManyRequests
 from podvitals.kube.client import Client
 from podvitals.kube.resources import EVENTS
-from podvitals.pod.book import Record
-from podvitals.pod.entry import PodDevices
 from podvitals.pod.notice import RETRY_PAUSE, Notice, Notices
 
 log = logging.getLogger(__name__)
@@ -21,15 +19,15 @@ LAST_WORDS = 1.0
 
 
 class Announcer:
-    def __init__(self, client: Client, node: str, clock: Clock) -> None:
-        self._client, self._node, self._clock = client, node, clock
-        self.notices = Notices()
+    """`wake` when there may be notices to write."""
+
+    def __init__(self, client: Client, node: str, notices: Notices, clock: Clock) -> None:
+        self._client, self._node, self._notices, self._clock = client, node, notices, clock
         self._told = asyncio.Event()
         self._ending = False
 
-    def tell(self, record: Record, devices: PodDevices) -> None:
-        if self.notices.tell(record.pod, devices.entries, self._clock.now(), self._clock.wall()):
-            self._told.set()
+    def wake(self) -> None:
+        self._told.set()
 
     async def run(self) -> None:
         """Writes until cancelled, and then what waits: the next agent finds the pod told already, and would not announce it."""
@@ -49,13 +47,13 @@ class Announcer:
         while True:
             self._told.clear()
             now = self._clock.now()
-            notice = self.notices.take(now)
+            notice = self._notices.take(now)
             if notice is not None:
                 await self._write(notice)
                 continue
             if self._ending:
                 return
-            await self._until(self.notices.next_deadline(now))
+            await self._until(self._notices.next_deadline(now))
 
     async def _until(self, deadline: float | None) -> None:
         told = asyncio.create_task(self._told.wait(), name="events: something to tell")
@@ -75,12 +73,12 @@ class Announcer:
         except PodvitalsError as error:
             # An event that will never be taken is not worth a second try: its namespace goes, or its text is refused.
             hopeless = isinstance(error, Invalid | NotFound) or (isinstance(error, Forbidden) and "being terminated" in str(error))
-            self.notices.done(notice, self._clock.now(), written=hopeless, pause=_pause(error))
+            self._notices.done(notice, self._clock.now(), written=hopeless, pause=_pause(error))
             if not hopeless:
                 pod = f"{notice.namespace}/{notice.pod}"
                 log.warning("event not written", extra={"pod": pod, "event": notice.reason.value, "reason": str(error)})
         else:
-            self.notices.done(notice, self._clock.now(), written=True)
+            self._notices.done(notice, self._clock.now(), written=True)
 
     async def _create(self, notice: Notice) -> None:
         try:

@@ -1,0 +1,222 @@
+"""The agent's desk: pods, what they hold, changed devices and the API's answers in; patches, notices and memos out. Pure.
+
+It owns the book (who holds what), the outbox (when which pod is written), the notices (what is announced) and what the API has shown of
+ours on each pod. All that an agent decides about pods is decided here; the shells (`publish`, `events`, `agent/compose`) own sockets,
+tasks and time, so a simulation of this is a simulation of what ships. A pod is always known by its uid.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from podvitals.claim.holdings import Holding
+from podvitals.claim.meta import Condition
+from podvitals.claim.pod import Pod
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.errors import InvalidInput
+from podvitals.node.record import DeviceState
+from podvitals.pod.book import POST_MORTEM_WINDOW, Book, Memo
+from podvitals.pod.entry import ANNOTATION, CONDITION, PodDevices, decode
+from podvitals.pod.guest import kubelet_says
+from podvitals.pod.notice import Notices
+from podvitals.pod.outbox import Letter, Outbox, Outcome, Shown, Wanted
+from podvitals.pod.status import Said, said
+
+StateOf = Callable[[DeviceKey], DeviceState]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One strategic-merge patch on `pods/status`. `body` holds the uid, so another pod of the same name refuses it (CONTRACT §4)."""
+
+    uid: str
+    namespace: str
+    name: str
+    body: Mapping[str, object]
+
+
+class Desk:
+    """`state_of` tells a device's state as of now; it is asked when something is to be said. `leave`: drivers nobody here listens to, whose
+    devices are what the kubelet's field says. `jitter` gives a number from 0 to 1 for each pause."""
+
+    def __init__(
+        self,
+        node: str,
+        version: str,
+        state_of: StateOf,
+        jitter: Callable[[], float],
+        *,
+        leave: frozenset[str] = frozenset(),
+        window: float = POST_MORTEM_WINDOW,
+    ) -> None:
+        self._state_of, self._leave = state_of, leave
+        self.book = Book(node, version, self._state, window)
+        self.outbox = Outbox(jitter)
+        self.notices = Notices()
+        self._seen: dict[str, _Seen] = {}
+
+    # --- events ------------------------------------------------------------------------------------------------------------------
+
+    def restore(self, memos: Iterable[Memo]) -> None:
+        """What an earlier process remembered of pods."""
+        self.book.restore(memos)
+
+    def synced(self) -> None:
+        """Every pod of the node has been seen."""
+        self.book.synced()
+
+    def see(self, pod: Pod, now: float, wall: float) -> str:
+        """A pod as the API shows it. What is wrong with the annotation found on a pod seen for the first time, "" for nothing."""
+        uid = pod.metadata.uid
+        first = self.book.get(uid) is None
+        trouble = self._begin(pod) if first else ""
+        dirty = self.book.see(pod, wall)
+        record = self.book.get(uid)
+        assert record is not None
+        seen = self._seen.setdefault(uid, _Seen())
+        if seen.take(pod):
+            # Where somebody else changed what is ours, it is written again.
+            self.outbox.observe(uid, seen.shown, now)
+        if first or any(holding.key.driver in self._leave for holding in record.holdings):
+            self.outbox.mark(uid, now)
+        for changed in dirty:
+            self.outbox.mark(changed, now)
+        return trouble
+
+    def gone(self, uid: str) -> None:
+        """The pod was deleted."""
+        self._seen.pop(uid, None)
+        self.outbox.forget(uid)
+        self.notices.forget(uid)
+        self.book.forget(uid)
+
+    def hold(self, uid: str, holdings: tuple[Holding, ...], now: float) -> bool:
+        """What the pod holds has been read from its claims; whether that is news."""
+        news = self.book.hold(uid, holdings)
+        if news:
+            self.outbox.mark(uid, now)
+        return news
+
+    def change(self, keys: Iterable[DeviceKey], now: float, wall: float) -> None:
+        """These devices' states changed."""
+        for uid in self.book.change(keys, wall):
+            self.outbox.mark(uid, now)
+
+    def take(self, now: float, wall: float) -> Patch | None:
+        """A patch to send now, built of what is known at this moment; None: nothing until `next_deadline` or the next event. What it says
+        is in the notices already. Each patch is followed by `done`, whatever becomes of it."""
+        while (uid := self.outbox.take(now)) is not None:
+            record = self.book.get(uid)
+            letter = self.outbox.compose(uid, self._wanted(uid, now, wall), now)
+            if letter is not None:
+                assert record is not None
+                meta = record.pod.metadata
+                return Patch(uid, meta.namespace, meta.name, self._body(uid, letter, wall))
+        return None
+
+    def done(self, uid: str, outcome: Outcome, now: float, *, pod: Pod | None = None, retry_after: float = 0.0) -> None:
+        """What became of a patch. `pod`: the answer, where there was one. `retry_after`: seconds the server asked for."""
+        seen = self._seen.get(uid)
+        shown = None
+        if pod is not None:
+            answer = _Seen()
+            answer.take(pod)
+            shown = answer.shown
+            if seen is not None:
+                seen.take(pod)
+        self.outbox.done(uid, outcome, now, shown=shown, retry_after=retry_after)
+        if seen is not None and outcome is not Outcome.GONE:
+            # What the watch showed while the patch was under way, if it is newer than the answer.
+            self.outbox.observe(uid, seen.shown, now)
+
+    # --- questions ---------------------------------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float | None:
+        """When `take` may have something although no event came; None: not before one."""
+        return self.outbox.next_deadline()
+
+    @property
+    def unsaved(self) -> bool:
+        return self.book.unsaved
+
+    def drain(self) -> Mapping[str, Memo | None]:
+        """What changed since the last call and should survive a restart; None: forget it."""
+        return self.book.drain()
+
+    # --- how ---------------------------------------------------------------------------------------------------------------------
+
+    def _begin(self, pod: Pod) -> str:
+        """What an earlier agent told of the pod is not announced again."""
+        text = pod.metadata.annotations.get(ANNOTATION)
+        if text is not None:
+            try:
+                self.notices.begin(pod.metadata.uid, decode(text, f"{pod.metadata.namespace}/{pod.metadata.name}").entries)
+            except InvalidInput as error:
+                return str(error)
+        return ""
+
+    def _state(self, pod: Pod, holding: Holding) -> DeviceState:
+        if holding.key.driver not in self._leave:
+            return self._state_of(holding.key)
+        record = self.book.get(pod.metadata.uid)
+        held = record.holdings if record is not None else ()
+        beside = {one.key for one in held if (one.container, one.entry) == (holding.container, holding.entry)}
+        return kubelet_says(pod, holding, len(beside))
+
+    def _wanted(self, uid: str, now: float, wall: float) -> Wanted | None:
+        devices, record = self.book.devices(uid), self.book.get(uid)
+        if devices is None or record is None:
+            return None
+        self.notices.tell(record.pod, devices.entries, now, wall)
+        return _wanted(devices)
+
+    def _body(self, uid: str, letter: Letter, wall: float) -> Mapping[str, object]:
+        metadata: dict[str, object] = {"uid": uid}
+        body: dict[str, object] = {"metadata": metadata}
+        if letter.annotation is not None:
+            metadata["annotations"] = {ANNOTATION: letter.annotation}
+        if letter.condition is not None:
+            seen = self._seen.get(uid)
+            stamped = letter.condition.stamped(seen.condition if seen is not None else None, wall)
+            body["status"] = {"conditions": [_written(stamped)]}
+        return body
+
+
+class _Seen:
+    """The newest of ours that the API has shown on a pod: in an answer to a patch or in the watch, whichever is newer."""
+
+    __slots__ = ("condition", "shown", "version")
+
+    def __init__(self) -> None:
+        self.version = -1
+        self.condition: Condition | None = None
+        self.shown = Shown()
+
+    def take(self, pod: Pod) -> bool:
+        """False for what is older than what was seen already."""
+        version = int(pod.metadata.resource_version) if pod.metadata.resource_version.isdecimal() else self.version
+        if version < self.version:
+            return False
+        self.version = version
+        self.condition = pod.condition(CONDITION)
+        told = None
+        if self.condition is not None:
+            told = Said(self.condition.status, self.condition.reason or "", self.condition.message or "")
+        self.shown = Shown(told, pod.metadata.annotations.get(ANNOTATION))
+        return True
+
+
+def _wanted(devices: PodDevices) -> Wanted:
+    unknown = frozenset(entry.key for entry in devices.entries if entry.health is Health.UNKNOWN)
+    return Wanted(said(devices.entries), devices.encode, unknown)
+
+
+def _written(condition: Condition) -> dict[str, object]:
+    """Every field by name: the struct leaves out what is its default, and a merge would keep the status that was there before."""
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": condition.last_transition_time,
+    }
