@@ -8,6 +8,7 @@ from pathlib import Path
 from podvitals.clock import SYSTEM, Clock
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
+from podvitals.node.limits import Limits
 from podvitals.node.watch import DriverView, NodeSettings, NodeWatch
 
 PATIENCE = 8.0
@@ -58,7 +59,9 @@ async def watching(
     registrar: bool = False,
     devices: int = 8192,
 ) -> AsyncIterator[Seen]:
-    settings = NodeSettings(plugin_dir=directory / "plugins_registry", checkpoint=checkpoint, leave=leave, devices_per_driver=devices)
+    settings = NodeSettings(
+        plugin_dir=directory / "plugins_registry", checkpoint=checkpoint, leave=leave, limits=Limits(devices_per_driver=devices)
+    )
     watch = NodeWatch(settings, clock, registrar=registrar)
     seen = Seen(watch)
     task = asyncio.create_task(watch.run(), name="node watch")

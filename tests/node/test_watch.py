@@ -211,7 +211,7 @@ async def test_identical_bytes_are_not_decoded_again(place: Path, monkeypatch: p
         decoded.append(raw)
         return decode_report(raw, most)
 
-    monkeypatch.setattr("podvitals.node.watch.decode_report", decode)
+    monkeypatch.setattr("podvitals.node.switchboard.decode_report", decode)
     async with FakeDriver(place) as driver, watching(place) as seen:
         for turn in range(5):
             driver.report([said()])

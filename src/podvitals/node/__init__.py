@@ -2,10 +2,13 @@
 
     discovery.py   the plugin directory: which registration sockets are there
     endpoint.py    the life of one registration: asked, connected, watched, gone
-    stream.py      one health stream: compares bytes, decodes, counts refusals
+    stream.py      one health stream: counts refusals, keeps it from taking all our time
+    switchboard.py what all endpoints say becomes changed devices pure: the cores below, wired
+                   memory.py (what a connection said last), told.py (the answers), limits.py (what one driver may cost)
     session.py     who speaks for a (driver, source)              pure
     ledger.py      what is known of each device, and until when   pure, with its parts:
-                   record.py (device state, faults), lease.py (batches, deadlines), fact.py (sources merged), rows.py (as rows)
+                   record.py (device state, faults), lease.py (batches, deadlines), fact.py (sources merged), rows.py (as rows),
+                   past.py (faults that others remember)
     checkpoint.py  what survives a restart (SQLite); keeper.py writes it
     watch.py       NodeWatch, the facade the agent and the lab's kubelet use
 

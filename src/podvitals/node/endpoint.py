@@ -9,7 +9,6 @@ import asyncio
 import logging
 import random
 from contextlib import aclosing
-from enum import StrEnum
 from typing import Protocol
 
 from podvitals.clock import Clock
@@ -19,7 +18,8 @@ from podvitals.errors import InvalidInput, LocalError, PluginError, PluginProtoc
 from podvitals.node.discovery import Socket
 from podvitals.node.record import SourceKey
 from podvitals.node.session import Event
-from podvitals.node.stream import Memory, Pace, Refusals
+from podvitals.node.stream import Pace, Refusals
+from podvitals.node.told import Reason
 from podvitals.wire.client import PluginClient
 from podvitals.wire.endpoint import check_path, is_live
 from podvitals.wire.messages import DRA_VERSIONS, HEALTH_SOURCE_TYPE, HEALTH_VERSIONS, PLUGIN_TYPE, PluginInfo
@@ -36,16 +36,6 @@ LONGEST_SOURCE = 63
 log = logging.getLogger(__name__)
 
 
-class Reason(StrEnum):
-    """What a driver said and was not taken, for counting."""
-
-    REGISTRATION = "registration"
-    STREAM = "stream"
-    REPORT = "undecodable report"
-    ENTRY = "invalid entry"
-    DEVICES = "too many devices"
-
-
 class Desk(Protocol):
     """What an endpoint needs of the node watch that owns it."""
 
@@ -58,6 +48,9 @@ class Desk(Protocol):
     def event(self, endpoint: "Endpoint", event: Event) -> None: ...
 
     def heard(self, endpoint: "Endpoint", raw: bytes) -> None: ...
+
+    def without_health(self, endpoint: "Endpoint") -> None:
+        """It turned out to serve none."""
 
 
 class Wait:
@@ -86,10 +79,7 @@ class Endpoint:
         self.health = ""
         self.client: PluginClient | None = None
         self.since = clock.wall()
-        self.heard_wall = 0.0
-        self.reports = 0
         self.trouble = ""
-        self.memory = Memory()
         self.refusals = Refusals(socket.path, clock)
         self.asked, self.opened = asyncio.Event(), asyncio.Event()
         self._desk, self._clock = desk, clock
@@ -207,7 +197,6 @@ class Endpoint:
                 self.refusals.count(Reason.STREAM, str(error))
                 self._desk.event(self, Event.STREAM_END)
             self.opened.set()
-            self.memory.clear()
             if loop.time() - started > LIVED:
                 wait.reset()
             await wait.sleep()
@@ -242,6 +231,8 @@ class Endpoint:
         self.health = next((version for version in older if version in self.info.supported_versions), "")
         log.info("does not serve the health service it lists: %s", error, extra={"driver": self.info.name})
         self._desk.event(self, Event.STREAM_END)
+        if not self.health:
+            self._desk.without_health(self)
 
     def _lost(self, error: PluginUnreachable) -> None:
         if not self.trouble:

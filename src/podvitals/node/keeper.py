@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from podvitals.clock import Clock, boot_id
-from podvitals.device.key import DeviceKey
 from podvitals.errors import LocalError
 from podvitals.node.checkpoint import Checkpoint
-from podvitals.node.ledger import Ledger
 from podvitals.node.rows import Rows
+from podvitals.node.switchboard import Switchboard
+from podvitals.node.told import NOTHING, Told
 
 SAVE_EVERY = 1.0
 SAVE_AGAIN_AFTER = 5.0
@@ -27,22 +27,22 @@ log = logging.getLogger(__name__)
 class Keeper:
     """`path`: None keeps nothing."""
 
-    def __init__(self, path: Path | None, ledger: Ledger, clock: Clock) -> None:
-        self._path, self._ledger, self._clock = path, ledger, clock
+    def __init__(self, path: Path | None, board: Switchboard, clock: Clock) -> None:
+        self._path, self._board, self._clock = path, board, clock
         self._checkpoint: Checkpoint | None = None
         self._unsaved = asyncio.Event()
         self._said = -SAY_EVERY
 
-    async def load(self) -> frozenset[DeviceKey]:
-        """Restores the ledger; returns what readers have to be told."""
+    async def load(self) -> Told:
+        """Restores the switchboard; returns what readers have to be told."""
         if self._path is None:
-            return frozenset()
+            return NOTHING
         self._checkpoint = Checkpoint(self._path, await asyncio.to_thread(boot_id))
         rows = await self._checkpoint.load(self._clock.now(), self._clock.wall())
-        return self._ledger.restore(rows, self._clock.now(), self._clock.wall())
+        return self._board.restore(rows, self._clock.now(), self._clock.wall())
 
     def changed(self) -> None:
-        if self._ledger.unsaved:
+        if self._board.unsaved:
             self._unsaved.set()
 
     async def run(self) -> None:
@@ -52,7 +52,7 @@ class Keeper:
                 async with asyncio.timeout(SAVE_EVERY):
                     await self._unsaved.wait()
             self._unsaved.clear()
-            rows.lay_over(self._ledger.drain())
+            rows.lay_over(self._board.drain())
             if self._checkpoint is None:
                 rows = Rows()
             elif rows and not await self._write(self._checkpoint, rows if self._checkpoint.begun else None):
@@ -71,7 +71,7 @@ class Keeper:
         """None: everything, as for a file that begins."""
         now, whole = self._clock.now(), rows is None
         try:
-            await checkpoint.save(self._ledger.everything() if rows is None else rows, now, self._clock.wall(), whole=whole)
+            await checkpoint.save(self._board.everything() if rows is None else rows, now, self._clock.wall(), whole=whole)
         except LocalError as error:
             if now - self._said >= SAY_EVERY:
                 self._said = now

@@ -1,67 +1,17 @@
-"""One endpoint's health stream: what it said last, what of it was refused, and how much of our time it may have.
-
-A report that repeats the bytes of an earlier one is recognised by comparing bytes; only others are decoded. The bytes kept are bounded.
-"""
+"""One endpoint's health stream: what of it was refused, and how much of our time it may have."""
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
 
 from podvitals.clock import Clock
-from podvitals.node.ledger import Delivery
 
-MOST_REMEMBERED = 8
-"""Reports: a driver that splits its state over more messages than this is decoded each time."""
-MOST_BYTES = 2 * 1024 * 1024
 SAY_EVERY = 60.0
 BUSY_AT_MOST = 0.005
 """Seconds one stream keeps the event loop before it has to rest for as long: half of a core at most, and others come in between."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Heard:
-    """A report as it came at `arrived` (boottime). `delivery` is None while it was not taken, because another endpoint spoke."""
-
-    raw: bytes
-    arrived: float
-    delivery: Delivery | None
-
-
-class Memory:
-    """The last reports of one connection, oldest first."""
-
-    def __init__(self) -> None:
-        self._heard: list[Heard] = []
-        self._bytes = 0
-
-    def find(self, raw: bytes) -> Heard | None:
-        return next((heard for heard in self._heard if len(heard.raw) == len(raw) and heard.raw == raw), None)
-
-    def keep(self, raw: bytes, arrived: float, delivery: Delivery | None) -> None:
-        known = self.find(raw)
-        if known is not None:
-            self._drop(known)
-        if len(raw) > MOST_BYTES:
-            return
-        self._heard.append(Heard(raw, arrived, delivery))
-        self._bytes += len(raw)
-        while len(self._heard) > MOST_REMEMBERED or self._bytes > MOST_BYTES:
-            self._drop(self._heard[0])
-
-    def not_taken(self) -> list[Heard]:
-        return [heard for heard in self._heard if heard.delivery is None]
-
-    def clear(self) -> None:
-        self._heard.clear()
-        self._bytes = 0
-
-    def _drop(self, heard: Heard) -> None:
-        self._heard.remove(heard)
-        self._bytes -= len(heard.raw)
 
 
 class Refusals:

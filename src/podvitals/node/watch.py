@@ -1,7 +1,7 @@
 """NodeWatch: what this node's drivers say of their devices, for whoever has to tell (the agent, the lab's kubelet).
 
-It owns discovery, one task an endpoint, one timer for all leases and the checkpoint; the truth is the ledger's, the authority the
-session's. Callbacks are synchronous: when they run, the ledger already says what they are told about. Nothing is queued.
+It owns discovery, one task an endpoint, one timer for all leases and the checkpoint; what is true, and who may say so, is decided by
+the switchboard. Callbacks are synchronous: when they run, the ledger already says what they are told about. Nothing is queued.
 """
 
 import asyncio
@@ -12,18 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podvitals.clock import Clock
-from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
-from podvitals.errors import PluginProtocolError
 from podvitals.node.discovery import Discovery, Socket
-from podvitals.node.endpoint import Endpoint, Reason
+from podvitals.node.endpoint import Endpoint
 from podvitals.node.keeper import Keeper
-from podvitals.node.ledger import DeviceState, Ledger
-from podvitals.node.record import SourceKey
-from podvitals.node.session import Connected, Disconnected, Effect, Event, Session, Speaks, Stage
+from podvitals.node.limits import Limits
+from podvitals.node.record import DeviceState, Fault, SourceKey
+from podvitals.node.session import Event, Stage
+from podvitals.node.switchboard import Switchboard
+from podvitals.node.told import Told
 from podvitals.wire.client import PluginClient
-from podvitals.wire.convert import decode_report
-from podvitals.wire.messages import Report
 
 FIRST_ANSWERS = 1.0
 """Seconds a start waits for drivers to say who they are: a hung one must not keep the others from being told of."""
@@ -44,7 +42,7 @@ class NodeSettings:
     plugin_dir: Path
     checkpoint: Path | None = None
     leave: frozenset[str] = frozenset()
-    devices_per_driver: int = 8192
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +78,14 @@ class NodeWatch:
 
     def __init__(self, settings: NodeSettings, clock: Clock, *, registrar: bool = False) -> None:
         self._settings, self._clock, self._registrar = settings, clock, registrar
-        self._ledger = Ledger(settings.devices_per_driver)
-        self._session = Session()
+        self._board = Switchboard(settings.limits, settings.leave)
         self._discovery = Discovery(settings.plugin_dir, self._found, self._lost)
-        self._keeper = Keeper(settings.checkpoint, self._ledger, clock)
+        self._keeper = Keeper(settings.checkpoint, self._board, clock)
         self._endpoints: dict[int, Endpoint] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._count = 0
         self._callbacks: list[Callback] = []
-        self._asked_for: dict[str, dict[DeviceKey, str]] = {}
         self._earlier = asyncio.Event()
         self._sleeps_until: float | None = None
         self.loaded, self.ready = asyncio.Event(), asyncio.Event()
@@ -102,22 +98,19 @@ class NodeWatch:
 
     def state(self, key: DeviceKey) -> DeviceState:
         """A device nobody reported is Unknown and the message says why; when that reason changes, callbacks are told of it."""
-        state = self._ledger.state(key)
-        if state is not None:
-            return state
-        why = self._standing(key.driver)
-        asked = self._asked_for.setdefault(key.driver, {})
-        if len(asked) < self._settings.devices_per_driver:
-            asked[key] = why
-        return DeviceState(key, Health.UNKNOWN, why, "", 0.0, 0.0, None, ())
+        return self._board.state(key)
 
     def states(self) -> Mapping[DeviceKey, DeviceState]:
         """Every device that was ever reported (and not forgotten since)."""
-        return self._ledger.states()
+        return self._board.states()
+
+    def seed(self, key: DeviceKey, faults: tuple[Fault, ...]) -> None:
+        """Faults that stand on a pod, for the case that this node's own memory is lost (`Switchboard.seed`). Call it after `loaded`."""
+        self._tell(self._board.seed(key, faults, self._clock.wall()))
 
     def plugin(self, driver: str) -> tuple[PluginClient, str] | None:
         """Client and DRA version of the newest connected endpoint that takes calls."""
-        for number in self._session.connected(driver):
+        for number in self._board.session.connected(driver):
             endpoint = self._endpoints[number]
             if endpoint.dra and endpoint.client is not None:
                 return endpoint.client, endpoint.dra
@@ -125,7 +118,7 @@ class NodeWatch:
 
     def drivers(self) -> tuple[DriverView, ...]:
         known = {endpoint.source for endpoint in self._endpoints.values()}
-        remembered = [source for source in self._ledger.sources() if source not in known]
+        remembered = [source for source in self._board.ledger.sources() if source not in known]
         views = [self._view(endpoint, endpoint.source) for endpoint in self._endpoints.values() if endpoint.source is not None]
         views += [self._remembered(source) for source in remembered]
         return tuple(sorted(views, key=lambda view: (view.driver, view.source, view.endpoint)))
@@ -140,7 +133,7 @@ class NodeWatch:
 
     async def run(self) -> None:
         """Until cancelled. May be called once."""
-        self._changed(await self._keeper.load())
+        self._tell(await self._keeper.load())
         self.loaded.set()
         try:
             async with asyncio.TaskGroup() as self._group:
@@ -167,12 +160,12 @@ class NodeWatch:
     async def _end_leases(self) -> None:
         while True:
             self._earlier.clear()
-            self._sleeps_until = self._ledger.next_deadline()
+            self._sleeps_until = self._board.next_deadline()
             if self._sleeps_until is None:
                 await self._earlier.wait()
             else:
                 await self._sleep(self._sleeps_until)
-            self._changed(self._ledger.expire(self._clock.now(), self._clock.wall()))
+            self._tell(self._board.expire(self._clock.now(), self._clock.wall()))
 
     async def _sleep(self, deadline: float) -> None:
         """Until the deadline, or until there is an earlier one."""
@@ -222,146 +215,75 @@ class NodeWatch:
         self._tasks.pop(endpoint.number).cancel()
         if endpoint.source is not None:
             log.info("registration is gone", extra={"driver": endpoint.source.driver, "source": endpoint.source.source})
-            self._tell_standing(endpoint.source.driver)
 
     def admit(self, endpoint: Endpoint, source: SourceKey) -> Endpoint | None:
-        if endpoint.source is not None:
-            return None
-        for other in self._endpoints.values():
-            if other.source == source and other.info.endpoint == endpoint.info.endpoint:
-                return other
+        told = self._board.register(
+            endpoint.number,
+            source,
+            endpoint.info.endpoint,
+            endpoint.socket.born,
+            serves_health=bool(endpoint.health),
+            now=self._clock.now(),
+            wall=self._clock.wall(),
+        )
+        if isinstance(told, int):
+            return self._endpoints[told]
         endpoint.source = source
-        self._apply(self._session.register(endpoint.number, source, endpoint.socket.born))
-        self._tell_standing(source.driver)
+        self._tell(told)
         return None
 
     def event(self, endpoint: Endpoint, event: Event) -> None:
-        self._apply(self._session.on(endpoint.number, event))
-        if endpoint.source is not None:
-            self._tell_standing(endpoint.source.driver)
+        self._tell(self._board.event(endpoint.number, event, self._clock.now(), self._clock.wall()))
+
+    def without_health(self, endpoint: Endpoint) -> None:
+        self._tell(self._board.without_health(endpoint.number))
 
     def heard(self, endpoint: Endpoint, raw: bytes) -> None:
-        source, now, wall = endpoint.source, self._clock.now(), self._clock.wall()
-        assert source is not None
-        endpoint.reports += 1
-        endpoint.heard_wall = wall
-        report = None
-        if self._session.stage(endpoint.number) is Stage.CONNECTED:
-            # The floor is taken by saying something of a device: neither rubbish nor an empty first report silences an older endpoint.
-            report = self._decoded(endpoint, raw)
-            if report is None or not report.devices:
-                return
-            self._apply(self._session.on(endpoint.number, Event.REPORT))
-        generation = self._session.generation(endpoint.number)
-        if generation is None:
-            endpoint.memory.keep(raw, now, None)
-            return
-        known = endpoint.memory.find(raw)
-        if known is not None and known.delivery is not None and self._ledger.renew(known.delivery, now, wall):
-            known.arrived = now
-            return
-        if report is not None or (report := self._decoded(endpoint, raw)) is not None:
-            self._report(endpoint, source, generation, raw, report, None)
-
-    def _report(self, endpoint: Endpoint, source: SourceKey, generation: int, raw: bytes, report: Report, heard: float | None) -> None:
-        now, wall = self._clock.now(), self._clock.wall()
-        outcome = self._ledger.report(source, generation, report.devices, now, wall, heard)
-        if outcome.refused:
-            text = f"{source} reports more than the {self._settings.devices_per_driver} devices that are kept"
-            endpoint.refusals.count(Reason.DEVICES, text, outcome.refused)
-        if outcome.delivery is not None:
-            endpoint.memory.keep(raw, now if heard is None else heard, outcome.delivery)
-        self._changed(outcome.changed)
-
-    def _decoded(self, endpoint: Endpoint, raw: bytes) -> Report | None:
-        try:
-            # Twice the devices that are kept: enough to count what is refused, not enough to hold up the other drivers.
-            report = decode_report(raw, 2 * self._settings.devices_per_driver)
-        except PluginProtocolError as error:
-            endpoint.refusals.count(Reason.REPORT, str(error))
-            return None
-        for refusal in report.refusals:
-            endpoint.refusals.count(Reason.ENTRY, refusal)
-        return report
-
-    def _apply(self, effects: tuple[Effect, ...]) -> None:
-        for effect in effects:
-            match effect:
-                case Connected(source):
-                    self._ledger.connected(source)
-                case Disconnected(source, why):
-                    self._ledger.disconnected(source, why, self._clock.now())
-                    self._changed(frozenset())
-                case Speaks(source, number, generation):
-                    self._hand_over(source, self._endpoints[number], generation)
-
-    def _hand_over(self, source: SourceKey, endpoint: Endpoint, generation: int) -> None:
-        self._ledger.authority(source, generation)
-        log.info("speaks", extra={"driver": source.driver, "source": source.source, "endpoint": endpoint.info.endpoint})
-        # What it said while another spoke counts where nothing was heard of a device since.
-        for heard in endpoint.memory.not_taken():
-            if (report := self._decoded(endpoint, heard.raw)) is not None:
-                self._report(endpoint, source, generation, heard.raw, report, heard.arrived)
+        self._tell(self._board.heard(endpoint.number, raw, self._clock.now(), self._clock.wall()))
 
     # --- telling -----------------------------------------------------------------------------------------------------------------
 
-    def _changed(self, keys: frozenset[DeviceKey]) -> None:
-        deadline = self._ledger.next_deadline()
+    def _tell(self, told: Told) -> None:
+        for refused in told.refused:
+            if (endpoint := self._endpoints.get(refused.number)) is not None:
+                endpoint.refusals.count(refused.reason, refused.text, refused.times)
+        for line in told.lines:
+            log.info(line.text, extra=dict(line.fields))
+        deadline = self._board.next_deadline()
         if deadline is not None and (self._sleeps_until is None or deadline < self._sleeps_until):
             self._earlier.set()
         self._keeper.changed()
-        if keys:
+        if told.changed:
             for callback in self._callbacks:
                 try:
-                    callback(keys)
+                    callback(told.changed)
                 except Exception:
                     log.exception("a subscriber failed")
 
-    def _standing(self, driver: str) -> str:
-        """Why nothing is known of a device of this driver."""
-        if driver in self._settings.leave:
-            return f"driver {driver} is left to the kubelet"
-        endpoints = [self._endpoints[number] for number in self._session.endpoints(SourceKey(driver))]
-        if not endpoints:
-            return f"no driver {driver} is registered on this node"
-        if not any(endpoint.health for endpoint in endpoints):
-            return f"driver {driver} does not report health"
-        return f"driver {driver} has not reported this device"
-
-    def _tell_standing(self, driver: str) -> None:
-        asked = self._asked_for.get(driver)
-        if not asked:
-            return
-        why = self._standing(driver)
-        for key in [key for key in asked if self._ledger.state(key) is not None]:
-            del asked[key]
-        stale = frozenset(key for key, said in asked.items() if said != why)
-        asked.update(dict.fromkeys(stale, why))
-        self._changed(stale)
-
     def _view(self, endpoint: Endpoint, source: SourceKey) -> DriverView:
-        speaker = self._session.speaker(source)
-        tells = speaker if speaker is not None else max(self._session.endpoints(source), default=None)
-        summary = self._ledger.summary(source)
+        place = self._board.place(endpoint.number)
+        speaker = self._board.session.speaker(source)
+        tells = speaker if speaker is not None else max(self._board.session.endpoints(source), default=None)
+        summary = self._board.ledger.summary(source)
         return DriverView(
             driver=source.driver,
             source=source.source,
             endpoint=endpoint.info.endpoint,
-            connected=self._session.stage(endpoint.number) in (Stage.CONNECTED, Stage.REPORTING),
+            connected=self._board.session.stage(endpoint.number) in (Stage.CONNECTED, Stage.REPORTING),
             speaks=speaker == endpoint.number,
             since=endpoint.since,
-            last_report=endpoint.heard_wall,
+            last_report=0.0 if place is None else place.heard,
             devices=summary.devices if tells == endpoint.number else 0,
             smallest_lease=summary.smallest_lease if tells == endpoint.number else None,
             versions=endpoint.info.supported_versions,
             health_version=endpoint.health,
-            reports=endpoint.reports,
+            reports=0 if place is None else place.reports,
             refusals=dict(endpoint.refusals.counts),
             trouble=endpoint.trouble,
             left=endpoint.left,
         )
 
     def _remembered(self, source: SourceKey) -> DriverView:
-        told = self._ledger.summary(source)
+        told = self._board.ledger.summary(source)
         trouble = "not registered"
         return DriverView(*source, "", False, False, 0.0, told.heard, told.devices, told.smallest_lease, (), "", 0, trouble=trouble)
