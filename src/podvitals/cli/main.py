@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "agent": ("podvitals.cli.agent", "run a node's agent: what drivers report becomes conditions, annotations and events"),
     "driver": ("podvitals.cli.driver", "run a DRA driver whose devices are watched by detectors"),
     "inject": ("podvitals.cli.inject", "break or mend a simulated device"),
+    "conformance": ("podvitals.cli.conformance", "try whether a driver, or the node side, keeps the contract between the two"),
     "completion": ("podvitals.cli.completion", "print the completion script for bash or zsh"),
     "version": ("podvitals.cli.version", "print the version"),
 }

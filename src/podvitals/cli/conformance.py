@@ -1,0 +1,175 @@
+"""`podvitals conformance driver SOCKET` and `podvitals conformance node`: whether the other side keeps the contract."""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from podvitals.cli.options import GivenPath, run
+
+if TYPE_CHECKING:
+    from podvitals.testing.conformance.case import Case, Result
+    from podvitals.wire.messages import ClaimRef
+
+_ABOUT = """Try whether a DRA driver, or the node side that listens to drivers, keeps the contract between the two.
+
+Each case is a sentence of the contract. Exit code: 0 no case failed, 1 one did, 2 wrong input. In CI: --junit FILE.
+"""
+_DRIVER = """Call the DRA driver behind SOCKET, its registration socket, as a kubelet and other watchers would.
+
+Any driver in any language. It need not be registered, and may be: nothing is registered, and no claim prepared unless --claim names one.
+
+\b
+  podvitals conformance driver /var/lib/kubelet/plugins_registry/gpu.example.com-reg.sock
+  podvitals conformance driver SOCKET --restart-command "systemctl restart gpu-driver" --junit report.xml
+"""
+
+
+@click.group("conformance", help=_ABOUT)
+def command() -> None:
+    pass
+
+
+def _suite_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What both suites take."""
+    options = (
+        click.option("--only", metavar="CASE", multiple=True, help="run these cases only; * and ? as in a shell; may be repeated"),
+        click.option("--skip", metavar="CASE", multiple=True, help="leave these cases out"),
+        click.option("--list", "listing", is_flag=True, help="print the cases and their sentences, and run none"),
+        click.option("--junit", type=GivenPath(), metavar="FILE", help="write a JUnit report there"),
+        click.option("-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True),
+        click.option("--restart-command", metavar="COMMAND", default="", help="a shell command that restarts what is tried"),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@command.command("driver", help=_DRIVER)
+@click.argument("socket", type=GivenPath(), required=False)
+@_suite_options
+@click.option("--claim", "claims", metavar="NAMESPACE/NAME/UID", multiple=True, help="a claim allocated for the driver, to prepare")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1.0),
+    metavar="SECONDS",
+    default=60.0,
+    show_default=True,
+    help="the longest wait; a driver whose smallest lease is longer is not watched to its end",
+)
+def driver(socket: Path | None, claims: Sequence[str], timeout: float, **options: Any) -> None:
+    from podvitals.testing.conformance.case import chosen, exit_code
+    from podvitals.testing.conformance.driver import CASES
+    from podvitals.testing.conformance.driver.subject import DriverSubject
+    from podvitals.testing.conformance.execute import execute
+
+    cases = chosen(CASES, options["only"], options["skip"])
+    if options["listing"]:
+        _list(cases)
+        return
+    subject = DriverSubject(_socket(socket), timeout, tuple(map(_claim, claims)), options["restart_command"])
+    with _Progress(cases, options["form"]) as told:
+        results = run(execute(cases, subject, limit=4 * timeout + 30, told=told))
+    _end(f"driver {subject.socket}", results, options)
+    click.get_current_context().exit(exit_code(results))
+
+
+def _socket(path: Path | None) -> Path:
+    from podvitals.errors import InvalidInput
+    from podvitals.wire.endpoint import is_socket
+
+    if path is None:
+        raise InvalidInput("say which driver: its registration socket, such as /var/lib/kubelet/plugins_registry/gpu.example.com-reg.sock")
+    if not is_socket(path):
+        raise InvalidInput(f"{path} is no socket: name the driver's registration socket, in the kubelet's plugins_registry")
+    return path.absolute()
+
+
+def _claim(text: str) -> "ClaimRef":
+    from podvitals.errors import InvalidInput
+    from podvitals.wire.messages import ClaimRef
+
+    parts = text.split("/")
+    if len(parts) != 3 or not all(parts):
+        raise InvalidInput(f"--claim {text!r}: write NAMESPACE/NAME/UID, as kubectl get resourceclaims -A -o yaml shows them")
+    return ClaimRef(parts[0], parts[2], parts[1])
+
+
+# ── What is printed ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_TINT = {"pass": "green", "fail": "red", "warn": "yellow"}
+
+
+def _list(cases: "Sequence[Case[Any]]") -> None:
+    from podvitals.cli.output import Table, print_lines
+
+    print_lines(Table(("CASE", "SOURCE", "SENTENCE"), [(case.name, case.source, case.sentence) for case in cases]).lines())
+
+
+class _Progress(AbstractContextManager["Callable[[Result], None]"]):
+    """Shows on a terminal how far it is, on one line that is gone in the end."""
+
+    def __init__(self, cases: "Sequence[Case[Any]]", form: str) -> None:
+        self._left, self._all = len(cases), len(cases)
+        self._shown = form == "table" and sys.stderr.isatty()
+
+    def __enter__(self) -> "Callable[[Result], None]":
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _tell(self, result: "Result") -> None:
+        self._left -= 1
+        if self._shown:
+            print(f"\r\x1b[K{self._all - self._left} of {self._all}: {result.name}", end="", file=sys.stderr, flush=True)
+
+
+def _end(subject: str, results: "Sequence[Result]", options: dict[str, Any]) -> None:
+    from podvitals.cli.output import encode, print_lines
+    from podvitals.testing.conformance.report import document, junit, summary
+
+    if options["junit"] is not None:
+        _write(options["junit"], junit(subject, results))
+    if options["form"] == "json":
+        click.echo(encode(document(subject, results), "json"), nl=False)
+        return
+    print_lines([*_table(results), "", *_advice(results), summary(results)])
+
+
+def _write(path: Path, data: bytes) -> None:
+    from podvitals.errors import LocalError
+
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise LocalError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _table(results: "Sequence[Result]") -> list[str]:
+    from podvitals.cli.output import Table, colours
+    from podvitals.testing.conformance.report import milliseconds
+
+    rows = [(result.name, str(result.outcome), milliseconds(result.finding.ms), result.finding.seen) for result in results]
+    lines = Table(("CASE", "OUTCOME", "TIME", "SEEN"), rows).lines(longest=100)
+    if not colours():
+        return lines
+    return [lines[0], *(click.style(line, fg=_TINT.get(row[1])) for line, row in zip(lines[1:], rows, strict=True))]
+
+
+def _advice(results: "Sequence[Result]") -> list[str]:
+    """A paragraph for each case that failed or warns: the sentence, what was seen, what to do."""
+    from podvitals.cli.output import strong
+    from podvitals.device.text import clean
+    from podvitals.testing.conformance.case import Outcome
+
+    lines = []
+    for result in results:
+        if result.outcome in (Outcome.FAIL, Outcome.WARN):
+            lines += [strong(f"{result.outcome.upper()} {result.name}"), f"  {result.source}: {result.sentence}"]
+            lines += [f"  Seen: {clean(result.finding.seen)}"] + ([f"  Do:   {result.finding.do}"] if result.finding.do else []) + [""]
+    return lines
