@@ -1,0 +1,117 @@
+"""PCI devices as sysfs lists them: their names, shared by every family that meets them, and the attributes published for each.
+
+Kernel ABI: Documentation/ABI/testing/sysfs-bus-pci (numa_node, driver, max_link_width), Documentation/PCI/sysfs-pci.rst (class, vendor).
+Standard attributes: https://kubernetes.io/docs/reference/node/dra-standard-device-attributes/.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from podvitals.detect.detector import Attribute
+from podvitals.detect.families import sysfs
+from podvitals.detect.family import PCI
+from podvitals.detect.inventory import LONGEST_VALUE
+
+ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_LOOSE = re.compile(r"(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})(?:\.([0-7]))?")
+_ROOT = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
+_KINDS = (("0108", "nvme"), ("0207", "ib"), ("01", "disk"), ("02", "nic"), ("03", "gpu"), ("06", "bridge"), ("12", "accel"))
+"""Class codes (PCI Code and ID Assignment Specification) by their beginning, the longer one first."""
+
+
+def normal(address: str) -> str:
+    """A PCI address as sysfs writes it: `0000:3b:00.0` from `00000000:3B:00.0` (NVML), `3b:00.0` and `0000:3b:00` (NVRM). '' where it is
+    none."""
+    if (found := _LOOSE.fullmatch(address.strip())) is None:
+        return ""
+    domain, bus, device, function = found.groups()
+    return f"{int(domain or '0', 16):04x}:{bus.lower()}:{device.lower()}.{function or '0'}"
+
+
+def directory(sys: Path, address: str) -> Path:
+    return sys / "bus/pci/devices" / address
+
+
+def class_of(sys: Path, address: str) -> str:
+    """Six hexadecimal digits, such as 030200, or '' where they cannot be read."""
+    return sysfs.optional(directory(sys, address) / "class", 64).removeprefix("0x").rjust(6, "0")[-6:]
+
+
+def kind_of(class_code: str) -> str:
+    """gpu, nvme, nic, ib, disk, accel, bridge, or pci for all others."""
+    return next((kind for begin, kind in _KINDS if class_code.startswith(begin)), "pci")
+
+
+def name_of(kind: str, address: str) -> str:
+    """The device's name in every family: `gpu-0000-3b-00-0`."""
+    return f"{kind}-{re.sub('[:.]', '-', address)}"
+
+
+def addresses(sys: Path) -> list[str]:
+    """Every PCI device there is. Raises OSError where sysfs cannot be read."""
+    return [name for name in sysfs.entries(sys / "bus/pci/devices") if ADDRESS.fullmatch(name)]
+
+
+def chosen(sys: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """(address, kind) of those whose address, name, kind or `vendor:device` matches; bridges only by their address. No pattern: all."""
+    for address in addresses(sys):
+        kind = kind_of(class_of(sys, address))
+        if kind == "bridge":  # no pod is given one; whoever wants to watch a port names it
+            wanted = address in patterns
+        else:
+            words = (address, name_of(kind, address), kind, ids(sys, address))
+            wanted = not patterns or any(fnmatchcase(word, pattern) for word in words for pattern in patterns)
+        if wanted:
+            yield address, kind
+
+
+def ids(sys: Path, address: str) -> str:
+    """`10de:2330`, vendor and device."""
+    at = directory(sys, address)
+    return ":".join(sysfs.optional(at / part, 64).removeprefix("0x").lower() for part in ("vendor", "device"))
+
+
+def behind(sys: Path, path: Path) -> str:
+    """The PCI address of the device that `path` (of a class directory, or its `device` link) leads to, or ''."""
+    with suppress(OSError, RuntimeError):
+        for part in reversed(path.resolve(strict=True).parts):
+            if ADDRESS.fullmatch(part) and directory(sys, part).exists():
+                return part
+    return ""
+
+
+def attributes(sys: Path, address: str) -> dict[str, Attribute]:
+    """What is published for a PCI device; what cannot be read is left out. A device without a place in NUMA must not say one."""
+    at = directory(sys, address)
+    found: dict[str, Attribute] = {PCI: address}
+    vendor, _, device = ids(sys, address).partition(":")
+    found |= {name: value for name, value in (("vendor", vendor), ("device", device)) if value}
+    if root := root_of(at):
+        found["resource.kubernetes.io/pcieRoot"] = root
+    with suppress(OSError, ValueError):
+        if (node := sysfs.number(at / "numa_node")) >= 0:
+            found["resource.kubernetes.io/numaNode"] = node
+    with suppress(OSError):
+        if driver := sysfs.link_name(at / "driver"):
+            found["driver"] = driver[:LONGEST_VALUE]
+    with suppress(OSError, ValueError):
+        if 0 < (width := sysfs.number(at / "max_link_width")) < 255:
+            found["linkWidth"] = width
+    if speed := sysfs.optional(at / "max_link_speed", 64):
+        found["linkSpeed"] = speed.removesuffix(" PCIe")[:LONGEST_VALUE]
+    return found
+
+
+def root_of(at: Path) -> str:
+    """`pci0000:3a`: the root complex, the first directory below /sys/devices on the way to the device."""
+    with suppress(OSError, RuntimeError):
+        return next((part for part in at.resolve(strict=True).parts if _ROOT.fullmatch(part)), "")
+    return ""
+
+
+def fits(value: str) -> str:
+    """A text made fit for an attribute: at most 64 bytes."""
+    return value.encode()[:LONGEST_VALUE].decode(errors="ignore").strip()

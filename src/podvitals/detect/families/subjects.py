@@ -1,0 +1,88 @@
+"""Whom a line of the kernel log is about: the names under which the kernel speaks of devices, and the device each of them is."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from podvitals.detect.detector import Device
+from podvitals.detect.families import disks, pcidev, sysfs
+from podvitals.detect.inventory import device_name
+from podvitals.detect.roots import Roots
+
+Subject = tuple[str, str]
+"""A kind of name (pci, block, number, ifname, ifindex, nvme, neuron) and the name, as normal() writes it."""
+
+
+def normal(kind: str, name: str) -> str:
+    if kind == "pci":
+        return pcidev.normal(name)
+    if kind == "block":
+        return name.replace("!", "/")
+    return name.strip()
+
+
+def everything(roots: Roots) -> Iterator[tuple[Device, list[Subject]]]:
+    """Every device the kernel log may speak of, with its names. What cannot be listed is left out: the family of the device tells that."""
+    yield from _pci(roots)
+    yield from (*_disks(roots), *_interfaces(roots), *_neurons(roots))
+
+
+def _pci(roots: Roots) -> Iterator[tuple[Device, list[Subject]]]:
+    with suppress(OSError):
+        for address, kind in pcidev.chosen(roots.sys, ()):
+            names: list[Subject] = [("pci", address)]
+            at = pcidev.directory(roots.sys, address)
+            with suppress(OSError):
+                for controller in sysfs.entries_if_any(at / "nvme"):
+                    names.append(("nvme", controller))
+                    names += [s for name in _namespaces(at / "nvme" / controller) for s in _block_names(roots.sys, name)]
+                for interface in sysfs.entries_if_any(at / "net"):
+                    names += _interface_names(roots.sys, interface)
+            yield Device(pcidev.name_of(kind, address), pcidev.attributes(roots.sys, address), handle=address), names
+
+
+def _namespaces(controller: Path) -> list[str]:
+    return [name for name in sysfs.entries_if_any(controller) if re.fullmatch(r"nvme\d+(c\d+)?n\d+", name)]
+
+
+def _disks(roots: Roots) -> list[tuple[Device, list[Subject]]]:
+    with suppress(OSError):
+        return [(disks.device(roots, name), _block_names(roots.sys, name)) for name in disks.names(roots.sys, virtual=True)]
+    return []
+
+
+def _block_names(sys: Path, name: str) -> list[Subject]:
+    """A disk, and its partitions, by name and by number."""
+    found: list[Subject] = []
+    at = sys / "class/block" / name
+    with suppress(OSError):
+        for part in (at, *(at / part for part in sysfs.entries_if_any(at) if part.startswith(name))):
+            found.append(("block", part.name.replace("!", "/")))
+            if number := sysfs.optional(part / "dev", 64):
+                found.append(("number", number))
+    return found
+
+
+def _interfaces(roots: Roots) -> list[tuple[Device, list[Subject]]]:
+    found: list[tuple[Device, list[Subject]]] = []
+    with suppress(OSError):
+        for name in sysfs.entries_if_any(roots.sys / "class/net"):
+            if name != "lo":
+                found.append((Device(device_name(name), {"ifname": name}), _interface_names(roots.sys, name)))
+    return found
+
+
+def _interface_names(sys: Path, name: str) -> list[Subject]:
+    index = sysfs.optional(sys / "class/net" / name / "ifindex", 64)
+    return [("ifname", name), *([("ifindex", index)] if index else [])]
+
+
+def _neurons(roots: Roots) -> list[tuple[Device, list[Subject]]]:
+    """AWS Neuron's device nodes, /dev/neuron0, of which the driver speaks as nd-id=0."""
+    found: list[tuple[Device, list[Subject]]] = []
+    with suppress(OSError):
+        for name in sysfs.entries_if_any(roots.dev):
+            if (number := re.fullmatch(r"neuron(\d+)", name)) is not None:
+                found.append((Device(name, nodes=[roots.dev / name]), [("neuron", number[1])]))
+    return found
