@@ -130,6 +130,14 @@ async def _dialled(path: Path) -> Connection:
     return connection
 
 
+def stranger(path: Path) -> socket.socket:
+    """A connection on which nothing has been said. Failed where nobody listens."""
+    try:
+        return connected(path)
+    except OSError as error:
+        raise Failed(f"{path}: {os.strerror(error.errno) if error.errno else error}") from None
+
+
 def connected(path: Path) -> socket.socket:
     """A connected socket that does not block. OSError where nobody listens."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

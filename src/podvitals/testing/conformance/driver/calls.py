@@ -36,7 +36,7 @@ async def _answered(line: Line, method: str, claims: tuple[ClaimRef, ...], timeo
 async def prepare(driver: DriverSubject, line: Line, *claims: ClaimRef) -> Mapping[str, PrepareResult]:
     method, _ = await _calls(driver)
     try:
-        return decode_prepared(await _answered(line, method, claims, driver.timeout if claims else CALL_TIMEOUT))
+        return decode_prepared(await _answered(line, method, claims, driver.timeout if claims else min(CALL_TIMEOUT, driver.timeout)))
     except PluginError as error:
         raise Failed(str(error)) from None
 
@@ -61,7 +61,7 @@ async def empty_claims(driver: DriverSubject) -> str:
     async with driver.calling() as line:
         for version in versions:
             for method in (prepare_method(version), unprepare_method(version)):
-                answer = await line.call(method, timeout=CALL_TIMEOUT)
+                answer = await line.call(method, timeout=min(CALL_TIMEOUT, driver.timeout))
                 if answer.status is not Status.OK:
                     raise Failed(f"{method} ended with {answer}")
                 if decode_prepared(answer.message):

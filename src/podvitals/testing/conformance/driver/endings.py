@@ -1,14 +1,16 @@
 """What a driver must survive (CONTRACT §3): callers that go, stay away, or never were a kubelet."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from podvitals.testing.conformance.case import Cases, Failed
 from podvitals.testing.conformance.driver.calls import prepare
+from podvitals.testing.conformance.driver.listening import listening
 from podvitals.testing.conformance.driver.observation import LONGEST_WAIT
 from podvitals.testing.conformance.driver.subject import DriverSubject
 from podvitals.testing.conformance.frames import greeting, request
-from podvitals.testing.conformance.line import Line, connected
+from podvitals.testing.conformance.line import Line, stranger
 from podvitals.testing.conformance.rawreport import Garbled, read_report
 from podvitals.wire.services import GET_INFO, watch_method
 from podvitals.wire.stream import CallFailed, PeerLost, Stream
@@ -35,15 +37,18 @@ async def _alive(driver: DriverSubject, after: str) -> None:
     do="end a stream's work when its context ends",
 )
 async def cancelled(driver: DriverSubject) -> str:
-    method = watch_method(await driver.health_version())
+    version = await driver.health_version()
     async with driver.calling() as line:
         for _ in range(_MANY):
-            (await line.watch(method)).close()
+            (await line.watch(watch_method(version))).close()
+        async with AsyncExitStack() as stack:
+            listeners = [await stack.enter_async_context(listening(line, version)) for _ in range(_MANY)]
+            await asyncio.gather(*(listener.heard(1.0) for listener in listeners))
         if line.lost:
-            raise Failed(f"the connection was lost when {_MANY} streams on it were cancelled")
+            raise Failed(f"the connection was lost when {2 * _MANY} streams on it were cancelled")
         await prepare(driver, line)
-    await _alive(driver, f"after {_MANY} cancelled streams")
-    return f"{_MANY} streams opened and cancelled on one connection"
+    await _alive(driver, f"after {2 * _MANY} cancelled streams")
+    return f"{2 * _MANY} streams on one connection, half of them before they were told anything"
 
 
 @CASES.case(
@@ -59,7 +64,7 @@ async def half_made(driver: DriverSubject) -> str:
     try:
         for path, method in methods.items():
             for bytes_sent in (b"", greeting(65535), greeting(65535) + request(method, whole=False)):
-                waiting.append(half := connected(path))
+                waiting.append(half := stranger(path))
                 await loop.sock_sendall(half, bytes_sent)
         await _alive(driver, f"while {len(waiting)} callers wait in the middle of a call")
     finally:
@@ -79,8 +84,8 @@ async def garbage(driver: DriverSubject) -> str:
     loop = asyncio.get_running_loop()
     for path in (driver.socket, Path(await driver.endpoint())):
         for sent in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes(range(256)) * 16):
-            with connected(path) as stranger:
-                await loop.sock_sendall(stranger, sent)
+            with stranger(path) as other:
+                await loop.sock_sendall(other, sent)
                 await _alive(driver, f"while {path.name} was sent what is no HTTP/2")
     await _alive(driver, "after four connections that were no HTTP/2")
     return "four connections"

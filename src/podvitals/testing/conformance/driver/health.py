@@ -8,7 +8,7 @@ from podvitals.testing.conformance.driver.listening import listening
 from podvitals.testing.conformance.driver.observation import LONGEST_WAIT, Gap, Key, gaps
 from podvitals.testing.conformance.driver.subject import DriverSubject
 from podvitals.testing.conformance.frames import greeting, request
-from podvitals.testing.conformance.line import connected
+from podvitals.testing.conformance.line import stranger
 from podvitals.testing.conformance.rawreport import RawDevice
 from podvitals.wire.services import watch_method
 
@@ -142,12 +142,12 @@ async def watchers_agree(driver: DriverSubject) -> str:
 )
 async def watchers_independent(driver: DriverSubject) -> str:
     version = await driver.health_version()
-    method = watch_method(version)
     async with driver.calling() as stays, driver.calling() as goes, listening(stays, version) as listener:
         kept = listener.watcher
         await listener.heard(min(LONGEST_WAIT, driver.timeout))
         for _ in range(3):
-            (await goes.watch(method)).close()
+            async with listening(goes, version) as other:
+                await other.heard(SOON)
         await goes.close()
         before = len(kept.heard)
         await asyncio.sleep(min(kept.smallest_lease() * 0.6 + 0.2, driver.timeout / 2, 5.0))
@@ -169,7 +169,7 @@ async def slow_watcher(driver: DriverSubject) -> str:
     sockets = []
     try:
         for _ in range(2):
-            sockets.append(deaf := connected(Path(await driver.endpoint())))
+            sockets.append(deaf := stranger(Path(await driver.endpoint())))
             await loop.sock_sendall(deaf, greeting(window=0) + request(method))
         async with driver.calling() as line, listening(line, version) as listener:
             watcher = listener.watcher

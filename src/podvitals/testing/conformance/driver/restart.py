@@ -25,13 +25,13 @@ async def restarted(driver: DriverSubject) -> Finding:
     before = await driver.info()
     known = {device.name for device in (await driver.observation()).first.devices().values()} if before.health else set()
     claims = await _prepared(driver)
-    inode = (await asyncio.to_thread(driver.socket.stat)).st_ino
+    file = await _file(driver)
     began = time.monotonic()
     after = await _restart(driver)
     took = time.monotonic() - began
     if after.name != before.name:
         raise Failed(f"it was {before.name} and came back as {after.name}")
-    if (await asyncio.to_thread(driver.socket.stat)).st_ino == inode:
+    if await _file(driver) == file:
         raise Failed("the registration socket is the same file as before: a kubelet does not register it again")
     again = DriverSubject(driver.socket, driver.timeout, driver.claims)
     if before.health and (gone := sorted(known - {device.name for device in (await again.observation()).first.devices().values()})):
@@ -40,6 +40,12 @@ async def restarted(driver: DriverSubject) -> Finding:
     if stale := await asyncio.to_thread(dead_sockets, driver.socket.parent, before.name):
         raise Warned(f"it left {', '.join(stale)}", "remove the sockets of former instances")
     return passed(f"{len(known)} devices" + (f", {len(claims)} claims" if claims else ""), took * 1000)
+
+
+async def _file(driver: DriverSubject) -> tuple[int, int]:
+    """What tells a new socket at the same path from the old one: a file system may give the inode again."""
+    facts = await asyncio.to_thread(driver.socket.stat)
+    return facts.st_ino, facts.st_mtime_ns
 
 
 async def _prepared(driver: DriverSubject) -> tuple[ClaimRef, ...]:

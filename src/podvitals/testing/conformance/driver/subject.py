@@ -127,7 +127,7 @@ class DriverSubject:
             late = (await self._watching(stack, version)).watcher
             await asyncio.sleep(waits / 2)
             observed = Observation(first.watcher, second, other, late, time.monotonic() - began)
-            await _agreed(observed.watchers)
+            await _agreed(observed.watchers, min(2.0, self.timeout))
             return replace(observed, lasted=time.monotonic() - began)
 
     async def _watching(self, stack: AsyncExitStack, version: str) -> Listening:
@@ -141,9 +141,9 @@ class DriverSubject:
         return await stack.enter_async_context(listening(line, version))
 
 
-async def _agreed(watchers: Sequence[Watcher]) -> None:
+async def _agreed(watchers: Sequence[Watcher], within: float) -> None:
     """Waits a moment for watchers to be told of a change that only some of them have heard."""
-    deadline = time.monotonic() + 2.0
+    deadline = time.monotonic() + within
     while time.monotonic() < deadline and any(watcher.state() != watchers[0].state() for watcher in watchers[1:]):
         await asyncio.sleep(0.05)
 
