@@ -15,7 +15,8 @@ from podvitals.testing.conformance.case import Outcome, Result, chosen
 from podvitals.testing.conformance.driver import CASES
 from podvitals.testing.conformance.driver.subject import DriverSubject
 from podvitals.testing.conformance.execute import execute
-from tests.conformance.model import REAL, TWINS, Model
+from tests.conformance.model import REAL, Model
+from tests.conformance.twins import TWINS
 
 NEEDS_A_LEASE = {"heartbeat", "slow-watcher", "watchers-independent"}
 """Cases that wait for the end of a lease, 1 s here."""
