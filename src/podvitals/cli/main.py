@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "get": ("podvitals.cli.get", "list pods, devices, drivers or nodes with the health of their devices"),
     "describe": ("podvitals.cli.describe", "tell everything about a pod's devices, or about one device"),
     "agent": ("podvitals.cli.agent", "run a node's agent: what drivers report becomes conditions, annotations and events"),
+    "relay": ("podvitals.cli.relay", "stand in for drivers at the kubelet, so that what it shows of their health is right in time"),
     "driver": ("podvitals.cli.driver", "run a DRA driver whose devices are watched by detectors"),
     "inject": ("podvitals.cli.inject", "break or mend a simulated device"),
     "conformance": ("podvitals.cli.conformance", "try whether a driver, or the node side, keeps the contract between the two"),

@@ -70,7 +70,9 @@ class Wait:
 class Endpoint:
     """`asked`: it answered GetInfo once, or did not. `opened`: its first report came, or it is known that none comes soon."""
 
-    def __init__(self, number: int, socket: Socket, desk: Desk, clock: Clock, *, leave: frozenset[str], registrar: bool) -> None:
+    def __init__(
+        self, number: int, socket: Socket, desk: Desk, clock: Clock, *, leave: frozenset[str], registrar: bool, confirms: bool
+    ) -> None:
         self.number = number
         self.socket = socket
         self.source: SourceKey | None = None
@@ -83,7 +85,7 @@ class Endpoint:
         self.refusals = Refusals(socket.path, clock)
         self.asked, self.opened = asyncio.Event(), asyncio.Event()
         self._desk, self._clock = desk, clock
-        self._leave, self._registrar = leave, registrar
+        self._leave, self._registrar, self._confirms = leave, registrar, confirms
 
     @property
     def left(self) -> bool:
@@ -158,7 +160,7 @@ class Endpoint:
             self.opened.set()
             await asyncio.sleep(REFUSED_WAIT)
         log.info("registered", extra={"driver": source.driver, "source": source.source, "endpoint": self.info.endpoint})
-        if self._registrar:
+        if self._registrar and self._confirms:
             await self._notify(registration, True, "")
         return True
 

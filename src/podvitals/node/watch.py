@@ -70,14 +70,16 @@ class DriverView:
 
 
 class NodeWatch:
-    """`registrar`: tells drivers that they are registered, as a kubelet does; an observer beside a kubelet must not.
+    """`registrar`: tells drivers that they are registered, as a kubelet does; an observer beside a kubelet must not. One that does not
+    confirm tells only refusals: whether a driver is registered is then somebody else's to say (`registrations`).
 
     `loaded` is set when what the checkpoint remembers can be asked for: before that, nobody knows anything of any device.
     `ready` is set when moreover the directory was scanned, each socket found was asked once and what answered has reported
     or had its moment to. Before that, what a checkpoint remembers may be older than what a driver has said: publish nothing yet."""
 
-    def __init__(self, settings: NodeSettings, clock: Clock, *, registrar: bool = False) -> None:
-        self._settings, self._clock, self._registrar = settings, clock, registrar
+    def __init__(self, settings: NodeSettings, clock: Clock, *, registrar: bool = False, confirms: bool = True) -> None:
+        self._settings, self._clock = settings, clock
+        self._registrar, self._confirms = registrar, confirms
         self._board = Switchboard(settings.limits, settings.leave)
         self._discovery = Discovery(settings.plugin_dir, self._found, self._lost)
         self._keeper = Keeper(settings.checkpoint, self._board, clock)
@@ -86,6 +88,7 @@ class NodeWatch:
         self._group: asyncio.TaskGroup | None = None
         self._count = 0
         self._callbacks: list[Callback] = []
+        self._on_drivers: list[Callable[[str], None]] = []
         self._earlier = asyncio.Event()
         self._sleeps_until: float | None = None
         self.loaded, self.ready = asyncio.Event(), asyncio.Event()
@@ -115,6 +118,22 @@ class NodeWatch:
             if endpoint.dra and endpoint.client is not None:
                 return endpoint.client, endpoint.dra
         return None
+
+    def serving(self, driver: str) -> tuple[PluginClient, tuple[str, ...]] | None:
+        """Client and listed versions of the newest connected endpoint, for whoever passes calls on unread."""
+        for number in self._board.session.connected(driver):
+            endpoint = self._endpoints[number]
+            if endpoint.client is not None:
+                return endpoint.client, endpoint.info.supported_versions
+        return None
+
+    def registrations(self, driver: str) -> tuple[Socket, ...]:
+        """The registration sockets of the driver's endpoints, oldest first."""
+        return tuple(self._endpoints[number].socket for number in self._board.session.endpoints(SourceKey(driver)))
+
+    def subscribe_drivers(self, callback: Callable[[str], None]) -> None:
+        """`callback` is called in the event loop with the name of a driver whose endpoints came, connected, or went."""
+        self._on_drivers.append(callback)
 
     def drivers(self) -> tuple[DriverView, ...]:
         known = {endpoint.source for endpoint in self._endpoints.values()}
@@ -185,7 +204,9 @@ class NodeWatch:
     def _found(self, socket: Socket) -> None:
         assert self._group is not None
         self._count += 1
-        endpoint = Endpoint(self._count, socket, self, self._clock, leave=self._settings.leave, registrar=self._registrar)
+        endpoint = Endpoint(
+            self._count, socket, self, self._clock, leave=self._settings.leave, registrar=self._registrar, confirms=self._confirms
+        )
         self._endpoints[endpoint.number] = endpoint
         self._tasks[endpoint.number] = self._group.create_task(self._live(endpoint), name=f"node: {socket.path}")
 
@@ -230,10 +251,18 @@ class NodeWatch:
             return self._endpoints[told]
         endpoint.source = source
         self._tell(told)
+        self._moved(endpoint)
         return None
 
     def event(self, endpoint: Endpoint, event: Event) -> None:
         self._tell(self._board.event(endpoint.number, event, self._clock.now(), self._clock.wall()))
+        if event in (Event.CONNECT, Event.DISCONNECT, Event.REMOVE):
+            self._moved(endpoint)
+
+    def _moved(self, endpoint: Endpoint) -> None:
+        if endpoint.source is not None:
+            for callback in self._on_drivers:
+                callback(endpoint.source.driver)
 
     def without_health(self, endpoint: Endpoint) -> None:
         self._tell(self._board.without_health(endpoint.number))

@@ -21,6 +21,7 @@ from podvitals.wire import convert
 from podvitals.wire.endpoint import LONGEST_PATH
 from podvitals.wire.http2 import Connection
 from podvitals.wire.messages import ClaimRef, PluginInfo, PrepareResult
+from podvitals.wire.passing import Pairs, RawAnswer, RawCall
 from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_method, watch_method
 from podvitals.wire.stream import CallFailed, PeerLost, Status, Stream
 
@@ -71,6 +72,23 @@ class PluginClient:
                 yield raw
             self._check_status(stream, method)
 
+    async def pass_on(self, call: RawCall) -> RawAnswer:
+        """Makes a unary call with the bytes given; whatever status the plugin ends it with is its answer.
+
+        Raises PluginUnreachable where it gave none: there is nobody, the connection broke, or the call's time was up."""
+        try:
+            async with asyncio.timeout(call.timeout), self._open(call.method, call.request, call.timeout, call.metadata) as stream:
+                message = await self._next(stream, call.method)
+                while message is not None and await self._next(stream, call.method) is not None:
+                    pass  # a second message is no unary answer; the first one counts
+                trailers = stream.trailers or stream.headers or {}
+                if "grpc-status" not in trailers:
+                    self._check_status(stream, call.method)
+                own = ((name, value) for name, value in trailers.items() if not name.startswith(":") and name != "content-type")
+                return RawAnswer(message, tuple(own))
+        except TimeoutError:
+            raise PluginUnreachable(f"{self.path} did not answer {_short(call.method)} within {call.timeout:g} s") from None
+
     async def connect(self) -> None:
         """Connects now, unless it is connected: returns when the plugin has greeted. Raises PluginUnreachable."""
         await self._connected()
@@ -111,7 +129,7 @@ class PluginClient:
             raise PluginUnreachable(f"{self.path} did not answer {_short(method)} within {timeout:g} s") from None
 
     @asynccontextmanager
-    async def _open(self, method: str, request: bytes, timeout: float | None) -> AsyncIterator[Stream]:
+    async def _open(self, method: str, request: bytes, timeout: float | None, metadata: Pairs = ()) -> AsyncIterator[Stream]:
         connection = await self._connected()
         headers = [
             (":method", "POST"),
@@ -121,6 +139,7 @@ class PluginClient:
             ("te", "trailers"),
             ("content-type", "application/grpc"),
             ("user-agent", "podvitals"),
+            *metadata,
         ]
         if timeout is not None:
             headers.insert(4, ("grpc-timeout", f"{max(1, int(timeout * 1000))}m"))

@@ -26,6 +26,7 @@ from podvitals.wire.endpoint import check_path
 from podvitals.wire.http2 import Connection
 from podvitals.wire.listener import Listener
 from podvitals.wire.messages import ALL_VERSIONS, DRA_VERSIONS, HEALTH_VERSIONS, ClaimRef, PluginInfo, PrepareResult
+from podvitals.wire.passing import PassHandler, RawAnswer, RawCall, own_metadata, timeout_of
 from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_method, watch_method
 from podvitals.wire.stream import CallFailed, PeerLost, Status, Stream
 
@@ -53,7 +54,7 @@ class HealthHandler(Protocol):
 
 
 class PluginServer:
-    """Serves on `path` what it has handlers for; of DRA and health only `versions`."""
+    """Serves on `path` what it has handlers for; of DRA and health only `versions`. `other` gets every other unary call as bytes."""
 
     def __init__(
         self,
@@ -62,10 +63,11 @@ class PluginServer:
         registration: RegistrationHandler | None = None,
         dra: DraHandler | None = None,
         health: HealthHandler | None = None,
+        other: PassHandler | None = None,
         versions: Collection[str] = ALL_VERSIONS,
     ) -> None:
         self.path = check_path(path)
-        self._registration, self._dra, self._health = registration, dra, health
+        self._registration, self._dra, self._health, self._other = registration, dra, health, other
         self._unary: dict[str, Callable[[bytes], Awaitable[bytes]]] = {}
         if registration is not None:
             self._unary |= {GET_INFO: self._get_info, NOTIFY: self._notify}
@@ -134,6 +136,11 @@ class PluginServer:
                 answer = await self._answer(stream, method)
                 stream.send_headers(_HEADERS)
                 started = True
+                if isinstance(answer, RawAnswer):
+                    if answer.message is not None:
+                        await stream.send(answer.message)
+                    stream.send_headers(answer.trailers, end=True)
+                    return
                 if isinstance(answer, bytes):
                     await stream.send(answer)
                 else:
@@ -165,20 +172,23 @@ class PluginServer:
         with contextlib.suppress(PeerLost):
             stream.send_headers(_trailers(CallFailed(Status.UNAVAILABLE, "the plugin is stopping"), started), end=True)
 
-    async def _answer(self, stream: Stream, method: str) -> bytes | AsyncIterator[bytes]:
+    async def _answer(self, stream: Stream, method: str) -> bytes | RawAnswer | AsyncIterator[bytes]:
         headers = stream.headers or {}
         if headers.get(":method") != "POST" or not headers.get("content-type", "").startswith("application/grpc"):
             raise CallFailed(Status.INVALID_ARGUMENT, "this is a gRPC socket: POST application/grpc")
         unary = self._unary.get(method)
-        if unary is None and method not in self._watches:
+        if unary is None and method not in self._watches and self._other is None:
             raise CallFailed(Status.UNIMPLEMENTED, f"method {clean(method, 200)} is not served here")
         request = await stream.message()
         if request is None:
             raise CallFailed(Status.INVALID_ARGUMENT, "the request has no message")
         if unary is not None:
             return await unary(request)
-        assert self._health is not None
-        return self._health.watch()
+        if method in self._watches:
+            assert self._health is not None
+            return self._health.watch()
+        assert self._other is not None
+        return await self._other.pass_on(RawCall(method, request, timeout_of(headers.get("grpc-timeout")), own_metadata(headers)))
 
     @staticmethod
     async def _send_all(stream: Stream, reports: AsyncIterator[bytes]) -> None:

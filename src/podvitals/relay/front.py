@@ -1,0 +1,160 @@
+"""A driver's front towards the kubelet: its stand-ins' sockets, and what the kubelet says of them.
+
+`Standing` decides; here sockets are made and taken away, one after the other, and the driver is told what the kubelet answered. The
+kubelet waits one second for GetInfo, and takes a registration back whose NotifyRegistrationStatus fails: so both are answered from memory.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from podvitals.clock import Clock, set_by
+from podvitals.errors import PluginError, PodvitalsError
+from podvitals.node.discovery import Socket
+from podvitals.relay.calls import Calls
+from podvitals.relay.health import Health
+from podvitals.relay.places import Places, Sockets
+from podvitals.relay.standing import Answer, Close, Effect, Open, StandIn, Standing
+from podvitals.relay.state import CallsView, Towards
+from podvitals.wire.client import PluginClient
+from podvitals.wire.messages import HEALTH_VERSIONS, PLUGIN_TYPE, PluginInfo
+from podvitals.wire.server import PluginServer
+
+log = logging.getLogger(__name__)
+
+RETRY_SOCKETS = 5.0
+"""Seconds until sockets that could not be made are tried again."""
+
+
+class _Registration:
+    """A `podvitals.wire.server.RegistrationHandler`."""
+
+    def __init__(self, info: PluginInfo, on_notified: Callable[[bool, str], None]) -> None:
+        self._info, self._on_notified = info, on_notified
+
+    async def get_info(self) -> PluginInfo:
+        return self._info
+
+    async def notify_registration(self, registered: bool, error: str) -> None:
+        self._on_notified(registered, error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Servers:
+    """A stand-in that is open."""
+
+    sockets: Sockets
+    registration: PluginServer
+    endpoint: PluginServer
+
+    async def stop(self) -> None:
+        # The registration first: the kubelet lets go of the endpoint before it finds it gone.
+        await self.registration.stop()
+        await self.endpoint.stop()
+
+
+class Front:
+    """One driver. `registrations`: the sockets of its own that are to be told what the kubelet says."""
+
+    def __init__(
+        self, driver: str, places: Places, calls: Calls, health: Health, registrations: Callable[[], tuple[Socket, ...]], clock: Clock
+    ) -> None:
+        self.driver, self.calls, self.health = driver, calls, health
+        self.standing = Standing()
+        self._places, self._registrations, self._clock = places, registrations, clock
+        self._servers: dict[int, _Servers] = {}
+        self._to_do: deque[Open | Close] = deque()
+        self._told: dict[Socket, Answer] = {}
+        self._wake = asyncio.Event()
+
+    def towards(self) -> Towards:
+        """How it stands with the kubelet, for those who ask."""
+        endpoints = {number: str(servers.sockets.endpoint) for number, servers in self._servers.items()}
+        calls = CallsView(self.calls.passed, self.calls.held, self.calls.failed)
+        return Towards(self.standing, endpoints, self.health.watchers, calls)
+
+    def serves(self, versions: tuple[str, ...]) -> None:
+        self._do(self.standing.serves(versions))
+        self.calls.moved()
+
+    def away(self) -> None:
+        self.standing.away(self._clock.now())
+        self.calls.moved()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled; then its sockets are gone."""
+        try:
+            while True:
+                self._wake.clear()
+                again = await self._work()
+                await self._tell()
+                ends = [at for at in (self.standing.next_deadline(), again) if at is not None]
+                await set_by(self._wake, self._clock, min(ends, default=None))
+                self._do(self.standing.expire(self._clock.now()))
+        finally:
+            for servers in self._servers.values():
+                await servers.stop()
+            self._servers.clear()
+
+    # --- how ---------------------------------------------------------------------------------------------------------------------
+
+    def _do(self, effects: tuple[Effect, ...]) -> None:
+        self._to_do.extend(effect for effect in effects if not isinstance(effect, Answer))
+        self._wake.set()
+
+    async def _work(self) -> float | None:
+        """Makes and takes away sockets in the order asked for; when to go on where that was not possible."""
+        while self._to_do:
+            effect = self._to_do[0]
+            if isinstance(effect, Open):
+                try:
+                    await self._open(effect.stand_in)
+                except PodvitalsError as error:
+                    log.error("cannot stand in", extra={"driver": self.driver, "reason": str(error)})
+                    return self._clock.now() + RETRY_SOCKETS
+            elif (servers := self._servers.pop(effect.stand_in.number, None)) is not None:
+                await servers.stop()
+                log.info("no longer stands in", extra={"driver": self.driver, "endpoint": str(servers.sockets.endpoint)})
+            self._to_do.popleft()
+        return None
+
+    async def _open(self, stand_in: StandIn) -> None:
+        sockets = self._places.make(self.driver)
+        info = PluginInfo(PLUGIN_TYPE, self.driver, str(sockets.endpoint), stand_in.versions)
+        endpoint = PluginServer(sockets.endpoint, health=self.health, other=self.calls, versions=HEALTH_VERSIONS)
+        handler = _Registration(info, lambda registered, error: self._notified(stand_in.number, registered, error))
+        registration = PluginServer(sockets.registration, registration=handler)
+        # The endpoint first: the kubelet dials it as soon as it finds the registration.
+        await endpoint.start()
+        try:
+            await registration.start()
+        except BaseException:
+            await endpoint.stop()
+            raise
+        self._servers[stand_in.number] = _Servers(sockets, registration, endpoint)
+        log.info("stands in", extra={"driver": self.driver, "endpoint": str(sockets.endpoint), "versions": ",".join(stand_in.versions)})
+
+    def _notified(self, number: int, registered: bool, error: str) -> None:
+        level = logging.INFO if registered else logging.ERROR
+        log.log(
+            level,
+            "the kubelet has registered it" if registered else "the kubelet refused it",
+            extra={"driver": self.driver, "reason": error},
+        )
+        self._do(self.standing.notified(number, registered, error))
+
+    async def _tell(self) -> None:
+        """Passes on what the kubelet said to those registrations of the driver that do not know it yet."""
+        answer, registrations = self.standing.answer, self._registrations()
+        self._told = {socket: told for socket, told in self._told.items() if socket in registrations}
+        for socket in registrations:
+            if answer is not None and self._told.get(socket) != answer:
+                self._told[socket] = answer
+                try:
+                    async with PluginClient(socket.path) as client:
+                        await client.notify_registration(answer.registered, answer.error)
+                except PluginError as error:
+                    log.warning("not told of its registration", extra={"driver": self.driver, "socket": socket.path, "reason": str(error)})

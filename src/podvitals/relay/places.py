@@ -1,0 +1,74 @@
+"""Where a stand-in's two sockets lie.
+
+The kubelet finds the registration in its own plugin directory and connects to the endpoint by the path it is told, so that path must be
+the same for the kubelet and for us: a mount of the host's directory at the host's path. No path is ever used twice: the kubelet refuses a
+second registration with an endpoint it knows (CONTRACT §1).
+"""
+
+import os
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from podvitals.errors import LocalError
+from podvitals.wire.endpoint import LONGEST_PATH, check_path, is_live
+
+_MARK = "-podvitals-"
+_SUFFIX = "-reg.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    registration: Path
+    endpoint: Path
+
+
+class Places:
+    """`kubelet_dir`: the kubelet's plugins_registry. `run_dir`: a directory of ours, private to root."""
+
+    def __init__(self, kubelet_dir: Path, run_dir: Path) -> None:
+        self.kubelet_dir, self.run_dir = kubelet_dir, run_dir
+
+    def prepare(self) -> None:
+        """Makes `run_dir`. Blocks. LocalError where it cannot, or where the kubelet's directory is not there."""
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise LocalError(
+                f"cannot make directory {self.run_dir}: {os.strerror(error.errno or 0)}: run as root, or choose another"
+            ) from None
+        if not os.access(self.kubelet_dir, os.W_OK | os.X_OK):
+            raise LocalError(f"kubelet's plugin directory {self.kubelet_dir} is not writable: mount it from the host, and run as root")
+
+    def make(self, driver: str) -> Sockets:
+        """Two new paths for a stand-in of this driver."""
+        token = os.urandom(4).hex()
+        name = f"{driver}{_MARK}{token}{_SUFFIX}"
+        if len(os.fsencode(self.kubelet_dir / name)) > LONGEST_PATH:
+            name = f"{_short(driver)}{_MARK}{token}{_SUFFIX}"
+        return Sockets(check_path(self.kubelet_dir / name), check_path(self.run_dir / f"{_short(driver)}-{token}.sock"))
+
+    def sweep(self) -> int:
+        """Removes the stand-ins of relays that are dead; how many registrations that were. Blocks.
+
+        The kubelet knows already that nobody is there; what it must not do is find them again when it restarts."""
+        swept = 0
+        for registration in self.kubelet_dir.glob(f"*{_MARK}*{_SUFFIX}"):
+            swept += _remove_dead(registration)
+        for endpoint in self.run_dir.glob("*.sock"):
+            _remove_dead(endpoint)
+        return swept
+
+
+def _short(driver: str) -> str:
+    return driver if len(driver) <= 24 else f"{driver[:11]}-{blake2b(driver.encode(), digest_size=6).hexdigest()}"
+
+
+def _remove_dead(path: Path) -> bool:
+    try:
+        if is_live(path):
+            return False
+        path.unlink()
+    except (LocalError, OSError):
+        return False
+    return True

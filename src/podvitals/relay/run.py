@@ -1,0 +1,102 @@
+"""The relay at work: drivers of its own plugin directory in, stand-ins in the kubelet's out."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from podvitals import __version__
+from podvitals.clock import SYSTEM, Clock
+from podvitals.device.key import DeviceKey
+from podvitals.node.limits import Limits
+from podvitals.node.watch import DriverView, NodeSettings, NodeWatch
+from podvitals.relay.calls import Calls
+from podvitals.relay.front import Front
+from podvitals.relay.health import Health
+from podvitals.relay.places import Places
+from podvitals.relay.state import RelayView, relayed
+from podvitals.wire.client import PluginClient
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """`plugin_dir`: where drivers register with us. `kubelet_dir`: where the kubelet looks. `run_dir`: for the endpoints' sockets."""
+
+    plugin_dir: Path = Path("/var/lib/podvitals/plugins_registry")
+    kubelet_dir: Path = Path("/var/lib/kubelet/plugins_registry")
+    run_dir: Path = Path("/var/lib/podvitals/relay")
+    limits: Limits = field(default_factory=Limits)
+
+
+class Relay:
+    def __init__(self, settings: RelaySettings, clock: Clock = SYSTEM) -> None:
+        self._settings, self._clock = settings, clock
+        self._started = datetime.fromtimestamp(clock.wall(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        self._places = Places(settings.kubelet_dir, settings.run_dir)
+        node = NodeSettings(plugin_dir=settings.plugin_dir, checkpoint=None, limits=settings.limits)
+        # It is the kubelet that registers drivers; we refuse those that can never be.
+        self.node = NodeWatch(node, clock, registrar=True, confirms=False)
+        self.fronts: dict[str, Front] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def prepare(self) -> None:
+        """Before `run`. LocalError where this machine gives it no place to work."""
+        await asyncio.to_thread(self._places.prepare)
+
+    async def run(self) -> None:
+        """Until cancelled; then its sockets are gone."""
+        swept = await asyncio.to_thread(self._places.sweep)
+        if swept:
+            log.info("took away what a dead relay left", extra={"registrations": swept})
+        self.node.subscribe(self._changed)
+        self.node.subscribe_drivers(self._moved)
+        async with asyncio.TaskGroup() as self._tasks:
+            await self.node.run()
+
+    def waiting(self) -> tuple[str, ...]:
+        """What readiness waits for."""
+        if self.node.trouble:
+            return (self.node.trouble,)
+        return () if self.node.ready.is_set() else (f"the drivers in {self._settings.plugin_dir}",)
+
+    def state(self) -> RelayView:
+        by_driver: dict[str, list[DriverView]] = {driver: [] for driver in self.fronts}
+        for view in self.node.drivers():
+            by_driver.setdefault(view.driver, []).append(view)
+        fronts, now = self.fronts, self._clock.now()
+        drivers = [relayed(name, fronts[name].towards() if name in fronts else None, own, now) for name, own in sorted(by_driver.items())]
+        settings = self._settings
+        return RelayView(__version__, self._started, str(settings.plugin_dir), str(settings.kubelet_dir), self.waiting(), tuple(drivers))
+
+    def _moved(self, driver: str) -> None:
+        """An endpoint of the driver came, connected or went."""
+        front, serving = self.fronts.get(driver), self.node.serving(driver)
+        if serving is not None:
+            (front or self._begin(driver)).serves(serving[1])
+        elif front is not None:
+            front.away()
+
+    def _changed(self, keys: frozenset[DeviceKey]) -> None:
+        by_driver: dict[str, list[DeviceKey]] = {}
+        for key in keys:
+            by_driver.setdefault(key.driver, []).append(key)
+        for driver, changed in by_driver.items():
+            if (front := self.fronts.get(driver)) is not None:
+                front.health.change(changed)
+
+    def _begin(self, driver: str) -> Front:
+        assert self._tasks is not None
+
+        def newest() -> PluginClient | None:
+            serving = self.node.serving(driver)
+            return None if serving is None else serving[0]
+
+        calls = Calls(driver, newest, self._clock)
+        health = Health(lambda: [key for key in self.node.states() if key.driver == driver], self.node.state, self._clock)
+        front = Front(driver, self._places, calls, health, lambda: self.node.registrations(driver), self._clock)
+        self.fronts[driver] = front
+        self._tasks.create_task(front.run(), name=f"relay: {driver}")
+        return front

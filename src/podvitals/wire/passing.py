@@ -1,0 +1,48 @@
+"""A call passed on as bytes: what a stand-in for a driver takes from the kubelet and gives to the driver, and back. Imports no gRPC.
+
+Nothing in it is read, so that fields, methods and versions that are not known here pass as well (ARCHITECTURE, rule 12).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+Pairs = tuple[tuple[str, str], ...]
+
+_OURS = frozenset(("te", "content-type", "user-agent", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "connection"))
+
+
+@dataclass(frozen=True, slots=True)
+class RawCall:
+    """One unary call. `method`: its path; `timeout`: seconds its caller still waits, None: for ever; `metadata`: the caller's own."""
+
+    method: str
+    request: bytes
+    timeout: float | None = None
+    metadata: Pairs = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """`message` is None where the call failed. `trailers`: `grpc-status`, `grpc-message` and whatever else came, still encoded."""
+
+    message: bytes | None
+    trailers: Pairs
+
+
+class PassHandler(Protocol):
+    async def pass_on(self, call: RawCall) -> RawAnswer: ...
+
+
+def own_metadata(headers: dict[str, str]) -> Pairs:
+    """Of a request's headers those that are its caller's, not HTTP/2's or gRPC's."""
+    return tuple((name, value) for name, value in headers.items() if not name.startswith(":") and name not in _OURS)
+
+
+_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+def timeout_of(text: str | None) -> float | None:
+    """Seconds of a `grpc-timeout` header ("45S", "1500m"); None where there is none, or none that gRPC knows."""
+    if not text or text[-1] not in _UNITS or not (text[:-1].isascii() and text[:-1].isdecimal()) or len(text) > 9:
+        return None
+    return int(text[:-1]) * _UNITS[text[-1]]

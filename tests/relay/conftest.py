@@ -1,0 +1,43 @@
+"""A relay between a driver's directory and a kubelet's, on real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from podvitals.clock import SYSTEM, Clock
+from podvitals.relay.run import Relay, RelaySettings
+from podvitals.testing.kubelet import FakeKubelet
+
+
+class Node:
+    """`place` is where drivers register (FakeDriver's directory), `kubelet_place` where the kubelet looks."""
+
+    def __init__(self, root: Path) -> None:
+        self.place, self.kubelet_place, self.run_dir = root / "d", root / "k", root / "r"
+        for directory in (self.place, self.kubelet_place):
+            (directory / "plugins_registry").mkdir(parents=True)
+
+    @asynccontextmanager
+    async def relay(self, clock: Clock = SYSTEM) -> AsyncIterator[Relay]:
+        settings = RelaySettings(self.place / "plugins_registry", self.kubelet_place / "plugins_registry", self.run_dir)
+        relay = Relay(settings, clock)
+        await relay.prepare()
+        running = asyncio.create_task(relay.run(), name="the relay")
+        try:
+            yield relay
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    def kubelet(self, **how: str) -> FakeKubelet:
+        return FakeKubelet(self.kubelet_place, **how)
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    with TemporaryDirectory(prefix="pv-", dir="/tmp") as directory:
+        yield Node(Path(directory))
