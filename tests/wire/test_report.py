@@ -113,9 +113,10 @@ def test_what_is_no_protobuf_is_an_error_of_the_driver() -> None:
 def test_many_refusals_are_counted_and_many_entries_bounded() -> None:
     report = decode_report(GOOD_BYTES + field(1, b"") * (MOST_DEVICES + 10))
     assert report.devices == (GOOD,)
-    assert len(report.refusals) == 21
-    assert report.refusals[0] == f"a report of {MOST_DEVICES + 11} entries: only the first {MOST_DEVICES} are read"
-    assert report.refusals[-1] == f"and {MOST_DEVICES - 20} more entries"
+    assert len(report.refusals) == 22
+    assert report.refusals[0] == f"a report of more than {MOST_DEVICES} entries: only the first {MOST_DEVICES} are read"
+    assert report.refusals[-1] == f"and {MOST_DEVICES - 21} more entries"
+    assert report.refused == MOST_DEVICES
 
 
 def test_a_large_report_is_split_below_the_limit_and_loses_nothing() -> None:

@@ -4,6 +4,7 @@ The only folder that knows gRPC, HTTP/2 and protobuf. Others see dataclasses (me
 
     messages.py  what is said, as dataclasses; imports no library
     convert.py   dataclasses <-> protobuf bytes; what the other side said wrongly becomes a refusal here and goes no further
+    report.py    health reports read in steps, and by their difference from the last one
     services.py  the names of the gRPC methods
     stream.py    gRPC messages on one HTTP/2 stream: framing, limits, flow control
     http2.py     one HTTP/2 connection and its streams

@@ -42,57 +42,93 @@ def decode_report(raw: bytes, most_devices: int = MOST_DEVICES) -> Report:
     except DecodeError as error:
         raise PluginProtocolError(f"a health report of {len(raw)} bytes is not a NodeWatchResourcesResponse: {error}") from None
     devices: dict[tuple[str, str], DeviceReport] = {}
-    refusals: list[str] = []
-    if len(response.devices) > most_devices:
-        refusals.append(f"a report of {len(response.devices)} entries: only the first {most_devices} are read")
+    refusals = Refusals()
     for entry in islice(response.devices, most_devices):
-        identifier = entry.device
-        pool, device, wrong = _names(identifier.pool_name, identifier.device_name)
-        if wrong:
-            refusals.append(wrong)
-            continue
-        report = _device_report(pool, device, entry, refusals)
-        known = devices.setdefault((pool, device), report)
-        if known is not report:
-            refusals.append(f"device {pool}/{device} is named more than once in one report: the worst is taken")
-            if report.health.badness > known.health.badness:
-                devices[pool, device] = report
-    return Report(tuple(devices.values()), _bounded(refusals))
+        if (said := device_report(entry, refusals)) is not None:
+            keep_worst(devices, said, refusals)
+    if len(response.devices) > most_devices:
+        refusals.cut(most_devices)
+    return Report(tuple(devices.values()), refusals.texts(), refusals.count)
 
 
-def _device_report(pool: str, device: str, entry: health_pb2.DeviceHealth, refusals: list[str]) -> DeviceReport:
-    number, checked_at, message, action = entry.health, entry.last_updated_time, entry.message, entry.action
-    health, text = _HEALTH_OF.get(number), _message(message) if message else ""
+class Refusals:
+    """Sentences about entries that were not taken as they stood; the first are kept, the rest counted."""
+
+    __slots__ = ("_texts", "count")
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self.count = 0
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        if self.count <= _MOST_REFUSALS:
+            self._texts.append(text)
+
+    def cut(self, most: int) -> None:
+        """Said first: it is the most important."""
+        self.count += 1
+        self._texts.insert(0, f"a report of more than {most} entries: only the first {most} are read")
+
+    def texts(self) -> tuple[str, ...]:
+        more = self.count - len(self._texts)
+        return (*self._texts, f"and {more} more entries") if more else tuple(self._texts)
+
+
+def keep_worst(devices: dict[tuple[str, str], DeviceReport], said: DeviceReport, refusals: Refusals) -> None:
+    known = devices.setdefault((said.pool, said.device), said)
+    if known is not said:
+        refusals.add(f"device {said.pool}/{said.device} is named more than once in one report: the worst is taken")
+        if said.health.badness > known.health.badness:
+            devices[said.pool, said.device] = said
+
+
+def device_report(entry: health_pb2.DeviceHealth, refusals: Refusals) -> DeviceReport | None:
+    """None where it names no device."""
+    identifier = entry.device
+    pool, device, wrong = names(identifier.pool_name, identifier.device_name)
+    if wrong:
+        refusals.add(wrong)
+        return None
+    number = entry.health
+    health, (lease, message, action) = _HEALTH_OF.get(number), details(entry)
     if health is None:
-        refusals.append(
+        refusals.add(
             f"device {pool}/{device} has health {number}, which is none of 0, 1 and 2 (unknown, healthy, unhealthy): taken as unknown"
         )
-        health, text = Health.UNKNOWN, text or f"the driver reported health {number}, which does not exist"
-    return DeviceReport(
-        pool,
-        device,
-        health,
-        float(checked_at) if 0 < checked_at <= _LAST_TIME else 0.0,
+        health, message = Health.UNKNOWN, message or f"the driver reported health {number}, which does not exist"
+    return DeviceReport(pool, device, health, taken_time(entry.last_updated_time), lease, message, action)
+
+
+def details(entry: health_pb2.DeviceHealth) -> tuple[float, str, str]:
+    """Lease, message, action."""
+    message, action = entry.message, entry.action
+    return (
         float(entry.health_check_timeout_seconds),
-        text,
+        _message(message) if message else "",
         clean(_text(action), _LONGEST_ACTION) if action else "",
     )
 
 
+def taken_time(seconds: int) -> float:
+    """`checked_at` of a time on the wire."""
+    return float(seconds) if 0 < seconds <= _LAST_TIME else 0.0
+
+
 @lru_cache(maxsize=16384)
-def _names(pool: bytes, device: bytes) -> tuple[str, str, str]:
+def names(pool: bytes, device: bytes) -> tuple[str, str, str]:
     """Pool and device as text, and why they cannot be those of a ResourceSlice, "" if they can.
 
     Cached, because a driver names the same thousands of devices every few seconds."""
-    names = _text(pool[:_LONGEST_NAME]), _text(device[:_LONGEST_NAME])
+    said = _text(pool[:_LONGEST_NAME]), _text(device[:_LONGEST_NAME])
     if not pool and not device:
-        return *names, "an entry names no device"
+        return *said, "an entry names no device"
     try:
-        check_pool_name(names[0])
-        check_device_name(names[1])
+        check_pool_name(said[0])
+        check_device_name(said[1])
     except InvalidInput as error:
-        return *names, clean(str(error))
-    return *names, ""
+        return *said, clean(str(error))
+    return *said, ""
 
 
 def _message(raw: bytes) -> str:
@@ -103,12 +139,6 @@ def _message(raw: bytes) -> str:
 @lru_cache(maxsize=2048)
 def _short_message(raw: bytes) -> str:
     return clean(_text(raw))
-
-
-def _bounded(refusals: list[str]) -> tuple[str, ...]:
-    if len(refusals) > _MOST_REFUSALS:
-        return (*refusals[:_MOST_REFUSALS], f"and {len(refusals) - _MOST_REFUSALS} more entries")
-    return tuple(refusals)
 
 
 def encode_report(devices: Iterable[DeviceReport]) -> list[bytes]:

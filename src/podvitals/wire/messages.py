@@ -85,7 +85,9 @@ class DeviceReport(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One message of a health stream: its devices in the order given, and in `refusals` a sentence for each entry not taken as it stood."""
+    """One message of a health stream: its devices in the order given, how many of its entries were `refused` (not taken as they stood),
+    and in `refusals` a sentence for each of the first of these."""
 
     devices: tuple[DeviceReport, ...]
     refusals: tuple[str, ...] = ()
+    refused: int = 0
