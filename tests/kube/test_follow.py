@@ -149,10 +149,10 @@ async def test_retry_after_is_honoured(api: FakeApi, following: Following) -> No
     task = asyncio.create_task(following.hear(1))
     await following.clock.slept_on()
     [(_, delay)] = following.errors
-    assert 20.0 <= delay <= 20.1
+    assert 20.0 <= delay <= 30.1  # not all nodes of a cluster at the moment it named
     await following.clock.advance(19.9)
     assert len(api.requests) == 1
-    await following.clock.advance(0.3)
+    await following.clock.advance(10.3)
     assert await task == ["synced"]
 
 
@@ -202,7 +202,7 @@ def test_pauses_grow_to_thirty_seconds_and_shrink_again_after_an_event() -> None
     for attempt in range(40):
         assert 0 <= backoff.failed(error) <= min(LONGEST_DELAY, 0.1 * 2**attempt)
     assert max(backoff.failed(error) for _ in range(200)) > 20
-    assert LONGEST_DELAY <= backoff.failed(TooManyRequests("x", retry_after=3600.0)) <= 2 * LONGEST_DELAY
+    assert LONGEST_DELAY <= backoff.failed(TooManyRequests("x", retry_after=3600.0)) <= 2.5 * LONGEST_DELAY
     backoff.reset()
     assert backoff.failed(error) <= 0.1
     assert backoff.ended(LASTING) == 0.0

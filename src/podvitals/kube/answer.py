@@ -1,5 +1,6 @@
 """What an API server answered, turned into objects or into an error that says what to do. Pure."""
 
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +22,9 @@ from podvitals.errors import (
 from podvitals.kube.resources import Resource
 
 T = TypeVar("T")
+
+LONGEST_ASKED = 60.0
+"""Seconds of a Retry-After that are kept: a proxy's maintenance page of an hour must not silence a node for one."""
 
 
 class StatusDetails(Record, frozen=True, kw_only=True):
@@ -91,12 +95,13 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def failure(status: int, body: bytes, did: str, retry_after: str | None = None) -> ApiError:
-    """The error for an answer with HTTP status `status`. `did` says what was asked, such as `get pods "a" in namespace "b"`."""
+def failure(status: int, body: bytes, did: str, asked: float = 0.0) -> ApiError:
+    """The error for an answer with HTTP status `status`. `did` says what was asked, such as `get pods "a" in namespace "b"`;
+    `asked` for how many seconds the answer's headers want to be left alone."""
     said = _status(body)
     reason = said.reason
     told = said.message or _quote(body) or f"HTTP status {status}"
-    seconds = _seconds(retry_after) or float(said.details.retry_after_seconds if said.details else 0)
+    seconds = asked or min(LONGEST_ASKED, max(0.0, float(said.details.retry_after_seconds if said.details else 0)))
     if status == 401:
         told = "it does not accept the credentials (401 Unauthorized): check the user of the kubeconfig context, or log in again"
         return Unauthorized(f"cannot {did}: the Kubernetes API says that {told}", status=status, reason=reason or "Unauthorized")
@@ -123,6 +128,13 @@ def _status(body: bytes) -> Status:
     return said
 
 
-def _seconds(header: str | None) -> float:
-    """Retry-After in seconds; a date is not used by Kubernetes."""
-    return float(header) if header and header.isdecimal() else 0.0
+def retry_after(header: str | None, date: str | None) -> float:
+    """Seconds from an answer's Retry-After: a number, or a time to be read by the Date of the same answer. 0.0: nothing sensible."""
+    if not header:
+        return 0.0
+    if header.isdecimal():
+        return min(LONGEST_ASKED, float(header))
+    try:
+        return min(LONGEST_ASKED, max(0.0, (parsedate_to_datetime(header) - parsedate_to_datetime(date or "")).total_seconds()))
+    except (ValueError, TypeError, OverflowError):
+        return 0.0

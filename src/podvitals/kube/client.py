@@ -85,7 +85,7 @@ class Client:
     def wall(self) -> float:
         """Unix seconds by the API server's clock, as its last answer told; by ours before the first. Leases are compared with this: two
         machines that disagree about the time must not keep a dead agent alive."""
-        return self._clock.wall() + self._transport.ahead
+        return self._transport.wall()
 
     async def get(self, resource: Resource[T], name: str, namespace: str | None = None, *, timeout: float | None = None) -> T:
         return self._object(resource, await self._named("GET", resource, name, namespace, timeout=timeout))

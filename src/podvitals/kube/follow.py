@@ -85,7 +85,7 @@ class Backoff:
     def failed(self, error: PodvitalsError) -> float:
         """Seconds to wait after `error`."""
         asked = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
-        return min(asked, LONGEST_DELAY) + self._jitter()
+        return min(asked, LONGEST_DELAY) * random.uniform(1.0, 1.5) + self._jitter()
 
     def ended(self, lasted: float) -> float:
         """Seconds to wait after a watch the server ended in order: none, unless it ends them all at once, when it must not be hammered."""

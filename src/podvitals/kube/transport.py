@@ -15,7 +15,7 @@ from yarl import URL
 
 from podvitals.clock import Clock
 from podvitals.errors import ApiUnreachable, Unauthorized
-from podvitals.kube.answer import failure
+from podvitals.kube.answer import failure, retry_after
 from podvitals.kube.config import ClusterConfig, Secret
 from podvitals.kube.credentials import Wallet
 from podvitals.kube.tls import tls_context
@@ -32,13 +32,17 @@ class Transport:
         self._timeout = timeout
         self._user_agent = user_agent
         self._clock = clock
-        self.ahead = 0.0
-        """Seconds by which the server's clock is ahead of ours, as its last answer told; 0 where they agree to within HTTP's seconds."""
+        self._server: float | None = None
         self._wallet = Wallet(config.credentials, clock)
         # Calls are limited here and not by the connector, where watches would use up their places.
         self._places = asyncio.Semaphore(concurrency)
         self._session: aiohttp.ClientSession | None = None
         self._tls: tuple[Secret, ssl.SSLContext] | None = None
+
+    def wall(self) -> float:
+        """The server's clock as its last answer told it, ours before the first. Counted in boottime since: a wall clock that is stepped
+        here moves it by nothing."""
+        return self._clock.wall() if self._server is None else self._clock.now() + self._server
 
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket, keepalive_timeout=60.0)
@@ -101,7 +105,7 @@ class Transport:
                 async with asyncio.timeout(self._timeout):
                     response = await self._send("GET", path, did, query, None, "", aiohttp.ClientTimeout(sock_read=silence))
                     if response.status >= 300:
-                        refusal = failure(response.status, await response.read(), did, response.headers.get("Retry-After"))
+                        refusal = failure(response.status, await response.read(), did, _retry_after(response))
                         response.close()
                         raise refusal
             except Unauthorized:
@@ -147,7 +151,7 @@ class Transport:
             except (aiohttp.ClientError, OSError) as error:
                 raise self._unreachable(did, _why(error)) from None
             if response.status >= 300:
-                raise failure(response.status, data, did, response.headers.get("Retry-After"))
+                raise failure(response.status, data, did, _retry_after(response))
             return data
         raise AssertionError("unreachable")
 
@@ -182,7 +186,8 @@ class Transport:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._unreachable(did, _why(error)) from None
-        self.ahead = _ahead(response.headers.get("Date"), self._clock.wall())
+        now, wall = self._clock.now(), self._clock.wall()
+        self._server = wall + _ahead(response.headers.get("Date"), wall) - now
         if response.status == 401:
             self._wallet.reject(secret)
         return response
@@ -213,12 +218,17 @@ def _socket(info: Any) -> socket.socket:
 
 
 def _ahead(date: str | None, wall: float) -> float:
-    """From an answer's Date header (RFC 9110: whole seconds, rounded down)."""
+    """Seconds by which the server's clock is ahead of ours, 0 where they agree to within HTTP's seconds. From an answer's Date header
+    (RFC 9110: whole seconds, rounded down)."""
     try:
         told = parsedate_to_datetime(date).timestamp() if date else wall
     except (ValueError, OverflowError):
         return 0.0
     return told - wall if not -2.0 < told - wall < 2.0 else 0.0
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    return retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
 
 
 def _why(error: BaseException) -> str:
