@@ -1,6 +1,7 @@
 """The whole agent between a driver on a real socket and the lab's API server: what a reader of the API sees."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -191,7 +192,7 @@ async def test_a_fault_during_an_outage_of_the_api_is_told_after_it(tmp_path: Pa
                 await proxy.cut()
                 driver.report(reports(Health.UNHEALTHY, "Xid 79"))
                 async with asyncio.timeout(5):
-                    while agent.desk.outbox.failing_since() is None:
+                    while not agent.desk.outbox.untold(math.inf):
                         await asyncio.sleep(0)
                 driver.report(reports(Health.UNHEALTHY, "Xid 31"))
                 await proxy.mend()

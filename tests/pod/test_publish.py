@@ -52,7 +52,11 @@ class Stage:
         self.results: list[Outcome] = []
         self.gone = asyncio.Event()
         self.clock = Striding()
-        self.publisher = Publisher(client, self.desk, self.clock, on_told=self.announcer.wake, on_result=self.result)
+        self.publisher = Publisher(client, self.desk, self.clock, on_posted=self.posted, on_result=self.result)
+
+    def posted(self) -> None:
+        if self.desk.announces():
+            self.announcer.wake()
 
     def result(self, outcome: Outcome, _seconds: float) -> None:
         self.results.append(outcome)
@@ -68,7 +72,7 @@ class Stage:
         return pod
 
     def hold(self, pod: Pod, *devices: str) -> None:
-        self.desk.hold(pod.metadata.uid, tuple(holding(device) for device in devices), self.clock.now())
+        self.desk.hold(pod.metadata.uid, tuple(holding(device) for device in devices), self.clock.now(), START)
         self.publisher.go()
 
     def see(self, pod: Pod) -> None:

@@ -15,7 +15,7 @@ from podvitals.claim.holdings import Holding, claim_names, holdings
 from podvitals.claim.pod import Pod
 from podvitals.claim.resource import ResourceClaim
 from podvitals.clock import Clock
-from podvitals.errors import Forbidden, NotFound, PodvitalsError
+from podvitals.errors import Forbidden, NotFound, PodvitalsError, ServerFault, TooManyRequests
 from podvitals.kube.client import Client
 from podvitals.kube.resources import CLAIMS
 
@@ -41,7 +41,7 @@ class _Reading:
 
 
 class ClaimReader:
-    """`on_held(uid, holdings)` hears of what a pod holds, as soon as it is known."""
+    """`on_held(uid, holdings)` hears of what a pod holds, as soon as it is known: of nothing only where that is certain."""
 
     def __init__(self, client: Client, clock: Clock, on_held: Held) -> None:
         self._client, self._clock, self._on_held = client, clock, on_held
@@ -75,22 +75,25 @@ class ClaimReader:
         while True:
             reading.changed.clear()
             pod = reading.pod
-            names = claim_names(pod)
+            names, asked = claim_names(pod), 0.0
             try:
                 claims = {claim.metadata.name: claim for claim in await self._get(pod, names)}
             except PodvitalsError as error:
                 _tell(pod, error)
+                asked = error.retry_after * random.uniform(1.0, 1.5) if isinstance(error, TooManyRequests | ServerFault) else 0.0
             else:
                 held = holdings(pod, claims)
-                if held:
+                complete = _complete(pod, names, claims, held)
+                if held or complete:
                     self._on_held(uid, held)
-                if _complete(pod, names, claims, held) and not reading.changed.is_set():
+                if complete and not reading.changed.is_set():
                     self._read[uid] = names
                     self._reading.pop(uid, None)
                     return
             tries += 1
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries, 16)) * random.uniform(0.5, 1.0) + asked
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries, 16)) * random.uniform(0.5, 1.0)):
+                async with asyncio.timeout(pause):
                     await reading.changed.wait()
 
     async def _get(self, pod: Pod, names: frozenset[str]) -> list[ResourceClaim]:

@@ -33,7 +33,7 @@ from podvitals.kube.follow import follow
 from podvitals.kube.resources import PODS
 from podvitals.node.watch import NodeSettings, NodeWatch
 from podvitals.pod.book import POST_MORTEM_WINDOW, Memo
-from podvitals.pod.desk import Desk
+from podvitals.pod.desk import Desk, Vouch
 from podvitals.pod.events import Announcer
 from podvitals.pod.publish import Publisher
 
@@ -73,9 +73,9 @@ class Agent:
         self.metrics = Metrics(lambda: self.node.states().values(), self.node.drivers, self._gauges)
         self.desk = Desk(settings.node, __version__, self.node.state, random.random, leave=settings.leave, window=settings.window)
         self.announcer = Announcer(client, settings.node, self.desk.notices, clock)
-        self.publisher = Publisher(client, self.desk, clock, on_told=self.announcer.wake, on_result=self.metrics.patched)
+        self.publisher = Publisher(client, self.desk, clock, on_posted=self._posted, on_result=self.metrics.patched)
         self.claims = ClaimReader(client, clock, self._held)
-        self.lease = Renewer(client, settings.node, settings.namespace, clock, self.desk.outbox.failing_since)
+        self.lease = Renewer(client, settings.node, settings.namespace, clock, self._vouch)
         self.memory = Memory(settings.state_dir / "agent.sqlite")
         self.listener = Listener(Answers(self._answer, self.metrics.text, self.waiting), settings.socket, settings.listen)
         self.synced = asyncio.Event()
@@ -139,6 +139,17 @@ class Agent:
                 was = before.value if before is not None and before is not now.health else ""
                 log.log(level, "device changed", extra={**device, "health": now.health.value, "was": was, "reason": now.message})
 
+    def _posted(self) -> None:
+        if self.desk.announces():
+            self.announcer.wake()
+        self.lease.look()
+
+    def _vouch(self, standing: bool) -> Vouch:
+        now = self._clock.now()
+        if not standing and any(state.deadline is not None and state.deadline <= now for state in self.node.states().values()):
+            return Vouch({}, "leases have ended of which no pod was told yet")
+        return self.desk.vouch(now, standing=standing)
+
     def _see(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
         if trouble := self.desk.see(pod, self._clock.now(), self._clock.wall()):
             log.warning("annotation written anew", extra={"pod": _name(pod), "reason": trouble})
@@ -156,7 +167,7 @@ class Agent:
 
     def _held(self, uid: str, holdings: tuple[Holding, ...]) -> None:
         record = self.desk.book.get(uid)
-        if record is not None and self.desk.hold(uid, holdings, self._clock.now()):
+        if record is not None and self.desk.hold(uid, holdings, self._clock.now(), self._clock.wall()):
             self.publisher.go()
             self._note()
             log.info("pod holds devices", extra={"pod": _name(record.pod), "devices": ",".join(sorted(str(key) for key in record.keys))})
@@ -179,6 +190,7 @@ class Agent:
                 if change.object is None:
                     self._api_error = ""
                     self.desk.synced()
+                    self.lease.look()
                     self._note()
                     if not self.synced.is_set():
                         self.synced.set()

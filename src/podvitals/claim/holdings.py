@@ -54,6 +54,11 @@ def claim_names(pod: Pod) -> frozenset[str]:
     return frozenset(names - {""})
 
 
+def names_claims(pod: Pod) -> bool:
+    """Whether the pod asks for devices at all, be their claims made yet or not."""
+    return bool(pod.spec.resource_claims) or pod.status.extended_resource_claim_status is not None
+
+
 def holdings(pod: Pod, claims: Mapping[str, ResourceClaim]) -> tuple[Holding, ...]:
     """Everything the pod's containers hold, sorted. `claims` by name; one that is missing, unallocated or another pod's holds nothing."""
     held: set[Holding] = set()

@@ -121,7 +121,7 @@ def _accused(view: PodView, entry: DeviceEntry, fault: FaultEntry | None, reader
     over = fault is not None and fault.until is not None
     if over and fault is not None:
         state = f"was {fault.health} {reader.clock(fault.start)}–{reader.clock(fault.until)}"
-    elif view.silent and fault is not None:
+    elif (view.silent or view.untold is not None) and fault is not None:
         state = f"last known {fault.health}, since {reader.clock(fault.start)}"
     else:
         state = f"{entry.health} for {reader.ago(entry.since)} (since {reader.clock(entry.since)})" if entry.since else str(entry.health)
@@ -310,6 +310,9 @@ def _sources(view: PodView, reader: Reader) -> Iterable[str]:
             yield f"agent on {agent.node} has left no Lease: health is Unknown."
         elif view.silent:
             yield f"agent on {agent.node} silent since {reader.clock(agent.renewed)}: health is Unknown until it is back."
+        elif view.untold is not None:
+            since = reader.clock(view.untold)
+            yield f"agent on {agent.node}, alive, could not write this pod since {since}: health is Unknown until it can."
         elif agent.alive(reader.now):
             yield f"agent on {agent.node}, alive {reader.ago(agent.renewed)} ago."
         yield _AGREEMENT[view.agreement].format(difference=view.difference)

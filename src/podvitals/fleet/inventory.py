@@ -1,7 +1,7 @@
 """A pod as a reader may believe it: the agent's annotation if the agent lives, the kubelet's own field otherwise. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
@@ -21,6 +21,8 @@ from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, FaultEntry, 
 
 AGENT_SILENT_AFTER = 40.0
 """Seconds without a renewal of its Lease after which an agent's word is no longer taken (it renews every 10 s)."""
+UNTOLD = "podvitals.dev/untold"
+"""The annotation of an agent's Lease that names the pods it cannot write: JSON, uid → since when (RFC 3339)."""
 
 
 def lease_name(node: str) -> str:
@@ -36,18 +38,31 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AgentView:
-    """`renewed`: Unix seconds of the last sign of life, None if there was never one. `hidden`: the reader has no right to see the Lease."""
+    """`renewed`: Unix seconds of the last sign of life, None if there was never one. `hidden`: the reader has no right to see the Lease.
+    `untold`: the pods (by uid) that it says it could not write, since when (Unix seconds)."""
 
     node: str
     renewed: float | None
     hidden: bool = False
+    untold: Mapping[str, float] = field(default_factory=dict)
 
     def alive(self, now: float) -> bool:
-        return self.hidden or (self.renewed is not None and now - self.renewed <= AGENT_SILENT_AFTER)
+        # A Lease from the future tells of clocks that disagree, and not of an agent that lives.
+        return self.hidden or (self.renewed is not None and abs(now - self.renewed) <= AGENT_SILENT_AFTER)
 
 
 def agent_view(node: str, lease: Lease | None) -> AgentView:
-    return AgentView(node, unix(lease.spec.renew_time) if lease else None)
+    if lease is None:
+        return AgentView(node, None)
+    return AgentView(node, unix(lease.spec.renew_time), untold=_untold(lease.metadata.annotations.get(UNTOLD)))
+
+
+def _untold(text: str | None) -> dict[str, float]:
+    try:
+        named = msgspec.json.decode(text or "{}", type=dict[str, str])
+    except msgspec.MsgspecError:
+        return {}
+    return {uid: unix(since) or 0.0 for uid, since in named.items()}
 
 
 class Agreement(StrEnum):
@@ -76,7 +91,8 @@ class Newer:
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """`entries` is what may be believed now, worst first. `causes` rests on the record, which a silent agent does not take away."""
+    """`entries` is what may be believed now, worst first. `causes` rests on the record, which a silent agent does not take away. `untold`:
+    since when (Unix seconds) the agent, alive, could not write this pod; None where it could."""
 
     pod: Pod
     source: Source
@@ -84,6 +100,7 @@ class PodView:
     entries: tuple[DeviceEntry, ...] = ()
     omitted: Omitted = _NONE_OMITTED
     silent: bool = False
+    untold: float | None = None
     newer: Newer | None = None
     agreement: Agreement = Agreement.NOT_ASKED
     difference: str = ""
@@ -145,15 +162,16 @@ def _cleaned(part: Part) -> Part:
 
 
 def _from_agent(pod: Pod, devices: PodDevices, agent: AgentView, now: float, say: Callable[[float], str]) -> PodView:
-    # What was written of an ended pod is history: it stays true however long the agent is silent.
-    ended = pod.ended or devices.ended is not None
-    silent = not ended and not agent.alive(now)
-    entries = tuple(_silenced(entry, agent, say) for entry in devices.entries) if silent else devices.entries
-    omitted = Omitted(unknown=devices.omitted.total) if silent else devices.omitted
-    agreement, difference = (Agreement.ENDED, "") if ended else compare(pod, devices)
+    # What was written of an ended pod is history: it stays true however long the agent is silent. Only the pod itself says that it ended.
+    silent = not pod.ended and not agent.alive(now)
+    untold = None if silent or pod.ended else agent.untold.get(pod.metadata.uid)
+    why = _silence(agent, say) if silent else "" if untold is None else _not_told(agent, untold, say)
+    entries = tuple(_silenced(entry, why) for entry in devices.entries) if why else devices.entries
+    omitted = Omitted(unknown=devices.omitted.total) if why else devices.omitted
+    agreement, difference = (Agreement.ENDED, "") if pod.ended else compare(pod, devices)
     found = causes(pod, devices.entries)
-    newer = None if silent or ended else _newer(pod, devices)
-    return PodView(pod, Source.AGENT, agent, entries, omitted, silent, newer, agreement, difference, found, ended)
+    newer = None if why or pod.ended else _newer(pod, devices)
+    return PodView(pod, Source.AGENT, agent, entries, omitted, silent, untold, newer, agreement, difference, found, ended=pod.ended)
 
 
 def _newer(pod: Pod, devices: PodDevices) -> Newer | None:
@@ -167,10 +185,18 @@ def _newer(pod: Pod, devices: PodDevices) -> Newer | None:
     return Newer(told, clean(condition.message or ""))
 
 
-def _silenced(entry: DeviceEntry, agent: AgentView, say: Callable[[float], str]) -> DeviceEntry:
+def _silence(agent: AgentView, say: Callable[[float], str]) -> str:
     since = f"since {say(agent.renewed)}" if agent.renewed is not None else "and has left no Lease"
+    return f"agent on {agent.node} silent {since}"
+
+
+def _not_told(agent: AgentView, since: float, say: Callable[[float], str]) -> str:
+    return f"agent on {agent.node} could not write this pod since {say(since)}"
+
+
+def _silenced(entry: DeviceEntry, why: str) -> DeviceEntry:
     known = f"{entry.health}: {entry.message}" if entry.message else f"{entry.health}"
-    message = clean(f"agent on {agent.node} silent {since}; last known: {known}")
+    message = clean(f"{why}; last known: {known}")
     return msgspec.structs.replace(entry, health=Health.UNKNOWN, message=message)
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from podvitals.claim.holdings import Holding
+from podvitals.claim.holdings import Holding, names_claims
 from podvitals.claim.pod import Pod
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState
+from podvitals.pod.earlier import NOT_KNOWN_AT_END, Faults, earlier_faults, holding_of, joined, last_words
 from podvitals.pod.entry import DeviceEntry, FaultEntry, PodDevices, moment
 from podvitals.pod.status import began, ended_at, entries, fault_entry
 
@@ -39,15 +40,17 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Record:
-    """One pod. `closed`: devices that have served another pod since this one ended. `with_field`: the pod as last seen with the kubelet's
-    field, which goes when a pod ends, and is all that tells of drivers left alone."""
+    """One pod. `known`: whether it is known what it holds, be it nothing. `closed`: devices that have served another pod since this one
+    ended. `earlier`: the faults that stood on the pod when it was first seen, at `taken_over` (Unix seconds)."""
 
-    __slots__ = ("closed", "ended", "final", "holdings", "pod", "with_field")
+    __slots__ = ("closed", "earlier", "ended", "final", "holdings", "known", "pod", "taken_over")
 
-    def __init__(self, pod: Pod, memo: Memo | None = None) -> None:
+    def __init__(self, pod: Pod, memo: Memo | None, wall: float) -> None:
         self.pod = pod
-        self.with_field: Pod | None = None
+        self.earlier: Faults = {}
+        self.taken_over = wall
         self.holdings: tuple[Holding, ...] = memo.holdings if memo else ()
+        self.known = bool(self.holdings) or not names_claims(pod)
         self.ended: float | None = memo.ended if memo else None
         self.final: tuple[DeviceEntry, ...] | None = memo.final if memo else None
         self.closed: frozenset[DeviceKey] = memo.closed if memo else frozenset()
@@ -82,30 +85,30 @@ class Book:
         self._unsaved.update(dict.fromkeys(self._remembered))
         self._remembered = {}
 
-    def see(self, pod: Pod, wall: float) -> frozenset[str]:
-        """A pod as the API shows it now; the uids of the pods of which something else is to be said."""
+    def see(self, pod: Pod, wall: float, earlier: PodDevices | None = None) -> bool:
+        """A pod as the API shows it now; whether it is news that it ended. `earlier`: what stood on it when it was first seen."""
         uid = pod.metadata.uid
         record = self._records.get(uid)
         if record is None:
-            record = self._records[uid] = Record(pod, self._remembered.pop(uid, None))
+            record = self._records[uid] = Record(pod, self._remembered.pop(uid, None), wall)
+            self._take_over(record, earlier, wall)
             for key in record.keys:
                 self._by_key.setdefault(key, {})[uid] = None
             if not pod.ended:
                 self._close(record)
-        else:
-            record.pod = pod
-        if any(status.allocated_resources_status for status in pod.status.container_statuses):
-            record.with_field = pod
+        record.pod = pod
+        record.known = record.known or not names_claims(pod)
         if pod.ended and record.final is None and record.holdings:
             self._end(record, wall)
-            return frozenset((uid,))
-        return frozenset()
+            return True
+        return False
 
     def hold(self, uid: str, holdings: tuple[Holding, ...]) -> bool:
         """What the pod holds has been read from its claims; whether that is news. An ended pod keeps what it held."""
         record = self._records.get(uid)
-        if record is None or record.final is not None or record.holdings == holdings:
+        if record is None or record.final is not None or (record.known and record.holdings == holdings):
             return False
+        record.known = True
         for key in record.keys:
             self._unindex(key, uid)
         record.holdings = holdings
@@ -169,9 +172,28 @@ class Book:
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
 
+    def _take_over(self, record: Record, earlier: PodDevices | None, wall: float) -> None:
+        if earlier is None:
+            return
+        if record.final is None:
+            record.earlier = earlier_faults(earlier.entries, wall)
+        if record.pod.ended and not record.known and earlier.ended is None:
+            # It ended while nobody watched, its claims are gone, and so is our memory of it.
+            record.holdings = tuple(holding_of(entry) for entry in earlier.entries)
+            record.final, record.ended = last_words(earlier.entries), ended_at(record.pod)
+            record.closed = record.keys
+            self._unsaved[record.pod.metadata.uid] = None
+
     def _entries(self, record: Record) -> tuple[DeviceEntry, ...]:
+        return entries(record.pod, record.holdings, self._stating(record))
+
+    def _stating(self, record: Record) -> Callable[[DeviceKey], DeviceState]:
         by_key = {holding.key: holding for holding in record.holdings}
-        return entries(record.pod, record.holdings, lambda key: self._state_of(record.pod, by_key[key]))
+
+        def state(key: DeviceKey) -> DeviceState:
+            return joined(self._state_of(record.pod, by_key[key]), record.earlier.get(key, ()), record.taken_over)
+
+        return state
 
     def _unindex(self, key: DeviceKey, uid: str) -> None:
         holders = self._by_key.get(key, {})
@@ -197,12 +219,12 @@ class Book:
         end = ended_at(record.pod)
         record.ended = wall if end is None else end
         at = record.ended + _EXIT_ROUNDING
-        by_key = {holding.key: holding for holding in record.holdings}
-        told, record.with_field = record.with_field or record.pod, None
-        record.final = entries(record.pod, record.holdings, lambda key: as_of(self._state_of(told, by_key[key]), at))
-        record.closed |= {key for key in by_key if self._serves_another(record, key)}
+        state = self._stating(record)
+        record.final = entries(record.pod, record.holdings, lambda key: as_of(state(key), at))
+        record.earlier = {}
+        record.closed |= {key for key in record.keys if self._serves_another(record, key)}
         self._unsaved[record.pod.metadata.uid] = None
-        for key in by_key:
+        for key in record.keys:
             self._found_late(record, key, wall)
 
     def _found_late(self, record: Record, key: DeviceKey, wall: float) -> bool:
@@ -237,4 +259,4 @@ def as_of(state: DeviceState, at: float) -> DeviceState:
         if fault.end is None or fault.end > at:
             return DeviceState(state.key, fault.health, fault.message, fault.action, fault.start, 0.0, None, faults)
     # Not Healthy although no episode is on record: only three are kept, and before its first report nothing is known.
-    return DeviceState(state.key, Health.UNKNOWN, "its health when the pod ended is not known", "", 0.0, 0.0, None, faults)
+    return DeviceState(state.key, Health.UNKNOWN, NOT_KNOWN_AT_END, "", 0.0, 0.0, None, faults)

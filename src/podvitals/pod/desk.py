@@ -17,12 +17,17 @@ from podvitals.errors import InvalidInput
 from podvitals.node.record import DeviceState
 from podvitals.pod.book import POST_MORTEM_WINDOW, Book, Memo
 from podvitals.pod.entry import ANNOTATION, CONDITION, PodDevices, decode
-from podvitals.pod.guest import kubelet_says
+from podvitals.pod.guest import Guests
 from podvitals.pod.notice import Notices
-from podvitals.pod.outbox import Letter, Outbox, Outcome, Shown, Wanted
+from podvitals.pod.outbox import Letter, Nothing, Outbox, Outcome, Shown, Wanted
 from podvitals.pod.status import Said, said
 
 StateOf = Callable[[DeviceKey], DeviceState]
+
+UNTOLD_LIMIT = 20.0
+"""Seconds a truth may wait to be told to a pod before readers are warned of that pod."""
+MOST_UNTOLD = 32
+"""Pods that can be named so. Where more wait, nothing is vouched for: then it is not a few pods that have trouble, it is this agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,15 @@ class Patch:
     namespace: str
     name: str
     body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Vouch:
+    """What the agent's Lease may say: that what stands on the pods is kept up to date, but on those of `untold` (uid → since when, in
+    boottime). `withheld`: why it may say nothing at all, "" where it may."""
+
+    untold: Mapping[str, float]
+    withheld: str = ""
 
 
 class Desk:
@@ -53,7 +67,10 @@ class Desk:
         self.book = Book(node, version, self._state, window)
         self.outbox = Outbox(jitter)
         self.notices = Notices()
+        self._guests = Guests()
         self._seen: dict[str, _Seen] = {}
+        self._synced = False
+        self._news = False
 
     # --- events ------------------------------------------------------------------------------------------------------------------
 
@@ -63,39 +80,47 @@ class Desk:
 
     def synced(self) -> None:
         """Every pod of the node has been seen."""
+        self._synced = True
         self.book.synced()
 
     def see(self, pod: Pod, now: float, wall: float) -> str:
         """A pod as the API shows it. What is wrong with the annotation found on a pod seen for the first time, "" for nothing."""
-        uid = pod.metadata.uid
+        uid, trouble, earlier = pod.metadata.uid, "", None
         first = self.book.get(uid) is None
-        trouble = self._begin(pod) if first else ""
-        dirty = self.book.see(pod, wall)
-        record = self.book.get(uid)
-        assert record is not None
-        seen = self._seen.setdefault(uid, _Seen())
+        if first:
+            earlier, trouble = _earlier(pod)
+            if earlier is not None:
+                # What an earlier agent told of the pod is not announced again.
+                self.notices.begin(uid, earlier.entries)
+                self._guests.begin(uid, earlier.entries)
+        seen = self._seen.setdefault(uid, _Seen(now))
         if seen.take(pod):
             # Where somebody else changed what is ours, it is written again.
             self.outbox.observe(uid, seen.shown, now)
-        if first or any(holding.key.driver in self._leave for holding in record.holdings):
+        looked = self._look(pod, wall)  # before the book, which closes the record of a pod that has ended
+        news = self.book.see(pod, wall, earlier)
+        if looked or first or news:
             self.outbox.mark(uid, now)
-        for changed in dirty:
-            self.outbox.mark(changed, now)
+        if first:
+            self._look(pod, wall)
         return trouble
 
     def gone(self, uid: str) -> None:
         """The pod was deleted."""
         self._seen.pop(uid, None)
+        self._guests.forget(uid)
         self.outbox.forget(uid)
         self.notices.forget(uid)
         self.book.forget(uid)
 
-    def hold(self, uid: str, holdings: tuple[Holding, ...], now: float) -> bool:
-        """What the pod holds has been read from its claims; whether that is news."""
-        news = self.book.hold(uid, holdings)
-        if news:
-            self.outbox.mark(uid, now)
-        return news
+    def hold(self, uid: str, holdings: tuple[Holding, ...], now: float, wall: float) -> bool:
+        """What the pod holds has been read from its claims, be it nothing; whether that is news."""
+        record = self.book.get(uid)
+        if record is None or not self.book.hold(uid, holdings):
+            return False
+        self._look(record.pod, wall)
+        self.outbox.mark(uid, now)
+        return True
 
     def change(self, keys: Iterable[DeviceKey], now: float, wall: float) -> None:
         """These devices' states changed."""
@@ -119,7 +144,7 @@ class Desk:
         seen = self._seen.get(uid)
         shown = None
         if pod is not None:
-            answer = _Seen()
+            answer = _Seen(now)
             answer.take(pod)
             shown = answer.shown
             if seen is not None:
@@ -135,6 +160,25 @@ class Desk:
         """When `take` may have something although no event came; None: not before one."""
         return self.outbox.next_deadline()
 
+    def announces(self) -> bool:
+        """Whether there are notices that were not there at the last call."""
+        news, self._news = self._news, False
+        return news
+
+    def vouch(self, now: float, *, standing: bool) -> Vouch:
+        """Whether the Lease may be renewed. `standing`: readers still believe this agent, and so each pod has its time to be told; after a
+        silence nothing may be believed that is not so already."""
+        if not self._synced:
+            return Vouch({}, "not every pod of this node has been seen")
+        before = now - UNTOLD_LIMIT if standing else now
+        untold = self.outbox.untold(before)
+        for record in self.book:
+            seen = self._seen[record.pod.metadata.uid]
+            if not record.known and not record.pod.ended and seen.since <= before and seen.shown != Shown():
+                # Somebody wrote something on it, and nobody here knows what it holds.
+                untold[record.pod.metadata.uid] = seen.since
+        return Vouch(untold, f"{len(untold)} pods could not be told the truth" if len(untold) > MOST_UNTOLD else "")
+
     @property
     def unsaved(self) -> bool:
         return self.book.unsaved
@@ -145,34 +189,30 @@ class Desk:
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
 
-    def _begin(self, pod: Pod) -> str:
-        """What an earlier agent told of the pod is not announced again."""
-        text = pod.metadata.annotations.get(ANNOTATION)
-        if text is not None:
-            try:
-                self.notices.begin(pod.metadata.uid, decode(text, f"{pod.metadata.namespace}/{pod.metadata.name}").entries)
-            except InvalidInput as error:
-                return str(error)
-        return ""
+    def _look(self, pod: Pod, wall: float) -> bool:
+        """Whether the pod holds devices of drivers that are left alone, which it then has been asked for."""
+        record = self.book.get(pod.metadata.uid)
+        guests = [holding for holding in record.holdings if holding.key.driver in self._leave] if record is not None else []
+        if guests:
+            self._guests.look(pod, guests, wall)
+        return bool(guests)
 
     def _state(self, pod: Pod, holding: Holding) -> DeviceState:
-        if holding.key.driver not in self._leave:
-            return self._state_of(holding.key)
-        record = self.book.get(pod.metadata.uid)
-        held = record.holdings if record is not None else ()
-        beside = {one.key for one in held if (one.container, one.entry) == (holding.container, holding.entry)}
-        return kubelet_says(pod, holding, len(beside))
+        return self._guests.state(pod, holding) if holding.key.driver in self._leave else self._state_of(holding.key)
 
-    def _wanted(self, uid: str, now: float, wall: float) -> Wanted | None:
+    def _wanted(self, uid: str, now: float, wall: float) -> Wanted | Nothing | None:
         devices, record = self.book.devices(uid), self.book.get(uid)
         if devices is None or record is None:
-            return None
-        self.notices.tell(record.pod, devices.entries, now, wall)
+            return Nothing() if record is not None and record.known else None
+        self._news |= self.notices.tell(record.pod, devices.entries, now, wall)
         return _wanted(devices)
 
     def _body(self, uid: str, letter: Letter, wall: float) -> Mapping[str, object]:
         metadata: dict[str, object] = {"uid": uid}
         body: dict[str, object] = {"metadata": metadata}
+        if letter.clear:
+            metadata["annotations"] = {ANNOTATION: None}
+            body["status"] = {"conditions": [{"type": CONDITION, "$patch": "delete"}]}
         if letter.annotation is not None:
             metadata["annotations"] = {ANNOTATION: letter.annotation}
         if letter.condition is not None:
@@ -183,11 +223,13 @@ class Desk:
 
 
 class _Seen:
-    """The newest of ours that the API has shown on a pod: in an answer to a patch or in the watch, whichever is newer."""
+    """The newest of ours that the API has shown on a pod, in an answer to a patch or in the watch. `since`: when it was first seen,
+    boottime."""
 
-    __slots__ = ("condition", "shown", "version")
+    __slots__ = ("condition", "shown", "since", "version")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
+        self.since = now
         self.version = -1
         self.condition: Condition | None = None
         self.shown = Shown()
@@ -204,6 +246,15 @@ class _Seen:
             told = Said(self.condition.status, self.condition.reason or "", self.condition.message or "")
         self.shown = Shown(told, pod.metadata.annotations.get(ANNOTATION))
         return True
+
+
+def _earlier(pod: Pod) -> tuple[PodDevices | None, str]:
+    """What the pod's annotation says, or what is wrong with it."""
+    text = pod.metadata.annotations.get(ANNOTATION)
+    try:
+        return (None, "") if text is None else (decode(text, f"{pod.metadata.namespace}/{pod.metadata.name}"), "")
+    except InvalidInput as error:
+        return None, str(error)
 
 
 def _wanted(devices: PodDevices) -> Wanted:

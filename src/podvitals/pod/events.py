@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import random
 
 from podvitals.claim.times import rfc3339
 from podvitals.clock import Clock
-from podvitals.errors import Conflict, Forbidden, Invalid, NotFound, PodvitalsError, ServerFault, TooManyRequests
+from podvitals.errors import ApiUnreachable, Conflict, Forbidden, Invalid, NotFound, PodvitalsError, ServerFault, TooManyRequests
 from podvitals.kube.client import Client
 from podvitals.kube.resources import EVENTS
 from podvitals.pod.notice import RETRY_PAUSE, Notice, Notices
@@ -73,7 +74,7 @@ class Announcer:
         except PodvitalsError as error:
             # An event that will never be taken is not worth a second try: its namespace goes, or its text is refused.
             hopeless = isinstance(error, Invalid | NotFound) or (isinstance(error, Forbidden) and "being terminated" in str(error))
-            self._notices.done(notice, self._clock.now(), written=hopeless, pause=_pause(error))
+            self._notices.done(notice, self._clock.now(), written=hopeless, pause=_pause(error), trouble=_is_trouble(error))
             if not hopeless:
                 pod = f"{notice.namespace}/{notice.pod}"
                 log.warning("event not written", extra={"pod": pod, "event": notice.reason.value, "reason": str(error)})
@@ -119,4 +120,9 @@ class Announcer:
 def _pause(error: PodvitalsError) -> float:
     if isinstance(error, Forbidden):
         return DENIED_PAUSE
-    return max(RETRY_PAUSE, error.retry_after) if isinstance(error, TooManyRequests | ServerFault) else RETRY_PAUSE
+    asked = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
+    return max(RETRY_PAUSE, asked) * random.uniform(1.0, 1.5)
+
+
+def _is_trouble(error: PodvitalsError) -> bool:
+    return isinstance(error, ApiUnreachable | TooManyRequests | ServerFault)

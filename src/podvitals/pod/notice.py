@@ -22,6 +22,8 @@ REPEAT_PACE = 10.0
 BURST, RATE = 200.0, 5.0
 """Events a node may write at once, and each second after that."""
 RETRY_PAUSE = 5.0
+LONGEST_REST = 60.0
+"""Seconds nothing is written while the server has trouble: events are the least of what it has to do then."""
 REMEMBERED = 60.0
 """Seconds after its last write for which an event is remembered; after that the API server's copy is found by its name."""
 MOST_SINGLE = 3
@@ -78,6 +80,7 @@ class Notices:
     """`tell` when a pod's devices are said to be something else; then `take` and `done` until there is nothing to write."""
 
     def __init__(self) -> None:
+        self._resting_until, self._troubles = 0.0, 0
         self._pods: dict[str, _Known] = {}
         self._waiting: dict[int, Notice] = {}
         self._tokens, self._filled = BURST, 0.0
@@ -121,7 +124,7 @@ class Notices:
         """An event to write now. `count` is what it then says; follow with `done`."""
         self._tokens = min(BURST, self._tokens + max(0.0, now - self._filled) * RATE)
         self._filled = now
-        if self._tokens < 1:
+        if self._tokens < 1 or now < self._resting_until:
             return None
         for notice in self._waiting.values():
             if notice.not_before <= now:
@@ -131,7 +134,11 @@ class Notices:
                 return notice
         return None
 
-    def done(self, notice: Notice, now: float, *, written: bool, pause: float = RETRY_PAUSE) -> None:
+    def done(self, notice: Notice, now: float, *, written: bool, pause: float = RETRY_PAUSE, trouble: bool = False) -> None:
+        """`pause`: seconds until this one is tried again. `trouble`: the server has some, and so nothing is tried before."""
+        self._troubles = self._troubles + 1 if trouble else 0
+        if trouble:
+            self._resting_until = now + max(pause, min(LONGEST_REST, pause * 2.0 ** min(self._troubles - 1, 16)))
         notice.not_before = now + (REPEAT_PACE if written else pause)
         if written:
             self._written.append((now, notice))
@@ -143,7 +150,7 @@ class Notices:
         if not self._waiting:
             return None
         due = min(notice.not_before for notice in self._waiting.values())
-        return due if self._tokens >= 1 else max(due, now + (1 - self._tokens) / RATE)
+        return max(due, self._resting_until, now if self._tokens >= 1 else now + (1 - self._tokens) / RATE)
 
     def _drop_old(self, now: float) -> None:
         while self._written and self._written[0][0] + REMEMBERED <= now:

@@ -22,6 +22,8 @@ NUDGES = 3
 a device that flaps must not keep the kubelet busy."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
+SPREAD = 0.5
+"""The part of a Retry-After by which agents that were told the same moment come later, each by another."""
 REFUSED_PAUSE = 60.0
 """Until an annotation the API server would not take is tried again; meanwhile the condition goes alone."""
 
@@ -43,6 +45,9 @@ class Shown:
     annotation: str | None = None
 
 
+_NOTHING = Shown()
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What is to be shown. `annotation` is built only when it may be sent. `unknown`: the devices that are Unknown; a lease ended
@@ -54,25 +59,35 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Nothing:
+    """Nothing of ours is to be shown: the pod holds no device."""
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
-    """What to send now; None: this part not."""
+    """What to send now; None: this part not. `clear`: take away what is there of ours."""
 
     condition: Said | None
     annotation: str | None
+    clear: bool = False
 
 
 class _Parcel:
-    """A pod's state here. `annotate_at`: when an annotation that had to wait may go; `failing_since`: since when it could not be told."""
+    """A pod's state here. `annotate_at`: when an annotation that had to wait may go. `since`: since when there is something that no letter
+    says yet; `sending`: since when there is something that was or will be in a letter and has not arrived. `arrived`: whether something
+    of ours may stand on the pod although no watch has shown it."""
 
     __slots__ = (
-        "annotate_at", "annotated", "dirty", "failing_since", "failures", "in_flight",
-        "letter", "not_before", "nudged", "nudges", "refused_until", "shown", "since", "unknown",
+        "annotate_at", "annotated", "arrived", "dirty", "failures", "in_flight", "letter",
+        "not_before", "nudged", "nudges", "refused_until", "sending", "shown", "since", "unknown",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.shown = Shown()
+        self.arrived = False
         self.dirty = False
-        self.since = 0.0
+        self.since: float | None = None
+        self.sending: float | None = None
         self.in_flight = False
         self.letter: Letter | None = None
         self.annotated: float | None = None
@@ -81,8 +96,11 @@ class _Parcel:
         self.nudges, self.nudged = float(NUDGES), 0.0
         self.refused_until = 0.0
         self.failures = 0
-        self.failing_since: float | None = None
         self.not_before = 0.0
+
+    @property
+    def waiting(self) -> float | None:
+        return self.since if self.sending is None else self.sending
 
     def due(self, now: float) -> bool:
         waited = self.annotate_at is not None and self.annotate_at <= now
@@ -106,8 +124,8 @@ class Outbox:
     def mark(self, uid: str, now: float) -> None:
         """Something else is to be said of this pod."""
         parcel = self._parcels.setdefault(uid, _Parcel())
-        if not parcel.dirty:
-            parcel.dirty, parcel.since = True, now
+        parcel.dirty = True
+        parcel.since = now if parcel.since is None else parcel.since
         if not parcel.in_flight:
             self._enqueue(uid, parcel, now)
 
@@ -142,17 +160,17 @@ class Outbox:
         self._in_flight += 1
         return uid
 
-    def compose(self, uid: str, wanted: Wanted | None, now: float) -> Letter | None:
+    def compose(self, uid: str, wanted: Wanted | Nothing | None, now: float) -> Letter | None:
         """The letter to a pod that was taken. None: nothing is to be sent now, and the pod is no longer taken."""
         parcel = self._parcels.get(uid)
         if parcel is None:
             return None
-        parcel.dirty = False
+        parcel.sending = now if parcel.waiting is None else parcel.waiting
+        parcel.dirty, parcel.since = False, None
         letter = None if wanted is None else self._letter(uid, parcel, wanted, now)
         if letter is None:
             self._release(parcel)
-            if parcel.annotate_at is None:
-                parcel.failures, parcel.failing_since = 0, None  # what could not be told is not so any more
+            self._told(parcel, now)  # what could not be told is not so any more
         parcel.letter = letter
         return letter
 
@@ -167,10 +185,11 @@ class Outbox:
         if outcome is Outcome.GONE:
             self.forget(uid)
             return
+        parcel.arrived |= outcome in (Outcome.SENT, Outcome.AGAIN, Outcome.TROUBLE)
         if outcome is Outcome.SENT:
             parcel.shown = shown or parcel.shown
             if letter is None or _kept(letter, parcel.shown):
-                parcel.failures, parcel.failing_since = 0, None
+                self._told(parcel, now)
                 if parcel.due(now):
                     # Changed meanwhile, or the time of its annotation came while the letter was under way.
                     self._ready[uid] = None
@@ -194,9 +213,15 @@ class Outbox:
         """How many pods wait to be written."""
         return sum(parcel.dirty or parcel.in_flight or parcel.annotate_at is not None for parcel in self._parcels.values())
 
-    def failing_since(self) -> float | None:
-        """Since when the truth about some pod could not be told; None where all could."""
-        return min((parcel.failing_since for parcel in self._parcels.values() if parcel.failing_since is not None), default=None)
+    def untold(self, before: float) -> dict[str, float]:
+        """The pods on which something of ours stands, or may stand, that has not been the truth since a moment `before` or earlier."""
+        found = ((uid, parcel.waiting) for uid, parcel in self._parcels.items() if parcel.arrived or parcel.shown != _NOTHING)
+        return {uid: since for uid, since in found if since is not None and since <= before}
+
+    def shown(self, uid: str) -> Shown:
+        """What the API shows of ours on the pod, as far as it was seen."""
+        parcel = self._parcels.get(uid)
+        return _NOTHING if parcel is None else parcel.shown
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
 
@@ -212,7 +237,16 @@ class Outbox:
         parcel.in_flight = False
         self._in_flight -= 1
 
-    def _letter(self, uid: str, parcel: _Parcel, wanted: Wanted, now: float) -> Letter | None:
+    def _told(self, parcel: _Parcel, now: float) -> None:
+        """The pod says the truth, as of the last letter; but not where a refused annotation left an older one on it."""
+        parcel.failures = 0
+        if parcel.annotate_at is None or parcel.refused_until <= now or parcel.shown.annotation is None:
+            parcel.sending = None
+
+    def _letter(self, uid: str, parcel: _Parcel, wanted: Wanted | Nothing, now: float) -> Letter | None:
+        if isinstance(wanted, Nothing):
+            parcel.annotate_at = None
+            return Letter(None, None, clear=True) if parcel.shown != _NOTHING else None
         condition = wanted.condition if wanted.condition != parcel.shown.condition else None
         annotation = None
         due = _annotation_due(parcel, wanted, now)
@@ -231,7 +265,7 @@ class Outbox:
         if outcome is Outcome.TROUBLE:
             # Letters that were under way together and failed together are one sign of trouble, not eight.
             self._trouble += now >= self._paused_until
-            self._paused_until = max(self._paused_until, now + retry_after + self._pause(self._trouble))
+            self._paused_until = max(self._paused_until, now + self._asked(retry_after) + self._pause(self._trouble))
         else:
             self._trouble = 0
             self._paused_until = 0.0
@@ -244,14 +278,16 @@ class Outbox:
             parcel.refused_until = now + REFUSED_PAUSE
             self._ready[uid] = None
             return
-        if parcel.failing_since is None:
-            parcel.failing_since = parcel.since
         if outcome is Outcome.TROUBLE:
             # The pause is everybody's; whoever has waited longest is tried first.
             self._ready[uid] = None
         else:
-            parcel.not_before = now + retry_after + self._pause(parcel.failures)
+            parcel.not_before = now + self._asked(retry_after) + self._pause(parcel.failures)
             heapq.heappush(self._later, (parcel.not_before, uid))
+
+    def _asked(self, retry_after: float) -> float:
+        """Never sooner than the server asked, and not all agents at the moment it named."""
+        return retry_after * (1.0 + SPREAD * self._jitter())
 
     def _pause(self, failures: int) -> float:
         return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16)) * (0.5 + 0.5 * self._jitter())
@@ -272,4 +308,6 @@ def _annotation_due(parcel: _Parcel, wanted: Wanted, now: float) -> float:
 
 def _kept(letter: Letter, shown: Shown) -> bool:
     """Whether the answer shows what was sent: an admission rule may have taken it away."""
+    if letter.clear:
+        return shown == _NOTHING
     return letter.condition in (None, shown.condition) and letter.annotation in (None, shown.annotation)

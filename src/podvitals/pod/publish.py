@@ -35,11 +35,11 @@ Result = Callable[[Outcome, float], None]
 
 
 class Publisher:
-    """`on_told` is called when patches were built: there may be something to announce. `on_result` hears of each patch: its outcome and how
-    many seconds it took."""
+    """`on_posted` is called whenever all patches that are due were built, be there any or not. `on_result` hears of each patch: its outcome
+    and how many seconds it took."""
 
-    def __init__(self, client: Client, desk: Desk, clock: Clock, *, on_told: Callable[[], None], on_result: Result) -> None:
-        self._client, self._desk, self._clock, self._on_told, self._on_result = client, desk, clock, on_told, on_result
+    def __init__(self, client: Client, desk: Desk, clock: Clock, *, on_posted: Callable[[], None], on_result: Result) -> None:
+        self._client, self._desk, self._clock, self._on_posted, self._on_result = client, desk, clock, on_posted, on_result
         self._tasks: asyncio.TaskGroup | None = None
         self._moved = asyncio.Event()
         self._wakes_at: float | None = None
@@ -67,12 +67,9 @@ class Publisher:
         self._posting = False
         if self._tasks is None:
             return
-        told = False
         while (patch := self._desk.take(self._clock.now(), self._clock.wall())) is not None:
             self._tasks.create_task(self._send(patch), name=f"write pod {patch.namespace}/{patch.name}")
-            told = True
-        if told:
-            self._on_told()
+        self._on_posted()
         deadline = self._desk.next_deadline()
         if deadline is not None and (self._wakes_at is None or deadline < self._wakes_at):
             self._moved.set()
