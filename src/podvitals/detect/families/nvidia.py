@@ -1,0 +1,228 @@
+"""Family `nvidia`: NVIDIA's GPUs and their MIG devices, by NVML. `nvidia[:PATTERN,...]`, of names or addresses.
+
+Needs the package nvidia-ml-py, which is loaded in this process only. Without it, or without the driver's NVML, `kmsg:gpu-*` reads the same
+driver's lines in the kernel log.
+
+Traps kept in mind:
+* Events that came before the event set was registered are lost: what they left behind (the recovery action) is read after registering.
+* Events of a GPU without MIG carry 0xFFFFFFFF as GPU and compute instance: they mean the whole GPU, and so every MIG device on it.
+* That waiting for events fails is the probe's failure, not that of every GPU; a lost GPU is that GPU's fault alone.
+* Links of NVLink that are not connected read "inactive" for ever: only one that was active before is down.
+"""
+
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from typing import Any
+
+from podvitals.detect.detector import Attribute, Device, Version
+from podvitals.detect.families import pcidev
+from podvitals.detect.families.nvidia_signals import NotSeen, action_of, polled
+from podvitals.detect.families.nvml import Failed, Happened, Lost, NotFound, NotSupported, Nvml, ResetRequired, TimedOut, address_of
+from podvitals.detect.family import PCI, Family
+from podvitals.detect.roots import Roots
+from podvitals.detect.signal import Code, Signal, State, Unread
+from podvitals.detect.spec import Spec
+from podvitals.detect.worker import Worker
+
+WHOLE_GPU = 0xFFFFFFFF
+WAIT = 2000
+"""Milliseconds to wait for an event at a time; only the end of the process waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A GPU, or a MIG device of it (`instance`: its GPU and compute instance)."""
+
+    address: str
+    instance: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        name = pcidev.name_of("gpu", self.address)
+        return f"{name}-mig-{self.instance[0]}-{self.instance[1]}" if self.instance is not None else name
+
+    def hears(self, instance: tuple[int, int]) -> bool:
+        """Whether an event of this instance of its GPU is about it."""
+        if self.instance is None or instance[0] == WHOLE_GPU:
+            return True
+        return self.instance[0] == instance[0] and instance[1] in (WHOLE_GPU, self.instance[1])
+
+
+class Nvidia(Family):
+    family, about = "nvidia", "NVIDIA's GPUs and MIG devices"
+    needs = "NVIDIA's driver, and the package nvidia-ml-py"
+    interval, timeout = 5.0, 4.0
+
+    def __init__(self, *patterns: str, nvml: Nvml | None = None) -> None:
+        self.patterns = patterns
+        self._nvml = nvml or Nvml()
+        self._places: dict[str, Place] = {}
+        self._devices: dict[str, Device] = {}
+        self._seen_up: dict[str, set[int]] = {}
+
+    def __str__(self) -> str:
+        return f"nvidia:{','.join(self.patterns)}" if self.patterns else "nvidia"
+
+    @classmethod
+    def available(cls, roots: Roots) -> str:
+        if not (roots.proc / "driver/nvidia/version").exists():
+            return "NVIDIA's driver is not loaded"
+        return "" if find_spec("pynvml") is not None else "the package nvidia-ml-py is not installed"
+
+    def find(self) -> Iterable[Device]:
+        driver = _version(self._nvml.call("SystemGetDriverVersion"))
+        for gpu in self._nvml.gpus():
+            with suppress(Lost, ResetRequired, NotFound):
+                self._found(gpu, driver)
+        # A GPU that NVML lists no more stays: reading it tells what became of it.
+        return [device for _, device in sorted(self._devices.items())]
+
+    def read(self, device: Device) -> Iterable[Signal]:
+        place = self._places[device.name]
+        try:
+            gpu = self._nvml.call("DeviceGetHandleByPciBusId", place.address)
+            found = [State("nvml.presence", "there"), *polled(self._nvml, gpu, self._seen_up.setdefault(place.address, set()))]
+        except Lost:
+            return [State("nvml.presence", "lost")]
+        except ResetRequired:
+            return [State("nvml.presence", "there"), State("nvml.reset_required", "yes")]
+        except NotFound:
+            return [Unread("nvml.presence", "NVML lists this GPU no more")]
+        except Failed as error:
+            self._nvml.stop()  # a driver that was loaded anew answers to nobody who does not start over
+            raise NotSeen(str(error)) from None
+        if place.instance is not None and place.instance not in {mig[1:] for mig in self._nvml.migs(gpu)}:
+            found.append(Unread("nvml.mig", "the GPU has no such MIG device any more"))
+        return found
+
+    async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
+        with Worker(f"{self} events") as worker:
+            events, gpus = await worker.call(self._registered)
+            try:
+                for address in gpus.values():
+                    for told in await worker.call(lambda address=address: self._recovery(address)):  # type: ignore[misc]
+                        yield told
+                while True:
+                    try:
+                        happened = await worker.call(lambda: self._nvml.wait(events, WAIT))
+                    except TimedOut:
+                        continue
+                    for told in await worker.call(lambda happened=happened: self._told(happened, gpus)):  # type: ignore[misc]
+                        yield told
+            finally:
+                # In the same thread: a set must not be freed while it is waited for.
+                worker.call(lambda: self._nvml.call("EventSetFree", events)).add_done_callback(
+                    lambda done: done.cancelled() or done.exception()
+                )
+
+    def remember(self) -> Mapping[str, str]:
+        return {f"nvlink {address}": " ".join(map(str, sorted(links))) for address, links in self._seen_up.items() if links}
+
+    def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
+        for key, links in memory.items():
+            if key.startswith("nvlink "):
+                self._seen_up[key.removeprefix("nvlink ")] = {int(link) for link in links.split() if link.isdecimal()}
+
+    def _found(self, gpu: Any, driver: str) -> None:
+        address = pcidev.normal(_text(self._nvml.call("DeviceGetPciInfo", gpu).busId))
+        attributes = {"type": "gpu", **pcidev.attributes(self.roots.sys, address), PCI: address, **self._described(gpu, driver)}
+        place, migs = Place(address), list(self._nvml.migs(gpu))
+        # A GPU in MIG mode is given away in pieces only; one that was listed whole before stays listed.
+        if (not migs or place.name in self._devices) and self._wanted(place):
+            self._keep(place, attributes, self._memory(gpu))
+        for handle, *instance in migs:
+            piece = Place(address, (instance[0], instance[1]))
+            if self._wanted(piece):
+                with suppress(NotFound):
+                    parts = {"type": "mig", **self._identity(handle), "parentUUID": str(attributes.get("uuid", ""))}
+                    if profile := re.search(r"MIG (\S+)$", str(parts.get("productName", ""))):
+                        parts["profile"] = profile[1]
+                    self._keep(piece, attributes | parts, self._memory(handle))
+
+    def _keep(self, place: Place, attributes: Mapping[str, Attribute], memory: Mapping[str, int]) -> None:
+        self._places[place.name] = place
+        self._devices[place.name] = Device(place.name, attributes, memory, handle=place.address)
+
+    def _wanted(self, place: Place) -> bool:
+        words = (place.address, place.name, "gpu" if place.instance is None else "mig")
+        return not self.patterns or any(fnmatchcase(word, pattern) for word in words for pattern in self.patterns)
+
+    def _identity(self, handle: Any) -> dict[str, Attribute]:
+        asked = {"productName": "DeviceGetName", "uuid": "DeviceGetUUID", "serial": "DeviceGetSerial"}
+        found: dict[str, Attribute] = {}
+        for attribute, call in asked.items():
+            with suppress(NotSupported, Failed):
+                found[attribute] = pcidev.fits(_text(self._nvml.call(call, handle)))
+        return {name: value for name, value in found.items() if value}
+
+    def _described(self, gpu: Any, driver: str) -> dict[str, Attribute]:
+        found: dict[str, Attribute] = {**self._identity(gpu), "driverVersion": Version(driver)}
+        with suppress(NotSupported, Failed):
+            major, minor = self._nvml.call("DeviceGetCudaComputeCapability", gpu)
+            found["cudaComputeCapability"] = Version(f"{major}.{minor}.0")
+        return found
+
+    def _memory(self, handle: Any) -> dict[str, int]:
+        with suppress(NotSupported, Failed):
+            return {"memory": int(self._nvml.call("DeviceGetMemoryInfo", handle).total)}
+        return {}
+
+    def _registered(self) -> tuple[Any, dict[int, str]]:
+        """An event set that hears every GPU, and the address behind each handle. A GPU that cannot be registered is read all the same."""
+        events, gpus = self._nvml.call("EventSetCreate"), {}
+        for gpu in self._nvml.gpus():
+            with suppress(Lost, ResetRequired, NotFound, NotSupported):
+                address = pcidev.normal(_text(self._nvml.call("DeviceGetPciInfo", gpu).busId))
+                kinds = self._nvml.call("DeviceGetSupportedEventTypes", gpu) & self._kinds()
+                self._nvml.call("DeviceRegisterEvents", gpu, kinds, events)
+                gpus[address_of(gpu)] = address
+        return events, gpus
+
+    def _kinds(self) -> int:
+        wanted = int(self._nvml.constant("nvmlEventTypeXidCriticalError"))
+        for name in ("nvmlEventTypeGpuRecoveryAction", "nvmlEventTypeGpuUnavailableError"):
+            with suppress(AttributeError):  # an older binding
+                wanted |= int(self._nvml.constant(name))
+        return wanted
+
+    def _told(self, happened: Happened, gpus: Mapping[int, str]) -> list[tuple[str, Signal]]:
+        address = gpus.get(happened.gpu, "")
+        told: list[tuple[str, Signal]] = []
+        if happened.xid is not None:
+            gi, ci = ("" if number == WHOLE_GPU else str(number) for number in happened.instance)
+            code = Code("xid", str(happened.xid), params=tuple((k, v) for k, v in (("pci", address), ("gi", gi), ("ci", ci)) if v))
+            told = [(name, code) for name in self._on(address, happened.instance)]
+        return [*told, *self._recovery(address)]
+
+    def _on(self, address: str, instance: tuple[int, int] = (WHOLE_GPU, WHOLE_GPU)) -> list[str]:
+        """The devices an event is about; where none is that one, all on the GPU: a fault is better told to a neighbour than to nobody."""
+        here = [place for place in list(self._places.values()) if place.address == address]
+        return [place.name for place in here if place.hears(instance)] or [place.name for place in here]
+
+    def _recovery(self, address: str) -> list[tuple[str, Signal]]:
+        try:
+            state: Signal | None = action_of(self._nvml, self._nvml.call("DeviceGetHandleByPciBusId", address))
+        except Lost:
+            state = State("nvml.presence", "lost")
+        except (NotFound, NotSupported, ResetRequired, Failed):
+            state = None
+        return [(name, state) for name in self._on(address)] if state is not None else []
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _version(said: object) -> str:
+    """`580.65.6`, a semantic version, from `580.65.06`."""
+    numbers = [str(int(part)) for part in re.findall(r"\d+", _text(said))[:3]]
+    return ".".join([*numbers, "0", "0", "0"][:3])
+
+
+def from_spec(spec: Spec) -> Nvidia:
+    spec.only()
+    return Nvidia(*spec.what)
