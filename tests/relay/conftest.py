@@ -9,6 +9,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from podvitals.clock import SYSTEM, Clock
+from podvitals.relay.bypass import Bypass
+from podvitals.relay.places import Places
 from podvitals.relay.run import Relay, RelaySettings
 from podvitals.testing.kubelet import FakeKubelet
 
@@ -32,6 +34,10 @@ class Node:
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+    @property
+    def bypass(self) -> Bypass:
+        return Bypass(Places(self.kubelet_place / "plugins_registry", self.run_dir))
 
     def kubelet(self, **how: str) -> FakeKubelet:
         return FakeKubelet(self.kubelet_place, **how)

@@ -1,14 +1,17 @@
 """The relay between real sockets: what the kubelet and the driver each see of it."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from podvitals.device.health import Health
 from podvitals.errors import PluginUnreachable
+from podvitals.relay.bypass import Registered, registered
 from podvitals.relay.calls import Calls
 from podvitals.testing.clock import ManualClock
 from podvitals.testing.driver import FakeDriver
+from podvitals.testing.kubelet import FakeKubelet
 from podvitals.wire.client import PluginClient
 from podvitals.wire.messages import DRA_V1, DRA_V1BETA1, HEALTH_V1, HEALTH_V1ALPHA1, ClaimRef, DeviceReport, PrepareResult
 from podvitals.wire.passing import RawCall
@@ -166,3 +169,50 @@ async def test_when_the_relay_ends_nothing_of_it_is_left(node: Node) -> None:
         async with node.relay(), node.kubelet() as kubelet:
             await kubelet.registered(NAME)
         assert [*(node.kubelet_place / "plugins_registry").iterdir(), *node.run_dir.iterdir()] == []
+
+
+def endpoints(kubelet: FakeKubelet) -> set[str]:
+    return {one.info.endpoint for one in kubelet.registrations if one.info}
+
+
+async def test_a_bypassed_driver_is_the_kubelets_directly_and_comes_back_when_that_ends(node: Node) -> None:
+    clock = ManualClock()
+    async with FakeDriver(node.place, NAME) as driver, node.relay(clock), node.kubelet() as kubelet:
+        stand_in = await kubelet.registered(NAME)
+        (found,) = await registered(node.place / "plugins_registry")
+        assert found == Registered(NAME, driver.registration_path)
+        await asyncio.to_thread(node.bypass.mark, [NAME])
+        await becomes(lambda: endpoints(kubelet) == {str(driver.endpoint)}, clock)
+        await kubelet.prepare(NAME, CLAIM)
+        await asyncio.to_thread(node.bypass.unmark, [NAME])
+        await becomes(lambda: len(endpoints(kubelet)) == 1 and not endpoints(kubelet) & {str(driver.endpoint), stand_in.endpoint}, clock)
+
+
+async def test_a_bypass_works_without_a_relay_and_keeps_the_next_one_away(node: Node) -> None:
+    async with FakeDriver(node.place, NAME) as driver, node.kubelet() as kubelet:
+        await asyncio.to_thread(node.bypass.mark, [NAME])
+        (found,) = await registered(node.place / "plugins_registry")
+        assert await asyncio.to_thread(node.bypass.link, found) is not None
+        assert await asyncio.to_thread(node.bypass.link, found) is None
+        assert (await kubelet.registered(NAME)).endpoint == str(driver.endpoint)
+        async with node.relay() as relay:
+            await relay.node.ready.wait()
+            assert relay.fronts == {}
+
+
+async def test_a_running_relay_shows_a_bypassed_driver_again_after_its_restart(node: Node) -> None:
+    await asyncio.to_thread(node.bypass.mark, [NAME])
+    async with node.relay(), node.kubelet() as kubelet, FakeDriver(node.place, NAME) as driver:
+        await kubelet.registered(NAME)
+        await driver.stop()
+        await driver.start()
+        await driver.called("NotifyRegistrationStatus", 2)
+        assert len(await asyncio.to_thread(node.bypass.links, NAME)) == 1
+
+
+async def becomes(true: Callable[[], bool], clock: ManualClock) -> None:
+    """Time goes on until it is so."""
+    async with asyncio.timeout(10):
+        while not true():
+            await clock.advance(0.1)
+            await asyncio.sleep(0.005)

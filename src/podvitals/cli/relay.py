@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,41 +13,25 @@ import click
 from podvitals.cli.options import Command, GivenPath, output_option
 
 if TYPE_CHECKING:
+    from podvitals.relay.bypass import Bypass
     from podvitals.relay.run import Relay, RelaySettings
 
-_RUN_DIR = Path("/var/lib/podvitals/relay")
 _SOCKET = "relay.sock"
 
 
-def _run_dir_option(command: Command) -> Command:
-    return click.option(
-        "--run-dir",
-        type=GivenPath(),
-        metavar="DIR",
-        default=_RUN_DIR,
-        show_default=True,
-        help="for the endpoints' sockets; the same path for the kubelet",
-    )(command)
+def _directory(flag: str, default: Path, text: str) -> Callable[[Command], Command]:
+    return click.option(flag, type=GivenPath(), metavar="DIR", default=default, show_default=True, help=text)
+
+
+_plugin_dir = _directory("--plugin-dir", Path("/var/lib/podvitals/plugins_registry"), "where drivers register with the relay")
+_kubelet_dir = _directory("--kubelet-dir", Path("/var/lib/kubelet/plugins_registry"), "where the kubelet finds registrations")
+_run_dir = _directory("--run-dir", Path("/var/lib/podvitals/relay"), "for the endpoints' sockets; the same path for the kubelet")
 
 
 @click.group("relay", short_help="stand in for drivers at the kubelet", invoke_without_command=True)
-@click.option(
-    "--plugin-dir",
-    type=GivenPath(),
-    metavar="DIR",
-    default=Path("/var/lib/podvitals/plugins_registry"),
-    show_default=True,
-    help="where drivers register with the relay",
-)
-@click.option(
-    "--kubelet-dir",
-    type=GivenPath(),
-    metavar="DIR",
-    default=Path("/var/lib/kubelet/plugins_registry"),
-    show_default=True,
-    help="where the kubelet finds registrations",
-)
-@_run_dir_option
+@_plugin_dir
+@_kubelet_dir
+@_run_dir
 @click.option("--listen", metavar="HOST:PORT", help="also answer /state, /metrics, /healthz and /readyz there  [default: a socket alone]")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="of the lines on stderr")
 @click.option(
@@ -120,7 +105,7 @@ def _encoded(relay: "Relay") -> bytes:
 
 
 @command.command("status", short_help="what the relay of this node says of itself")
-@_run_dir_option
+@_run_dir
 @output_option
 def status(run_dir: Path, form: str) -> None:
     """Ask this node's relay which drivers it stands in for, and how each stands with the kubelet.
@@ -198,3 +183,56 @@ def _page(answer: dict[str, Any], now: float, *, wide: bool) -> list[str]:
             )
         )
     return lines + Table(header, rows, wide_from=10).lines(wide=wide)
+
+
+@command.command("bypass", short_help="hand drivers to the kubelet directly, or take them back")
+@click.argument("drivers", nargs=-1, metavar="[DRIVER]...")
+@click.option("--end", is_flag=True, help="let the relay stand in for them again")
+@_plugin_dir
+@_kubelet_dir
+@_run_dir
+def bypass(drivers: tuple[str, ...], end: bool, plugin_dir: Path, kubelet_dir: Path, run_dir: Path) -> None:
+    """Show drivers to the kubelet directly, round the relay; without names: every driver registered in the plugin directory.
+
+    For the day the relay is the trouble: it works whether the relay runs, hangs or is gone. A mark keeps the relay from standing in for
+    them until `--end`. While no relay runs, a driver that restarts has to be bypassed again.
+    """
+    from podvitals.relay.bypass import Bypass
+    from podvitals.relay.places import Places
+
+    way = Bypass(Places(kubelet_dir, run_dir))
+    if end:
+        _end_bypass(way, drivers or tuple(sorted(way.marked())))
+    else:
+        _begin_bypass(way, drivers, plugin_dir)
+
+
+def _begin_bypass(way: "Bypass", drivers: tuple[str, ...], plugin_dir: Path) -> None:
+    from podvitals.errors import InvalidInput
+    from podvitals.relay.bypass import registered
+
+    found = asyncio.run(registered(plugin_dir))
+    known = {one.driver for one in found}
+    if not known and not drivers:
+        raise InvalidInput(f"no driver answers in {plugin_dir}: is --plugin-dir the relay's, and does a driver run?")
+    chosen = set(drivers) or known
+    way.mark(sorted(chosen))
+    for one in found:
+        if one.driver in chosen:
+            way.unlink(one.driver, dead=True)
+            link = way.link(one)
+            click.echo(f"{one.driver}: " + (f"shown to the kubelet as {link}" if link is not None else "the kubelet is shown it already"))
+    for driver in sorted(chosen - known):
+        click.echo(
+            f"{driver}: marked; it does not answer in {plugin_dir}. When it is back, a running relay shows it to the kubelet", err=True
+        )
+    click.echo("A relay that runs withdraws within 5 s. Undo: podvitals relay bypass --end")
+
+
+def _end_bypass(way: "Bypass", drivers: tuple[str, ...]) -> None:
+    if not drivers:
+        click.echo("No driver is bypassed.")
+        return
+    way.unmark(drivers)
+    for driver in drivers:
+        click.echo(f"{driver}: a running relay stands in for it again within 2 s, and then takes the direct registration away")

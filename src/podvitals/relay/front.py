@@ -63,6 +63,8 @@ class Front:
     ) -> None:
         self.driver, self.calls, self.health = driver, calls, health
         self.standing = Standing()
+        self.direct_gone = False
+        """No link of a bypass shows the driver itself to the kubelet (any more)."""
         self._places, self._registrations, self._clock = places, registrations, clock
         self._servers: dict[int, _Servers] = {}
         self._to_do: deque[Open | Close] = deque()
@@ -83,6 +85,10 @@ class Front:
         self.standing.away(self._clock.now())
         self.calls.moved()
         self._wake.set()
+
+    def withdraw(self) -> None:
+        """The kubelet has the driver itself."""
+        self._do(self.standing.withdraw())
 
     async def run(self) -> None:
         """Until cancelled; then its sockets are gone."""

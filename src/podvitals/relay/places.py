@@ -42,11 +42,18 @@ class Places:
 
     def make(self, driver: str) -> Sockets:
         """Two new paths for a stand-in of this driver."""
-        token = os.urandom(4).hex()
-        name = f"{driver}{_MARK}{token}{_SUFFIX}"
-        if len(os.fsencode(self.kubelet_dir / name)) > LONGEST_PATH:
-            name = f"{_short(driver)}{_MARK}{token}{_SUFFIX}"
-        return Sockets(check_path(self.kubelet_dir / name), check_path(self.run_dir / f"{_short(driver)}-{token}.sock"))
+        registration = self.named(driver, _MARK)
+        token = registration.name.removesuffix(_SUFFIX).rpartition("-")[2]
+        return Sockets(registration, check_path(self.run_dir / f"{self.short(driver)}-{token}.sock"))
+
+    def named(self, driver: str, mark: str) -> Path:
+        """A new path of this kind in the kubelet's directory."""
+        return check_path(self.kubelet_dir / f"{self.short(driver)}{mark}{os.urandom(4).hex()}{_SUFFIX}")
+
+    def short(self, driver: str) -> str:
+        """The driver's name, where the kubelet's directory leaves room for it in a socket's path; else its beginning and a digest."""
+        room = LONGEST_PATH - len(os.fsencode(self.kubelet_dir)) - 32
+        return driver if len(driver) <= room else f"{driver[: max(0, room - 13)]}-{blake2b(driver.encode(), digest_size=6).hexdigest()}"
 
     def sweep(self) -> int:
         """Removes the stand-ins of relays that are dead; how many registrations that were. Blocks.
@@ -58,10 +65,6 @@ class Places:
         for endpoint in self.run_dir.glob("*.sock"):
             _remove_dead(endpoint)
         return swept
-
-
-def _short(driver: str) -> str:
-    return driver if len(driver) <= 24 else f"{driver[:11]}-{blake2b(driver.encode(), digest_size=6).hexdigest()}"
 
 
 def _remove_dead(path: Path) -> bool:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from podvitals import __version__
-from podvitals.clock import SYSTEM, Clock
+from podvitals.clock import SYSTEM, Clock, set_by
 from podvitals.device.key import DeviceKey
+from podvitals.errors import LocalError
 from podvitals.node.limits import Limits
 from podvitals.node.watch import DriverView, NodeSettings, NodeWatch
+from podvitals.relay.bypass import Bypass, Registered
 from podvitals.relay.calls import Calls
 from podvitals.relay.front import Front
 from podvitals.relay.health import Health
@@ -19,6 +21,11 @@ from podvitals.relay.state import RelayView, relayed
 from podvitals.wire.client import PluginClient
 
 log = logging.getLogger(__name__)
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks whether a driver is to be bypassed."""
+KUBELET_LOOKS = 3.0
+"""Seconds the kubelet is given to find a driver's own registration (1 s is usual) before the stand-in goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,8 @@ class Relay:
         # It is the kubelet that registers drivers; we refuse those that can never be.
         self.node = NodeWatch(node, clock, registrar=True, confirms=False)
         self.fronts: dict[str, Front] = {}
+        self._bypass, self._bypassed = Bypass(self._places), frozenset[str]()
+        self._look = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
 
     async def prepare(self) -> None:
@@ -53,7 +62,9 @@ class Relay:
             log.info("took away what a dead relay left", extra={"registrations": swept})
         self.node.subscribe(self._changed)
         self.node.subscribe_drivers(self._moved)
+        self._bypassed = await asyncio.to_thread(self._bypass.marked)
         async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._keep_bypasses(), name="relay: bypasses")
             await self.node.run()
 
     def waiting(self) -> tuple[str, ...]:
@@ -74,10 +85,49 @@ class Relay:
     def _moved(self, driver: str) -> None:
         """An endpoint of the driver came, connected or went."""
         front, serving = self.fronts.get(driver), self.node.serving(driver)
-        if serving is not None:
+        if driver in self._bypassed:
+            self._look.set()
+        elif serving is not None:
             (front or self._begin(driver)).serves(serving[1])
         elif front is not None:
             front.away()
+
+    async def _keep_bypasses(self) -> None:
+        while True:
+            self._look.clear()
+            marked = await asyncio.to_thread(self._bypass.marked)
+            before, self._bypassed = self._bypassed, marked
+            for driver in sorted(marked):
+                await asyncio.to_thread(self._link, driver)
+                if driver not in before and driver in self.fronts:
+                    assert self._tasks is not None
+                    self._tasks.create_task(self._withdraw(driver, self.fronts[driver]), name=f"relay: bypassing {driver}")
+            for driver in sorted(before - marked):
+                log.info("no longer bypassed", extra={"driver": driver})
+                self._moved(driver)
+            for driver, front in list(self.fronts.items()):
+                if driver not in marked and front.standing.registered is not None and not front.direct_gone:
+                    front.direct_gone = True
+                    await asyncio.to_thread(self._bypass.unlink, driver)
+            await set_by(self._look, self._clock, self._clock.now() + LOOK_EVERY)
+
+    def _link(self, driver: str) -> None:
+        self._bypass.unlink(driver, dead=True)
+        for socket in self.node.registrations(driver):
+            try:
+                link = self._bypass.link(Registered(driver, Path(socket.path)))
+            except (LocalError, OSError) as error:
+                log.error("cannot bypass", extra={"driver": driver, "reason": str(error)})
+            else:
+                if link is not None:
+                    log.info("bypassed", extra={"driver": driver, "socket": socket.path, "link": str(link)})
+
+    async def _withdraw(self, driver: str, front: Front) -> None:
+        """Not before the kubelet had the time to take the driver itself."""
+        await self._clock.sleep_until(self._clock.now() + KUBELET_LOOKS)
+        if driver in self._bypassed:
+            front.withdraw()
+            front.direct_gone = False
 
     def _changed(self, keys: frozenset[DeviceKey]) -> None:
         by_driver: dict[str, list[DeviceKey]] = {}

@@ -104,8 +104,10 @@ class Standing:
 
     def expire(self, now: float) -> tuple[Effect, ...]:
         due = self.next_deadline()
-        if due is None or now < due:
-            return ()
+        return () if due is None or now < due else self.withdraw()
+
+    def withdraw(self) -> tuple[Effect, ...]:
+        """Nobody stands in for the driver any more, until it `serves` again."""
         effects = tuple(Close(one) for one in self.stand_ins)
         self.registered = self.newest = self.answer = None
         return effects
