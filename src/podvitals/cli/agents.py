@@ -11,7 +11,6 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import aiohttp
 import msgspec
 
 from podvitals.claim.pod import Pod
@@ -22,6 +21,7 @@ from podvitals.device.text import clean
 from podvitals.errors import ApiError, ApiUnreachable
 from podvitals.fleet.devices import Reported
 from podvitals.fleet.drivers import DriverView
+from podvitals.kube.lean import aiohttp
 from podvitals.kube.resources import PODS
 from podvitals.pod.entry import FaultEntry
 

@@ -10,7 +10,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
-import aiohttp
 from yarl import URL
 
 from podvitals.clock import Clock
@@ -18,6 +17,7 @@ from podvitals.errors import ApiUnreachable, Unauthorized
 from podvitals.kube.answer import failure, retry_after
 from podvitals.kube.config import ClusterConfig, Secret
 from podvitals.kube.credentials import Wallet
+from podvitals.kube.lean import aiohttp
 from podvitals.kube.tls import tls_context
 
 CONNECT = 10.0
