@@ -120,9 +120,10 @@ class Board:
         self._set(name, source, Word(reading, now + self._sources[source].lease, now, wall))
         return self._changed((name,))
 
-    def fail(self, source: int, name: str, why: str) -> frozenset[str]:
-        """A reading was tried and failed: Unknown until a real one comes, and nothing is renewed."""
-        self._doubt(name, source, why)
+    def fail(self, source: int, name: str, why: str, still: Reading | None = None) -> frozenset[str]:
+        """A reading was tried and failed: Unknown until a real one comes, and nothing is renewed. `still`: a fault that is known all the
+        same, which stays."""
+        self._doubt(name, source, why, still if still is not None and still.health is Health.UNHEALTHY else None)
         return self._changed((name,))
 
     def expire(self, now: float) -> frozenset[str]:
@@ -161,13 +162,14 @@ class Board:
         self._places[name].words[source] = word
         heapq.heappush(self._ends, (word.good_until, name, source))
 
-    def _doubt(self, name: str, source: int, why: str) -> None:
+    def _doubt(self, name: str, source: int, why: str, still: Reading | None = None) -> None:
         words = self._places[name].words
         word = words.get(source)
         last = (word.reading if word.last is None else word.last) if word is not None else None
         known = f" (last known: {last.health}{': ' if last.message else ''}{last.message})" if last is not None else ""
         read_at, checked_at = (word.read_at, word.checked_at) if word is not None else (-math.inf, 0.0)
-        words[source] = Word(Reading.unknown(why + known), math.inf, read_at, checked_at, last)
+        told = Reading.unknown(why + known) if still is None else Reading(still.health, f"{still.message}; {why}", still.action)
+        words[source] = Word(told, math.inf, read_at, checked_at, last)
 
     def _changed(self, names: Iterable[str]) -> frozenset[str]:
         """Makes the verdicts of `names` anew; those whose meaning changed. A newer `checked_at` alone is no change."""

@@ -83,6 +83,15 @@ class Reading:
         return cls(Health.UNKNOWN, message)
 
 
+class Unreadable(Exception):
+    """What check() may raise where the device cannot be read, and yet something is known that no reading would change (a reset that is
+    still due): `still` is passed on, and its lease is not renewed."""
+
+    def __init__(self, why: str, still: Reading | None = None) -> None:
+        super().__init__(why)
+        self.still = still
+
+
 class Detector:
     """Finds devices and reads their health. Implement `devices`, and `check`, `watch` or both.
 
@@ -109,6 +118,10 @@ class Detector:
 
         The frame starts it anew when it ends or fails. Silence renews no lease: without a `check`, repeat readings within the lease."""
         raise NotImplementedError
+
+    def keep_in(self, directory: Path) -> None:
+        """Called once, in a worker thread and before devices(): a directory of the driver's own, where a detector may keep what it must
+        know after a restart. It need not be there yet."""
 
     def __str__(self) -> str:
         """The name used in messages and logs."""

@@ -9,13 +9,23 @@
 The frame keeps what was said (evidence.py), damps it, remembers over a restart what must be remembered, and gives Readings to the board.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from functools import cached_property
+from pathlib import Path
 from typing import ClassVar, Self
 
-from podvitals.detect.detector import Detector, Device, Reading
+from podvitals.clock import SYSTEM, Clock, boot_id
+from podvitals.detect.damping import Damping
+from podvitals.detect.detector import Detector, Device, Reading, Unreadable
 from podvitals.detect.inventory import device_name
+from podvitals.detect.judge import Judge, Tap
+from podvitals.detect.memory import Memory
 from podvitals.detect.roots import Roots
-from podvitals.detect.signal import Signal
+from podvitals.detect.rules.load import builtin
+from podvitals.detect.rules.rule import Rules
+from podvitals.detect.signal import Signal, Unread
 
 PCI = "resource.kubernetes.io/pciBusID"
 """Kubernetes' own attribute for the address of a PCI device, "0000:3b:00.0"; {pci} in messages."""
@@ -71,11 +81,54 @@ class Family(Detector):
 
     # --- Detector, for the frame: not for families to override -----------------------------------------------------------------------
 
+    rules: Rules | None = None
+    clock: Clock = SYSTEM
+    tap: Tap | None = None
+    damping: Damping | None = None
+    settled: bool = True
+    """False while a family that listens is still busy with what was said before (a log's beginning)."""
+    by_lines: bool = False
+    """Whether its pushed signals are made of lines that it gives to `line`: those are recorded, not the signals."""
+
+    @cached_property
+    def judge(self) -> Judge:
+        return Judge(self.family, self.rules or builtin(), self.clock, self.tap, self.damping)
+
+    def line(self, text: str, age: float = 0.0) -> None:
+        """To be told of each raw line of a log, for recordings."""
+        self.judge.line(text, age)
+
+    def keep_in(self, directory: Path) -> None:
+        memory = Memory(directory / f"{device_name(str(self))}.state.json")
+        remembered, same_boot = self.judge.restore(memory, boot_id())
+        self.recall(remembered, same_boot=same_boot)
+
     def devices(self) -> Iterable[Device]:
-        return self.find()
+        found = tuple(self.find())
+        self.judge.know(found)
+        return found
 
     def check(self, device: Device) -> Reading:
-        raise NotImplementedError("evidence follows")
+        since = self.clock.now()
+        try:
+            signals = tuple(self.read(device))
+            unread = [signal for signal in signals if isinstance(signal, Unread)]
+            if unread and len(unread) == len(signals):
+                raise Unreadable("; ".join(dict.fromkeys(f"cannot read {signal.name}: {signal.why}" for signal in unread)))
+        except Exception as error:  # whatever a vendor's library raises: the device cannot be read, what is known of it stays
+            why = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise Unreadable(why, self.judge.failed(device.name, why)) from error
+        reading = self.judge.take(device.name, signals, since=since)
+        if self.judge.due():
+            self.judge.save(self.remember)
+        return reading
+
+    async def watch(self) -> AsyncIterator[tuple[str, Reading]]:
+        async with aclosing(self.listen()) as told:  # type: ignore[type-var]
+            async for name, signal in told:
+                yield name, self.judge.take(name, (signal,), recorded=not self.by_lines)
+                if self.judge.due():
+                    await asyncio.to_thread(self.judge.save, self.remember)
 
     @property
     def watches(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from podvitals.clock import Clock, done_by, set_by
 from podvitals.detect.board import Board
-from podvitals.detect.detector import Detector, Device, Reading
+from podvitals.detect.detector import Detector, Device, Reading, Unreadable
 from podvitals.detect.inventory import listing
 from podvitals.detect.worker import Worker
 from podvitals.errors import PodvitalsError
@@ -172,6 +172,8 @@ class Run:
             reading, now, wall = call.result()
             if not isinstance(reading, Reading):
                 raise TypeError(f"it returned {reading!r:.80}, which is not a Reading")
+        except Unreadable as error:
+            self._tell(self._board.fail(self._index, name, f"{self.detector}: {error}", error.still))
         except Exception as error:  # noqa: BLE001 - an author's code may raise anything
             self._tell(self._board.fail(self._index, name, f"{self.detector}: check failed: {_text(error)}"))
         else:

@@ -1,0 +1,177 @@
+"""All devices of one family: signals and rules in, Readings out. Pure: `now` goes in, deadlines come out.
+
+* Never Healthy while a fatal condition is there; never more changes in a window than the damping allows; each change carries its evidence.
+* Degraded is Healthy with a message. The message holds every reason, the worst first, in at most 1,024 bytes.
+* A snapshot, restored, goes on as if nothing had been interrupted. After a reboot counters begin anew and what needed a reset or a reboot
+  is over; what needs a service stays.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from podvitals.detect.case import Case, Condition, Reason, Transition, Value, facts_of
+from podvitals.detect.damping import Damping
+from podvitals.detect.detector import Reading
+from podvitals.detect.rules.rule import GrowthMatch, Rules
+from podvitals.detect.rules.words import number
+from podvitals.detect.signal import Signal
+from podvitals.detect.tally import Tally
+
+FORMAT = 1
+IDENTITY = "serial"
+"""The fact that tells a device from another one under its name."""
+
+
+class Evidence:
+    def __init__(self, rules: Rules, damping: Damping | None = None) -> None:
+        self._rules, self._damping = rules, damping or Damping()
+        self._cases: dict[str, Case] = {}
+
+    def know(self, device: str, attributes: Mapping[str, object]) -> None:
+        """What messages may name of a device. Another serial number means another device: what was known against the old one goes."""
+        facts = facts_of(attributes)
+        case = self._case(device)
+        if case.facts.get(IDENTITY) and facts.get(IDENTITY) and case.facts[IDENTITY] != facts[IDENTITY]:
+            case = self._cases[device] = Case(self._rules, self._damping)
+        case.facts = facts
+
+    def take(self, device: str, signals: Iterable[Signal], now: float, *, whole: bool = True, since: float = math.inf) -> Reading:
+        """What the device is after these signals. `whole`: they are everything that can be polled, read from `since` on (by default at
+        once); otherwise they were pushed, and touch only what they name."""
+        case = self._case(device)
+        case.take(signals, now, whole=whole, since=since)
+        return self.look(device, now)
+
+    def look(self, device: str, now: float) -> Reading:
+        """The same without news: time alone ends things."""
+        case = self._case(device)
+        case.pass_time(now)
+        return case.reading(now)
+
+    def reasons(self, device: str) -> tuple[Reason, ...]:
+        """What is the matter, undamped."""
+        return tuple(self._case(device).reasons())
+
+    def counts(self, device: str) -> Mapping[str, int]:
+        """How often each rule's event was seen, those of programs included."""
+        return dict(self._case(device).counts)
+
+    def transitions(self, device: str) -> tuple[Transition, ...]:
+        """The latest changes of what was shown."""
+        return tuple(self._case(device).history)
+
+    def needed(self, device: str) -> frozenset[str]:
+        """What the device waits for: reset, reboot, service."""
+        return frozenset(
+            needs for condition in self._case(device).conditions.values() if (needs := self._rules.rules[condition.rule].needs)
+        )
+
+    def values(self, device: str) -> Mapping[str, str]:
+        """What was last read of the device, by the names of signals."""
+        found = {}
+        for (name, part), value in sorted(self._case(device).values.items()):
+            label = f"{name}[{part}]" if part else name
+            found[label] = number(value.value) if not isinstance(value.value, str) else value.value
+        return found
+
+    def unread(self, device: str) -> Mapping[str, str]:
+        """What could not be read, and why."""
+        return {f"{name}[{part}]" if part else name: why for (name, part), why in sorted(self._case(device).unread.items())}
+
+    @property
+    def state(self) -> object:
+        """Changes whenever something did that a restart must not lose."""
+        return {name: case.state for name, case in self._cases.items()}
+
+    def next_deadline(self) -> float | None:
+        """When look() may say something else of some device."""
+        return min((end for case in self._cases.values() if (end := case.deadline()) is not None), default=None)
+
+    def _case(self, device: str) -> Case:
+        if (case := self._cases.get(device)) is None:
+            case = self._cases[device] = Case(self._rules, self._damping)
+        return case
+
+    # --- over a restart --------------------------------------------------------------------------------------------------------------
+
+    def snapshot(self, now: float, wall: float, boot: str) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        return {
+            "format": FORMAT,
+            "boot": boot,
+            "now": now,
+            "wall": wall,
+            "devices": {name: _case_document(case) for name, case in sorted(self._cases.items())},
+        }
+
+    def restore(self, document: Mapping[str, Any], now: float, wall: float, boot: str) -> None:
+        """What `snapshot` gave. Raises KeyError, TypeError or ValueError where it is no such document. Rules that are not there any more
+        take their conditions along."""
+        if document["format"] != FORMAT:
+            raise ValueError(f"its format is {document['format']}, this podvitals reads {FORMAT}")
+        rebooted = document["boot"] != boot
+        # Across a boot the clock since boot begins anew: the wall clock tells how long ago, and never less than this boot has lasted.
+        shift = now - max(wall - document["wall"], now, 0.0) - document["now"] if rebooted else 0.0
+        cases = {}
+        for name, saved in document["devices"].items():
+            cases[name] = Case(self._rules, self._damping)
+            _restore_case(cases[name], saved, shift, rebooted=rebooted)
+        self._cases = cases
+
+
+def _case_document(case: Case) -> dict[str, Any]:
+    conditions = sorted(case.conditions.values(), key=lambda one: one.since)
+    return {
+        "facts": case.facts,
+        "conditions": [[c.rule, c.part, c.fields, c.since, c.last, c.escalated, c.over] for c in conditions],
+        "values": [[*key, value.value, value.text, value.polled, _finite(value.pushed_at)] for key, value in case.values.items()],
+        "unread": [[*key, why, key in case.polled_unread] for key, why in case.unread.items()],
+        "baselines": [[*key, *baseline] for key, baseline in case.baselines.items()],
+        "firsts": [[*key, value] for key, value in case.firsts.items()],
+        "tallies": [[*key, list(tally.seen)] for key, tally in case.tallies.items()],
+        "pending": [[*key, since] for key, since in case.pending.items()],
+        "counts": case.counts,
+        "damper": case.damper.snapshot(),
+        "kept": [[reason.rank, reason.text, reason.action, reason.rule] for reason in case.kept],
+    }
+
+
+def _finite(at: float) -> float | None:
+    return at if math.isfinite(at) else None
+
+
+def _restore_case(case: Case, saved: Mapping[str, Any], shift: float, *, rebooted: bool) -> None:
+    rules = case.rules.rules
+    case.facts = {str(name): str(value) for name, value in saved["facts"].items()}
+    case.counts = {str(rule): int(count) for rule, count in saved["counts"].items()}
+    for rule, part, fields, since, last, escalated, over in saved["conditions"]:
+        if rule not in rules or (rebooted and (rules[rule].clears or rules[rule].needs in ("reset", "reboot"))):
+            continue
+        over = None if over is None else over + shift
+        case.conditions[rule, part] = Condition(rule, part, dict(fields), since + shift, last + shift, bool(escalated), over)
+    for rule, part, seen in saved["tallies"]:
+        if rule in rules and (limits := _limits(case, rule)) is not None:
+            case.tallies[rule, part] = Tally(*limits)
+            case.tallies[rule, part].seen.extend((float(at) + shift, float(weight)) for at, weight in seen)
+    case.damper.restore(saved["damper"], shift, rebooted=rebooted)
+    if rebooted:
+        return
+    for name, part, value, text, polled, pushed_at in saved["values"]:
+        case.values[name, part] = Value(value, text, polled, -math.inf if pushed_at is None else pushed_at)
+    for name, part, why, polled in saved["unread"]:
+        case.unread[name, part] = why
+        if polled:
+            case.polled_unread.add((name, part))
+    case.baselines = {(name, part): (int(value), float(at)) for name, part, value, at in saved["baselines"]}
+    case.firsts = {(name, part): str(value) for name, part, value in saved["firsts"]}
+    case.pending = {(rule, part): float(since) for rule, part, since in saved["pending"] if rule in rules}
+    case.kept = tuple(Reason(int(rank), str(text), str(action), str(rule)) for rank, text, action, rule in saved["kept"])
+
+
+def _limits(case: Case, rule: str) -> tuple[float, float] | None:
+    """What a tally of this rule counts up to, and within which time: of its rate, or of its escalation."""
+    made = case.rules.rules[rule]
+    if isinstance(made.match, GrowthMatch) and made.match.within:
+        return made.match.grew, made.match.within
+    return (made.escalate.at, made.escalate.within) if made.escalate is not None else None

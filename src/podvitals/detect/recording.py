@@ -1,0 +1,170 @@
+"""What came from the hardware, as lines of JSON: whoever has the file can run the same rules, or others, again. Pure.
+
+One object a line; `at` counts seconds from the beginning. The first line says what it is. `read` is everything polled of a device at once
+(`same`: as before), `told` is one pushed signal, `line` a raw line of the kernel log, from which phrases make signals anew.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from podvitals.detect.detector import Device, Version
+from podvitals.detect.signal import Code, Count, Level, Signal, State, Unread
+from podvitals.errors import InvalidInput
+
+FORMAT = 1
+LONGEST_LINE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    at: float
+    family: str
+    devices: tuple[Device, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    at: float
+    family: str
+    device: str
+    signals: tuple[Signal, ...]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    at: float
+    family: str
+    device: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`age`: seconds since the kernel said it."""
+
+    at: float
+    family: str
+    text: str
+    age: float = 0.0
+
+
+Record = Found | Taken | Failed | Line
+
+
+class Writing:
+    """Makes lines of records; remembers what each device read before."""
+
+    def __init__(self, version: str) -> None:
+        self._began: float | None = None
+        self._before: dict[tuple[str, str], tuple[Signal, ...]] = {}
+        self.head = json.dumps({"podvitals": "recording", "format": FORMAT, "version": version})
+
+    def line(self, record: Record) -> str:
+        self._began = record.at if self._began is None else self._began
+        document: dict[str, Any] = {"at": round(record.at - self._began, 3), "family": record.family}
+        match record:
+            case Found(devices=devices):
+                document["found"] = [_device_document(device) for device in devices]
+            case Taken(device=device, signals=signals, whole=True):
+                document["device"] = device
+                if self._before.get((record.family, device)) == signals:
+                    document["same"] = True
+                else:
+                    self._before[record.family, device] = signals
+                    document["read"] = [signal_document(signal) for signal in signals]
+            case Taken(device=device, signals=signals):
+                document |= {"device": device, "told": [signal_document(signal) for signal in signals]}
+            case Failed(device=device, why=why):
+                document |= {"device": device, "failed": why}
+            case Line(text=text, age=age):
+                document |= {"line": text, "age": round(age, 3)}
+        return json.dumps(document, ensure_ascii=False)
+
+
+def read_recording(lines: Iterable[str], name: str) -> Iterator[Record]:
+    """The records of a file. Raises InvalidInput with the line that is none."""
+    before: dict[tuple[str, str], tuple[Signal, ...]] = {}
+    number = 0
+    for number, line in enumerate(lines, 1):
+        try:
+            document = json.loads(line)
+            if number == 1:
+                _check_head(document)
+            elif (record := _record(document, before)) is not None:
+                yield record
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            why = f"{error}" if type(error) is ValueError else f"{type(error).__name__}: {error}"
+            raise InvalidInput(f"{name}:{number}: this is no line of a recording ({why[:120]})") from None
+    if not number:
+        raise InvalidInput(f"{name} is empty: it is no recording")
+
+
+def _check_head(document: Mapping[str, Any]) -> None:
+    if document.get("podvitals") != "recording":
+        raise ValueError("the first line does not say that it is one")
+    if document["format"] != FORMAT:
+        raise ValueError(f"its format is {document['format']}, this podvitals reads {FORMAT}")
+
+
+def _record(document: Mapping[str, Any], before: dict[tuple[str, str], tuple[Signal, ...]]) -> Record | None:
+    at, family = float(document["at"]), str(document["family"])
+    if "found" in document:
+        return Found(at, family, tuple(map(_device, document["found"])))
+    if "line" in document:
+        return Line(at, family, str(document["line"]), float(document.get("age", 0.0)))
+    device = str(document["device"])
+    if "failed" in document:
+        return Failed(at, family, device, str(document["failed"]))
+    if "told" in document:
+        return Taken(at, family, device, tuple(map(signal_of, document["told"])), whole=False)
+    if document.get("same"):
+        return Taken(at, family, device, before[family, device], whole=True)
+    if "read" in document:
+        before[family, device] = tuple(map(signal_of, document["read"]))
+        return Taken(at, family, device, before[family, device], whole=True)
+    return None
+
+
+def _device_document(device: Device) -> dict[str, Any]:
+    attributes = {name: {"version": str(value)} if isinstance(value, Version) else value for name, value in device.attributes.items()}
+    return {"name": device.name, "attributes": attributes, "handle": device.handle}
+
+
+def _device(document: Mapping[str, Any]) -> Device:
+    attributes = {
+        str(name): Version(value["version"]) if isinstance(value, dict) else value for name, value in document["attributes"].items()
+    }
+    return Device(str(document["name"]), attributes, handle=str(document["handle"]))
+
+
+def signal_document(signal: Signal) -> dict[str, Any]:
+    match signal:
+        case Code(table=table, code=code):
+            document: dict[str, Any] = {"code": code, "table": table, "params": dict(signal.params), "text": signal.text, "age": signal.age}
+        case Count(name=name, value=count):
+            document = {"count": name, "value": count, "part": signal.part}
+        case State(name=name, value=state):
+            document = {"state": name, "value": state, "part": signal.part, "text": signal.text}
+        case Level(name=name, value=level):
+            document = {"level": name, "value": level, "part": signal.part}
+        case Unread(name=name, why=why):
+            document = {"unread": name, "why": why, "part": signal.part}
+    return {key: value for key, value in document.items() if value not in ("", {}) or key == "value"}
+
+
+def signal_of(document: Mapping[str, Any]) -> Signal:
+    part = str(document.get("part", ""))
+    if "code" in document:
+        params = tuple((str(name), str(value)) for name, value in document.get("params", {}).items())
+        text, age = str(document.get("text", "")), float(document.get("age", 0.0))
+        return Code(str(document["table"]), str(document["code"]), text, params, age)
+    if "count" in document:
+        return Count(str(document["count"]), int(document["value"]), part)
+    if "state" in document:
+        return State(str(document["state"]), str(document["value"]), part, str(document.get("text", "")))
+    if "level" in document:
+        return Level(str(document["level"]), float(document["value"]), part)
+    return Unread(str(document["unread"]), str(document["why"]), part)

@@ -1,0 +1,181 @@
+"""From TOML to rules. What is wrong is said with file, line and column, all mistakes at once, and the nearest right word. Pure, but for
+`builtin` and `load_file`, which read files.
+
+An operator's file has the same form as those beside this one: a table that names a known rule changes the fields it gives, any other table
+is a new rule.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from podvitals.detect.rules.fields import RULE_FIELDS, Mistake, Mistakes, phrase_fields, read_table
+from podvitals.detect.rules.positions import Positions
+from podvitals.detect.rules.rule import Class, CodeMatch, GrowthMatch, Phrase, Rule, Rules
+from podvitals.errors import InvalidInput, LocalError
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_SYNTAX = re.compile(r"(.*) \(at line (\d+), column (\d+)\)")
+_NEW = ("match", "class", "message")
+_PHRASE_NEW = ("pattern", "device", "table", "code")
+LONGEST_FILE = 1 << 20
+
+
+@cache
+def builtin() -> Rules:
+    """The rules podvitals comes with. Blocks."""
+    rules = Rules()
+    for path in sorted(Path(__file__).parent.glob("*.toml")):
+        rules = read_rules(path.read_text(), path.name, rules, origin="")
+    check_whole(rules)
+    return rules
+
+
+def load_file(path: Path, base: Rules | None = None) -> Rules:
+    """The rules of `base` (podvitals' own), changed by an operator's file. Blocks. Raises InvalidInput with all mistakes, or LocalError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LONGEST_FILE + 1)
+    except OSError as error:
+        raise LocalError(f"cannot read rules {path}: {error.strerror}") from None
+    if len(data) > LONGEST_FILE:
+        raise InvalidInput(f"rules {path} are longer than {LONGEST_FILE} bytes: is it the right file?")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InvalidInput(f"{path}:{line}: it is not UTF-8") from None
+    rules = read_rules(text, str(path), builtin() if base is None else base, origin=str(path))
+    check_whole(rules)
+    return rules
+
+
+def read_rules(text: str, name: str, base: Rules, origin: str) -> Rules:
+    """`base` with what `text` adds and changes. Raises InvalidInput."""
+    text = text.replace("\r\n", "\n")
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _SYNTAX.fullmatch(str(error))
+        where, why = (f"{name}:{found[2]}:{found[3]}", found[1]) if found else (name, str(error))
+        raise InvalidInput(f"{where}: {why[:1].lower()}{why[1:]}") from None
+    reading = _Reading(base, origin)
+    reading.document(document)
+    if reading.mistakes.found:
+        positions = Positions(text)
+        raise InvalidInput("\n".join(_told(mistake, positions, name) for mistake in reading.mistakes.found))
+    return Rules(reading.rules, reading.phrases, reading.about)
+
+
+def _told(mistake: Mistake, positions: Positions, name: str) -> str:
+    line, column = positions.key(mistake.path) if mistake.of_key else positions.value(mistake.path)
+    return f"{name}:{line}:{column}: {mistake.why}"
+
+
+class _Reading:
+    def __init__(self, base: Rules, origin: str) -> None:
+        self.rules, self.phrases, self.about = dict(base.rules), dict(base.phrases), dict(base.about)
+        self.mistakes = Mistakes()
+        self._origin = origin
+
+    def document(self, document: Mapping[str, Any]) -> None:
+        for family, table in document.items():
+            if not _NAME.fullmatch(family):
+                self.mistakes.key((family,), f"family {family!r} is not a name of small letters, digits and dashes")
+            elif not isinstance(table, dict):
+                self.mistakes.key((family,), f"{family} is not a table: write a rule as [family.name], such as [xid.79]")
+            else:
+                self._family(family, table)
+
+    def _family(self, family: str, table: Mapping[str, Any]) -> None:
+        source = table.get("source", "")
+        for name, value in table.items():
+            path = (family, name)
+            if name in ("about", "source"):
+                if not isinstance(value, str):
+                    self.mistakes.value(path, f"{name} is not a text")
+                elif name == "about":
+                    self.about[family] = value
+            elif name == "phrase" and isinstance(value, dict):
+                for phrase, fields in value.items():
+                    self._phrase(family, phrase, fields, str(source))
+            elif not _NAME.fullmatch(name):
+                self.mistakes.key(path, f"rule {name!r} is not a name of small letters, digits and dashes")
+            elif not isinstance(value, dict):
+                self.mistakes.key(path, f"{family}.{name} is not a table: write a rule as [{family}.{name}]")
+            else:
+                self._rule(f"{family}.{name}", path, value, str(source))
+
+    def _rule(self, rule: str, path: tuple[str, ...], table: Mapping[str, Any], source: str) -> None:
+        before, old = len(self.mistakes.found), self.rules.get(rule)
+        fields = read_table(RULE_FIELDS, path, table, self.mistakes, f"rule {rule}")
+        missing = [] if old is not None else [name for name in _NEW if name not in table]
+        if missing:
+            self.mistakes.key(path, f"rule {rule} is new and says no {' and no '.join(missing)}")
+        if len(self.mistakes.found) > before:
+            return
+        if {"needs", "expires", "clears"} & table.keys():
+            fields = {"needs": "", "expires": 0.0} | {name: value for name, value in fields.items() if name != "clears"}
+        fields |= {"origin": self._origin} if self._origin else {}
+        made = replace(old, **fields) if old is not None else Rule(id=rule, **({"source": source} | fields))
+        if wrong := contradiction(made):
+            self.mistakes.key(path, f"rule {rule} {wrong}")
+        self.rules[rule] = made
+
+    def _phrase(self, family: str, name: str, table: Any, source: str) -> None:
+        path, phrase = (family, "phrase", name), f"{family}.{name}"
+        if not isinstance(table, dict):
+            self.mistakes.key(path, f"phrase {name} is not a table: write it as [{family}.phrase.{name}]")
+            return
+        before, old = len(self.mistakes.found), self.phrases.get(phrase)
+        fields = read_table(phrase_fields(), path, table, self.mistakes, f"phrase {phrase}")
+        if old is None and (missing := [field for field in _PHRASE_NEW if field not in table]):
+            self.mistakes.key(path, f"phrase {phrase} is new and says no {' and no '.join(missing)}")
+        if len(self.mistakes.found) > before:
+            return
+        fields |= {"origin": self._origin} if self._origin else {}
+        made = replace(old, **fields) if old is not None else Phrase(id=phrase, **({"source": source} | fields))
+        groups = re.compile(made.pattern).groupindex
+        if made.device and made.device not in groups:
+            self.mistakes.value((*path, "device"), f"device {made.device!r} is no group of the pattern: write (?P<{made.device}>...)")
+        for field, words in (("code", made.code), ("address", made.address)):
+            for group in re.findall(r"\{(\w+)\}", words):
+                if group not in groups:
+                    self.mistakes.value((*path, field), f"{field}: {{{group}}} is no group of the pattern: write (?P<{group}>...)")
+        self.phrases[phrase] = made
+
+
+def contradiction(rule: Rule) -> str:
+    """What of a rule does not go together; empty where all does."""
+    counts = rule.verdict in (Class.HEALTHY, Class.APPLICATION) and (rule.escalate is None or rule.escalate.verdict is Class.APPLICATION)
+    match rule.match:
+        case GrowthMatch(within=0.0) if rule.clears and not counts:
+            return "is about growth, which is over when it is seen: say `expires` or `needs`, or a rate by `within`"
+        case CodeMatch() if (rule.lasting or rule.hold) and not counts:
+            return "is about something said once, so it neither lasts nor is held: say `expires` or `needs`"
+        case GrowthMatch(within=within) if within and rule.escalate is not None:
+            return "is a rate and escalates too: write a second rule with the higher rate"
+        case GrowthMatch() if rule.escalate is not None and rule.clears:
+            return "escalates, so it has to remember: say `expires` or `needs`"
+    if rule.escalate is not None and rule.escalate.verdict.rank < rule.verdict.rank:
+        return f"escalates from {rule.verdict} to {rule.escalate.verdict}, which is less"
+    return ""
+
+
+def check_whole(rules: Rules) -> None:
+    """What only shows when all rules are there. Raises InvalidInput."""
+    cancelled = {name for rule in rules for name in rule.cancels}
+    for rule in rules:
+        for name in rule.cancels:
+            if name not in rules.rules:
+                raise InvalidInput(f"{rule.origin or rule.family}: rule {rule.id} cancels {name}, which is no rule")
+        said_once = isinstance(rule.match, CodeMatch) and rule.clears
+        if said_once and (rule.verdict.rank or rule.escalate is not None) and rule.id not in cancelled:
+            raise InvalidInput(
+                f"{rule.origin or rule.family}: rule {rule.id} is about something said once and would never end: "
+                "say `expires` or `needs`, or let another rule cancel it"
+            )
