@@ -55,8 +55,9 @@ class World:
         shown = None
         if outcome is Outcome.SENT:
             before = self.server.get(uid, Shown())
-            annotation = before.annotation if letter.annotation is None else letter.annotation
-            shown = self.server[uid] = Shown(letter.condition or before.condition, annotation)
+            shown = self.server[uid] = Shown.of(letter.condition or before.condition, letter.annotation)
+            if letter.annotation is None:
+                shown = self.server[uid] = Shown(shown.condition, before.annotation)
             self.sent.append((uid, letter))
         self.outbox.done(uid, outcome, self.now, shown=shown)
         self.go()
@@ -82,7 +83,7 @@ class World:
                 self.answer(next(iter(self.under_way)))
             self.wait(LONGEST_PAUSE)
         for uid, (condition, annotation) in self.truth.items():
-            assert self.server[uid] == Shown(said(condition), annotation)
+            assert self.server[uid] == Shown.of(said(condition), annotation)
         assert (self.outbox.dirty, self.outbox.untold(self.now)) == (0, {})
 
 
@@ -171,7 +172,7 @@ def test_a_change_during_a_write_is_written_after_it_and_only_its_last_state() -
 
 def test_what_the_api_shows_already_is_not_written() -> None:
     world = World()
-    world.outbox.observe("a", Shown(said("0"), "0"), world.now)
+    world.outbox.observe("a", Shown.of(said("0"), "0"), world.now)
     world.change("a", "0", "0")
     assert not world.under_way
 

@@ -33,7 +33,7 @@ from podvitals.kube.follow import follow
 from podvitals.kube.resources import PODS
 from podvitals.node.watch import NodeSettings, NodeWatch
 from podvitals.pod.book import POST_MORTEM_WINDOW, Memo
-from podvitals.pod.desk import Desk, Vouch
+from podvitals.pod.desk import Desk, Vouch, bare
 from podvitals.pod.events import Announcer
 from podvitals.pod.publish import Publisher
 
@@ -185,7 +185,7 @@ class Agent:
         # A pod that ended meanwhile is judged once, when it is seen: not before what is remembered of its devices can be asked for.
         await self.node.loaded.wait()
         here = f"spec.nodeName={self._settings.node}"
-        async with aclosing(follow(self._client, PODS, fields=here, clock=self._clock, on_error=self._unheard)) as changes:
+        async with aclosing(follow(self._client, PODS, fields=here, clock=self._clock, on_error=self._unheard, kept=bare)) as changes:
             async for change in changes:
                 if change.object is None:
                     self._api_error = ""

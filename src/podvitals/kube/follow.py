@@ -40,12 +40,14 @@ async def follow(
     fields: str | None = None,
     clock: Clock = SYSTEM,
     on_error: Callable[[PodvitalsError, float], None] | None = None,
+    kept: Callable[[T], T] | None = None,
 ) -> AsyncGenerator[Change[T]]:
     """All objects that match, and from then on each change as it happens. Ends only by cancellation or `aclose()`.
 
+    `kept` makes of an object what is remembered of it, to be told again when it is deleted: it may leave out what is large.
     An error of the API is not raised: `on_error(error, seconds until the next try)` hears of it, and what it raises ends the following.
     Leave with `async with contextlib.aclosing(follow(...)) as changes`."""
-    known: _Known[T] = _Known()
+    known: _Known[T] = _Known(kept)
     backoff = Backoff()
     version = ""
     while True:
@@ -104,6 +106,7 @@ class Backoff:
 class _Known(Generic[T]):
     """What the consumer was told exists: uid and version, and the object itself for the deletions found by a list."""
 
+    kept: Callable[[T], T] | None = None
     objects: dict[tuple[str, str], T] = field(default_factory=dict)
 
     def relist(self, listing: Listing[T]) -> list[Change[T]]:
@@ -115,7 +118,7 @@ class _Known(Generic[T]):
                 changes.append(Change("added", item))
             elif _version(before) != _version(item):
                 changes.append(Change("modified", item))
-        self.objects = now
+        self.objects = {name: self._kept(item) for name, item in now.items()}
         return changes
 
     def apply(self, event: WatchEvent[T]) -> Change[T] | None:
@@ -125,8 +128,11 @@ class _Known(Generic[T]):
         if event.type == "DELETED":
             return None if self.objects.pop(name, None) is None else Change("deleted", event.object)
         seen = name in self.objects
-        self.objects[name] = event.object
+        self.objects[name] = self._kept(event.object)
         return Change("modified" if seen else "added", event.object)
+
+    def _kept(self, item: T) -> T:
+        return item if self.kept is None else self.kept(item)
 
 
 def _meta(item: Any) -> Any:

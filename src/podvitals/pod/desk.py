@@ -8,6 +8,8 @@ tasks and time, so a simulation of this is a simulation of what ships. A pod is 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from podvitals.claim.holdings import Holding
 from podvitals.claim.meta import Condition
 from podvitals.claim.pod import Pod
@@ -97,6 +99,7 @@ class Desk:
         if seen.take(pod):
             # Where somebody else changed what is ours, it is written again.
             self.outbox.observe(uid, seen.shown, now)
+        pod = bare(pod)
         looked = self._look(pod, wall)  # before the book, which closes the record of a pod that has ended
         news = self.book.see(pod, wall, earlier)
         if looked or first or news:
@@ -244,8 +247,13 @@ class _Seen:
         told = None
         if self.condition is not None:
             told = Said(self.condition.status, self.condition.reason or "", self.condition.message or "")
-        self.shown = Shown(told, pod.metadata.annotations.get(ANNOTATION))
+        self.shown = Shown.of(told, pod.metadata.annotations.get(ANNOTATION))
         return True
+
+
+def bare(pod: Pod) -> Pod:
+    """The pod without its annotations: ours alone may have 64 KiB."""
+    return msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, annotations={}))
 
 
 def _earlier(pod: Pod) -> tuple[PodDevices | None, str]:

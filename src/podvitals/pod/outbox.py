@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import blake2b
 
 from podvitals.device.key import DeviceKey
 from podvitals.pod.status import Said
@@ -39,10 +40,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the API shows of ours on a pod; None: not there."""
+    """What the API shows of ours on a pod; None: not there. Of the annotation a digest: the texts of a full node are megabytes."""
 
     condition: Said | None = None
-    annotation: str | None = None
+    annotation: bytes | None = None
+
+    @classmethod
+    def of(cls, condition: Said | None, annotation: str | None) -> "Shown":
+        return cls(condition, None if annotation is None else _digest(annotation))
 
 
 _NOTHING = Shown()
@@ -133,7 +138,6 @@ class Outbox:
         """What a watch shows of the pod. Not while a letter is under way: its answer is newer."""
         parcel = self._parcels.setdefault(uid, _Parcel())
         if not parcel.in_flight:
-            # Taken over even where it is equal: the text is then shared with the pod, which its owner keeps anyway.
             parcel.shown, before = shown, parcel.shown
             if before != shown:
                 self.mark(uid, now)
@@ -252,7 +256,7 @@ class Outbox:
         due = _annotation_due(parcel, wanted, now)
         if due <= now:
             text = wanted.annotation()
-            if text != parcel.shown.annotation:
+            if _digest(text) != parcel.shown.annotation:
                 annotation, parcel.annotated = text, now
             parcel.unknown, parcel.annotate_at = wanted.unknown, None
         elif parcel.annotate_at is None or due < parcel.annotate_at:
@@ -310,4 +314,8 @@ def _kept(letter: Letter, shown: Shown) -> bool:
     """Whether the answer shows what was sent: an admission rule may have taken it away."""
     if letter.clear:
         return shown == _NOTHING
-    return letter.condition in (None, shown.condition) and letter.annotation in (None, shown.annotation)
+    return letter.condition in (None, shown.condition) and (letter.annotation is None or _digest(letter.annotation) == shown.annotation)
+
+
+def _digest(annotation: str) -> bytes:
+    return blake2b(annotation.encode(errors="surrogatepass"), digest_size=16).digest()
