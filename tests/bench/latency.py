@@ -104,9 +104,13 @@ class Latency:
             for place in self._places:
                 samples.places.setdefault(place, []).append(max(seen[place]))
             await asyncio.sleep(REST)
-            samples.floor.append(max(await self._bare(everyone, health)))
+            samples.floor.append(await self.bare_burst(pods, health))
             await asyncio.sleep(REST)
         return samples
+
+    async def bare_burst(self, pods: int, health: Health) -> float:
+        """The milliseconds that bare patches of as many pods take, until the last was seen."""
+        return max(await self._bare(range(pods), health))
 
     async def _change(self, pods: Sequence[int], health: Health) -> dict[Place, list[float]]:
         """Changes the first device of each pod; the milliseconds until each place of each pod showed it."""

@@ -6,18 +6,20 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
+from podvitals.device.health import Health
 from tests.cluster.api import Object
 from tests.cluster.subjects import condition
 
 Place = Literal["condition", "field"]
 _NUMBER = re.compile(r"\bn=(\d+)")
+_OF_STATUS = {"True": Health.HEALTHY, "False": Health.UNHEALTHY, "Unknown": Health.UNKNOWN}
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What a pod says: whether all is healthy, and the number its text carries (0: none)."""
+    """What a pod says: the worst health of its devices, and the number its text carries (0: none)."""
 
-    healthy: bool
+    health: Health
     number: int
 
 
@@ -25,6 +27,7 @@ class Sight:
 class _Wait:
     pod: str
     place: Place
+    health: Health
     number: int
     seen: asyncio.Future[float]
 
@@ -38,8 +41,15 @@ class Recorder:
 
     def seen(self, pod: str, place: Place, number: int) -> asyncio.Future[float]:
         """Done with the second at which change `number` (or a later one) was seen; `number` 0 waits for all healthy."""
+        return self._wait(pod, place, Health.UNHEALTHY if number else Health.HEALTHY, number)
+
+    def ended(self, pod: str, place: Place) -> asyncio.Future[float]:
+        """Done with the second at which it is first seen that nobody knows any more."""
+        return self._wait(pod, place, Health.UNKNOWN, 0)
+
+    def _wait(self, pod: str, place: Place, health: Health, number: int) -> asyncio.Future[float]:
         future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._waits.append(_Wait(pod, place, number, future))
+        self._waits.append(_Wait(pod, place, health, number, future))
         return future
 
     async def run(self, events: AsyncIterator[tuple[str, Object, float]]) -> None:
@@ -56,7 +66,7 @@ class Recorder:
         sights = {"condition": _in_condition(pod), "field": _in_field(pod)}
         for wait in [wait for wait in self._waits if wait.pod == name]:
             sight = sights[wait.place]
-            if sight is None or not (sight.healthy if wait.number == 0 else sight.number >= wait.number):
+            if sight is None or sight.health is not wait.health or sight.number < wait.number:
                 continue
             self._waits.remove(wait)
             if not wait.seen.done():
@@ -65,7 +75,7 @@ class Recorder:
 
 def _in_condition(pod: Object) -> Sight | None:
     found = condition(pod)
-    return Sight(found["status"] == "True", _number(found.get("message", ""))) if found else None
+    return Sight(_OF_STATUS[found["status"]], _number(found.get("message", ""))) if found else None
 
 
 def _in_field(pod: Object) -> Sight | None:
@@ -77,7 +87,7 @@ def _in_field(pod: Object) -> Sight | None:
     ]
     if not entries:
         return None
-    return Sight(all(each["health"] == "Healthy" for each in entries), max(_number(each.get("message", "")) for each in entries))
+    return Sight(Health.worst(Health(each["health"]) for each in entries), max(_number(each.get("message", "")) for each in entries))
 
 
 def _number(text: str) -> int:

@@ -6,90 +6,21 @@ Claims are allocated by hand: what is measured begins with a device that a pod h
 import asyncio
 import itertools
 import json
-import os
-import signal
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from podvitals.device.health import Health
-from tests.bench.driver import devices_of_claim
+from podvitals.pod.entry import ANNOTATION
+from tests.bench.driver import LEASE, devices_of_claim
 from tests.bench.recorder import Recorder
+from tests.bench.subject import Child, Subject
 from tests.cluster.api import Api, Object
-from tests.cluster.cluster import NODE, Cluster
 
 DRIVER = "bench.example.com"
 _numbers = itertools.count(1)
 AT_ONCE = 8
-REPOSITORY = Path(__file__).parents[2]
-PODVITALS = [sys.executable, "-m", "podvitals"]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A running Kubernetes, real or the lab's. `agent`: how to run one on it; none where it runs its own, process `agent_pid`.
-    `rights`: the kubeconfig of the agent, and of the bare patches it is compared with."""
-
-    name: str
-    kubeconfig: Path
-    kubelet_dir: Path
-    node: str
-    environment: Mapping[str, str]
-    rights: Path
-    agent: Sequence[str] = ()
-    agent_pid: int = 0
-
-    def log(self, process: str) -> Path:
-        return self.kubeconfig.with_name(f"bench-{process}.log")
-
-    @asynccontextmanager
-    async def running_agent(self) -> AsyncIterator[int]:
-        """Its process id."""
-        if not self.agent:
-            yield self.agent_pid
-            return
-        async with Child.running(self.agent, self.log("agent"), self.environment) as child:
-            yield child.process.pid
-
-
-class Child:
-    """A process of the bench; its log beside it."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    @classmethod
-    @asynccontextmanager
-    async def running(cls, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> AsyncIterator["Child"]:
-        with log.open("ab") as file:
-            process = await asyncio.create_subprocess_exec(
-                *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=file, env=environment
-            )
-        try:
-            yield cls(process)
-        finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(10):
-                    await process.communicate()
-            except TimeoutError:
-                process.kill()
-                await process.communicate()
-
-    async def line(self) -> str:
-        assert self.process.stdout is not None
-        line = await self.process.stdout.readline()
-        if not line:
-            raise RuntimeError("a process of the bench ended: see its log")
-        return line.decode().strip()
-
-    async def read_on(self) -> None:
-        while True:
-            await self.line()
 
 
 class Devices:
@@ -111,17 +42,25 @@ class Devices:
             str(devices),
             str(per_claim),
             subject.node,
+            *([] if subject.kubelet_pid else ["--alone"]),
         ]
         async with Child.running(arguments, subject.log("driver"), subject.environment) as child:
             await child.line()
             yield cls(child)
 
-    async def change(self, changes: Mapping[str, tuple[Health, str]]) -> float:
-        """Reports them; returns the second at which it did."""
+    async def change(self, changes: Mapping[str, tuple[Health, str]], lease: float = LEASE) -> float:
+        """Reports them; returns the second at which it did. With another lease than usual they are not reported again."""
+        return float(await self._ask({"say": changes, "lease": lease}))
+
+    async def flood(self, kind: str, rate: float, reports: int) -> int:
+        """Whole reports, `rate` a second; returns when they are sent."""
+        return int(await self._ask({"flood": kind, "rate": rate, "reports": reports}))
+
+    async def _ask(self, said: Mapping[str, Any]) -> str:
         assert self._child.process.stdin is not None
         async with self._turn:
-            self._child.process.stdin.write(json.dumps(changes).encode() + b"\n")
-            return float(await self._child.line())
+            self._child.process.stdin.write(json.dumps(said).encode() + b"\n")
+            return await self._child.line()
 
 
 class Stage:
@@ -157,6 +96,13 @@ class Stage:
             while not all(self.recorder.pods.get(name, {}).get("status", {}).get("phase") == "Running" for name in names):
                 await asyncio.sleep(0.1)
 
+    async def until_told(self, pods: Iterable[int], within: float) -> None:
+        """Until the agent has written of the devices of each."""
+        names = [f"bench-{pod}" for pod in pods]
+        async with asyncio.timeout(within):
+            while not all(ANNOTATION in self.recorder.pods.get(name, {}).get("metadata", {}).get("annotations", {}) for name in names):
+                await asyncio.sleep(0.02)
+
     async def _fill(self, pods: int, twins: int, per_claim: int) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
 
@@ -168,6 +114,8 @@ class Stage:
                 target = {"apiVersion": "v1", "kind": "Node", "name": self.subject.node}
                 binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
                 await self.api.create(f"{self.pods}/{name}/binding", binding)
+                if not self.subject.kubelet_pid:
+                    await self.api.patch_status(f"{self.pods}/{name}", {"status": {"phase": "Running"}})
 
         await asyncio.gather(*(one(f"bench-{n}", True) for n in range(pods)), *(one(f"twin-{n}", False) for n in range(twins)))
         await self.until_running([f"bench-{n}" for n in range(pods)] + [f"twin-{n}" for n in range(twins)], within=240)
@@ -188,7 +136,7 @@ class Stage:
 
         async def ended(name: str) -> None:
             async with gate:
-                await self.api.delete(f"{self.pods}/{name}", grace=1)
+                await self.api.delete(f"{self.pods}/{name}", grace=1 if self.subject.kubelet_pid else 0)
 
         await asyncio.gather(*(ended(name) for name in list(self.recorder.pods)))
         async with asyncio.timeout(120):
@@ -205,51 +153,3 @@ def _pod(name: str, holds: bool) -> Object:
         container["resources"] = {"claims": [{"name": "devices"}]}
         spec["resourceClaims"] = [{"name": "devices", "resourceClaimName": name}]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-
-
-@asynccontextmanager
-async def real(version: str) -> AsyncIterator[Subject]:
-    """A Kubernetes of its own; the agent with exactly the rights of deploy/agent-rbac.yaml."""
-    cluster = await asyncio.to_thread(Cluster(version).up)
-    try:
-        for rights in sorted((REPOSITORY / "deploy").glob("*-rbac.yaml")):
-            await asyncio.to_thread(cluster.run_kubectl, "apply", "-f", str(rights))
-        kubeconfig = await asyncio.to_thread(cluster.kubeconfig_for_service_account, "kube-system", "podvitals-agent")
-        flags = ["--node-name", NODE, "--kubeconfig", str(kubeconfig), "--plugin-dir", str(cluster.plugin_dir)]
-        yield Subject(
-            name=f"Kubernetes {version}",
-            kubeconfig=cluster.kubeconfig,
-            kubelet_dir=cluster.kubelet_dir,
-            node=NODE,
-            environment=cluster.environment,
-            rights=kubeconfig,
-            agent=[*PODVITALS, "agent", *flags, "--state-dir", str(cluster.root / "agent")],
-        )
-    finally:
-        await asyncio.to_thread(cluster.down)
-
-
-@asynccontextmanager
-async def lab() -> AsyncIterator[Subject]:
-    """`podvitals lab`, once its story is told, with the agent it runs."""
-    with tempfile.TemporaryDirectory(prefix="pv-bench-") as directory:
-        root = Path(directory) / "lab"
-        arguments = [*PODVITALS, "lab", "--dir", str(root), "--device", "file"]
-        async with Child.running(arguments, Path(directory) / "lab.log", os.environ) as child:
-            async with asyncio.timeout(60):
-                while "stays up" not in await child.line():
-                    pass
-            # Read on: a lab whose terminal is full would stop.
-            reading = asyncio.create_task(child.read_on(), name="bench: the lab's output")
-            children = {each["name"]: each["pid"] for each in json.loads((root / "run.json").read_text())["children"]}
-            try:
-                yield Subject("lab", root / "kubeconfig", root, "lab", os.environ, root / "kubeconfig", agent_pid=children["agent"])
-            finally:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
-
-
-def rss(pid: int) -> float:
-    """MB of memory the process holds now."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024

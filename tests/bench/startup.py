@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench.stage import PODVITALS, Child, Subject
 from tests.bench.stats import median
+from tests.bench.subject import PODVITALS, Child, Subject
 from tests.bench.table import Row
 from tests.cluster.api import Api
 from tests.cluster.subjects import healths
@@ -18,12 +18,14 @@ SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 STARTED = "start-up.example.com"
 
 
-async def measure(subject: Subject, times: int) -> list[Row]:
-    """A driver until its devices are published, which is after the kubelet took it in; an agent until it renews its lease."""
-    rows = [await _row(subject.name, "driver start → devices published", [await _driver(subject) for _ in range(times)])]
-    if subject.agent:
-        rows.append(await _row(subject.name, "agent start → its lease renewed", [await _agent(subject) for _ in range(times)]))
-    return rows
+async def driver(subject: Subject, times: int) -> list[Row]:
+    """A driver until its devices are published, which is after the kubelet took it in."""
+    return [await _row(subject.name, "driver start → devices published", [await _driver(subject) for _ in range(times)])]
+
+
+async def agent(subject: Subject, times: int) -> list[Row]:
+    """An agent until it renews its lease."""
+    return [await _row(subject.name, "agent start → its lease renewed", [await _agent(subject) for _ in range(times)])]
 
 
 async def measure_lab(times: int) -> Row:

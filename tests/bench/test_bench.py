@@ -1,21 +1,70 @@
-"""That the bench works; what it says is for a quiet machine."""
+"""That each row of the bench measures what it says; how fast it is, is for a quiet machine."""
 
 import json
 
-from tests.bench.__main__ import Bench
+import pytest
+
+from tests.bench import curve, load, taken
+from tests.bench.bench import Bench
+from tests.bench.plan import PARTS, TINY, Plan
 from tests.bench.stats import Estimate, median, over_floor, percentile
 from tests.bench.table import Row, render, render_json
 
 
-async def test_a_small_bench_on_the_lab_fills_the_table() -> None:
-    bench = Bench(pairs=3, rounds=2, starts=1, minutes=0, real=False, pods=3)
+async def rows_of(*parts: str) -> list[Row]:
+    bench = Bench(Plan(frozenset(parts), TINY))
     await bench.run()
-    lines = render(bench.rows).splitlines()
-    assert len(lines) == 2 + 3 * 2 + 2
-    rows = json.loads(render_json(bench.rows))
-    assert {row["samples"] for row in rows} == {3, 2, 1}
-    assert all(0 < row["value"]["value"] < 20_000 for row in rows)
-    assert all(row["floor"]["value"] > 0 for row in rows if "→ condition" in row["what"])
+    return bench.rows
+
+
+async def test_on_the_lab_changes_and_ends_of_leases_are_seen_in_condition_and_field() -> None:
+    rows = await rows_of("latency", "lease")
+    ways = ("a lone change → {}", "changes 50 ms apart → {}", "3 pods at once → {}", "lease end → {}, 1 pod", "lease end → {}, 3 pods")
+    assert [row.what for row in rows] == [way.format(place) for way in ways for place in ("condition", "field")]
+    written = json.loads(render_json(rows))
+    assert {row["samples"] for row in written} == {3, 2, 1}
+    assert all(0 < row["value"]["value"] < 20_000 for row in written)
+    assert all(row["floor"]["value"] > 0 for row in written if "3 pods" in row["what"])
+    ends = [row for row in rows if row.what.startswith("lease end")]
+    assert len(ends) == 4
+    assert all(row.goal and row.met is not None for row in ends)
+
+
+async def test_with_agents_of_its_own_each_part_has_its_rows_and_each_goal_its_verdict() -> None:
+    rows = await rows_of("where", "punctual", "load", "restart", "growth", "curve")
+    said = "\n".join(row.what for row in rows)
+    for what in ("its patch begins", "its patch leaves", "identical reports", "only times new", "first correct status", "growth", "1 pod"):
+        assert what in said
+    assert all(row.value.value > 0 for row in rows if "growth" not in row.what)
+    assert all(row.met is not None for row in rows if row.goal)
+    goals = [row for row in rows if row.goal]
+    assert len(goals) == 2 + 2 * len(load.KINDS) + 1 + 2 + 2
+    drawn = curve.draw(rows).splitlines()
+    assert len(drawn) == 1 + len(TINY.curve_devices) + len(TINY.curve_pods)
+    assert all("█" in line for line in drawn[1:])
+
+
+async def test_the_rows_of_this_process_need_no_other() -> None:
+    rows = await rows_of("taken", "checkpoint")
+    assert [row.subject for row in rows] == ["node"] * 3 + ["checkpoint"] * 5
+    assert all(row.value.value > 0 for row in rows)
+
+
+def test_a_report_that_changes_a_device_is_taken_as_one_that_does() -> None:
+    """The reports of the rows are what their names say: the same bytes, the same but for times, and one device more."""
+    from podvitals.wire.convert import decode_report
+
+    first, same, later, changed = (decode_report(taken._report(4, *said)) for said in ((0,), (0,), (1,), (1, "n=1")))
+    assert first == same
+    assert [(one.device, one.health) for one in first.devices] == [(one.device, one.health) for one in later.devices]
+    assert all(one.checked_at < two.checked_at for one, two in zip(first.devices, later.devices, strict=True))
+    assert [one.device for one, two in zip(later.devices, changed.devices, strict=True) if one != two] == ["d0"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_can_be_asked_for_by_name(part: str) -> None:
+    assert Plan(frozenset({part})).wants(part)
+    assert not Plan(frozenset({part})).wants(*(PARTS.keys() - {part}))
 
 
 def test_a_median_lies_within_its_interval_and_a_wider_sample_has_a_wider_one() -> None:

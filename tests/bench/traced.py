@@ -1,4 +1,4 @@
-"""An agent that also writes down when it was handed a report, when that was decoded, and when a pod's patch began and ended.
+"""An agent that also writes down when it was handed a report, when it had taken it, and when a pod's patch began and ended.
 
 python -m tests.bench.traced FILE agent [FLAGS]        (lines of JSON: what, pod, from, to; CLOCK_MONOTONIC)
 """
@@ -17,8 +17,8 @@ from podvitals.kube.resources import Resource
 def trace(path: str) -> None:
     """Wraps the two calls through which everything passes."""
     file = open(path, "w", buffering=1)  # noqa: SIM115 - as long as the process
-    watch = vars(podvitals.node.watch)
-    patch, decode = podvitals.kube.client.Client.patch, watch["decode_report"]
+    watch = podvitals.node.watch.NodeWatch
+    patch, heard = podvitals.kube.client.Client.patch, watch.heard
 
     async def timed_patch(self: Any, resource: Resource[Any], name: str, *rest: Any, **options: Any) -> Any:
         began = time.monotonic()
@@ -27,15 +27,15 @@ def trace(path: str) -> None:
         finally:
             file.write(json.dumps([resource.plural, name, began, time.monotonic()]) + "\n")
 
-    def timed_decode(*given: Any) -> Any:
+    def timed_heard(*given: Any) -> Any:
         began = time.monotonic()
         try:
-            return decode(*given)
+            return heard(*given)
         finally:
             file.write(json.dumps(["report", "", began, time.monotonic()]) + "\n")
 
     podvitals.kube.client.Client.patch = timed_patch  # type: ignore[method-assign]
-    watch["decode_report"] = timed_decode
+    watch.heard = timed_heard  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
