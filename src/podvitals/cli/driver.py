@@ -17,15 +17,42 @@ Each also takes interval=, timeout= and lease= (seconds).
 
 \b
   podvitals driver gpu.example.com --detector sim:/run/sim,interval=1
+  podvitals driver --health-for net.example.com --detector net:eth*
 """
 
 
 @click.command("driver", help=_HELP)
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("--detector", "detectors", metavar="SPEC", multiple=True, required=True, help="what to watch, and how")
+@click.option(
+    "--health-for",
+    metavar="DRIVER",
+    help="hand out nothing: say what the detectors find of this driver's devices. NAME is then the name of this source  [podvitals]",
+)
+@click.option(
+    "--map",
+    "mapping",
+    metavar="OURS=THEIRS",
+    multiple=True,
+    help="with --health-for: which of the driver's devices ours is (DEVICE or POOL/DEVICE), where attributes cannot tell",
+)
 @driver_flags
-def command(name: str, detectors: tuple[str, ...], **flags: Any) -> None:
+@click.pass_context
+def command(context: click.Context, /, name: str | None, detectors: tuple[str, ...], health_for: str | None, **flags: Any) -> None:
     from podvitals.detect.spec import parse
-    from podvitals.driver.plugin import Driver
+    from podvitals.driver.plugin import Driver, HealthSource
+    from podvitals.errors import InvalidInput
 
-    Driver(name, *map(parse, detectors)).run(flags)
+    mapping = flags.pop("mapping")
+    if health_for is not None:
+        from podvitals.driver.auxiliary import PLUGIN_DIR
+
+        if context.get_parameter_source("plugin_dir") is click.core.ParameterSource.DEFAULT:
+            flags["plugin_dir"] = PLUGIN_DIR
+        HealthSource(health_for, *map(parse, detectors), name=name or "podvitals", mapping=mapping).run(flags)
+    elif name is None:
+        raise InvalidInput("a driver needs a NAME, such as gpu.example.com; or say whose devices are watched with --health-for DRIVER")
+    elif mapping:
+        raise InvalidInput("--map says which of another driver's devices ours are: it goes with --health-for DRIVER")
+    else:
+        Driver(name, *map(parse, detectors)).run(flags)

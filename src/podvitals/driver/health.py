@@ -5,20 +5,39 @@ Nothing is queued: while a watcher is slow to take a report, its changes gather 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Protocol
 
-from podvitals.clock import set_by
-from podvitals.detect.schedule import Schedule
+from podvitals.clock import Clock, set_by
+from podvitals.device.verdict import Verdict
 from podvitals.driver.report import Teller
 from podvitals.wire.convert import encode_report
 
 log = logging.getLogger("podvitals.driver")
 
 
+class Verdicts(Protocol):
+    """What is to be told: a `podvitals.detect.schedule.Schedule`, or what it says in other names."""
+
+    clock: Clock
+
+    @property
+    def shortest_lease(self) -> float: ...
+
+    @property
+    def verdicts(self) -> Mapping[str, Verdict]: ...
+
+    def verdict(self, name: str) -> Verdict | None: ...
+
+    def subscribe(self, listener: Callable[[frozenset[str]], None]) -> Callable[[], None]: ...
+
+    def expire(self) -> None: ...
+
+
 class Health:
     """A `podvitals.wire.server.HealthHandler`."""
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Verdicts) -> None:
         self._schedule = schedule
         self.watchers = 0
 

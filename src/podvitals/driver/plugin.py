@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,15 +11,18 @@ from typing import Any, Protocol
 from podvitals.claim.resource import ResourceClaim
 from podvitals.clock import SYSTEM, Clock
 from podvitals.detect.detector import Detector
+from podvitals.device.key import check_driver_name
+from podvitals.driver.auxiliary import For, speaking_for
 from podvitals.driver.cdi import CdiEdits, Mount
+from podvitals.driver.join import written_mapping
 from podvitals.driver.prepare import GivenClaims, Hook
 from podvitals.driver.serve import Parts, Serving, serving
-from podvitals.driver.settings import Settings, check_driver
+from podvitals.driver.settings import Settings, check_driver, check_source
 from podvitals.errors import PodvitalsError
 from podvitals.kube.client import Client
 from podvitals.kube.config import ClusterConfig
 
-__all__ = ["CdiEdits", "Driver", "Kubelet", "Mount"]
+__all__ = ["CdiEdits", "Driver", "HealthSource", "Kubelet", "Mount"]
 
 
 class Kubelet(Protocol):
@@ -59,19 +62,10 @@ class Driver:
 
     def run(self, flags: Mapping[str, Any]) -> None:
         """Serves as the flags say, until SIGTERM or SIGINT. Raises PodvitalsError."""
-        from podvitals.driver import logs
-        from podvitals.driver.flags import settings_of
-        from podvitals.kube.config import load_config
-
-        settings = settings_of(flags)
-        logs.set_up(flags["log_format"])
-        config = load_config(flags["kubeconfig"], flags["context"])
-        asyncio.run(self._serve(settings, config))
+        _run(self._serve, flags)
 
     async def _serve(self, settings: Settings, config: ClusterConfig) -> None:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        stop = _told_to_end()
         async with Client(config) as client, serving(self._parts, settings, client):
             await stop.wait()
 
@@ -92,3 +86,44 @@ class Driver:
         given = None if client is not None else GivenClaims(claims)
         async with serving(self._parts, settings, client, claims=given, clock=clock) as served:
             yield served
+
+
+class HealthSource:
+    """Detectors that speak of another driver's devices (`podvitals driver --health-for`). `name`: this source's among the driver's;
+    `mapping`: `OURS=THEIRS` for devices whose attributes do not tell (driver/join.py). Raises InvalidInput."""
+
+    def __init__(self, driver: str, *detectors: Detector, name: str = "podvitals", mapping: Sequence[str] = ()) -> None:
+        self._for = For(check_driver_name(driver), check_source(name), written_mapping(mapping))
+        self._parts = Parts(driver, detectors)
+
+    def run(self, flags: Mapping[str, Any]) -> None:
+        """Serves as the flags say, until SIGTERM or SIGINT. Raises PodvitalsError."""
+        _run(self._serve, flags)
+
+    async def _serve(self, settings: Settings, config: ClusterConfig) -> None:
+        stop = _told_to_end()
+        async with Client(config) as client, speaking_for(self._for, self._parts, settings, client):
+            await stop.wait()
+
+
+def _run(serve: Callable[[Settings, ClusterConfig], Coroutine[Any, Any, None]], flags: Mapping[str, Any]) -> None:
+    from podvitals.driver import logs
+    from podvitals.driver.flags import settings_of
+    from podvitals.kube.config import load_config
+
+    settings = settings_of(flags)
+    logs.set_up(flags["log_format"])
+    config = load_config(flags["kubeconfig"], flags["context"])
+
+    async def main() -> None:
+        await serve(settings, config)
+
+    asyncio.run(main())
+
+
+def _told_to_end() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT, from now on."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

@@ -8,11 +8,16 @@ from podvitals.wire.messages import ALL_VERSIONS, PLUGIN_TYPE, PluginInfo
 log = logging.getLogger("podvitals.driver")
 
 
-class Registration:
-    """A `podvitals.wire.server.RegistrationHandler`. Both versions of both services are listed: each kubelet takes the newest it knows."""
+def driver_info(driver: str, endpoint: str) -> PluginInfo:
+    """Both versions of both services are listed: each kubelet takes the newest it knows."""
+    return PluginInfo(PLUGIN_TYPE, driver, endpoint, ALL_VERSIONS)
 
-    def __init__(self, driver: str, endpoint: str) -> None:
-        self._info = PluginInfo(PLUGIN_TYPE, driver, endpoint, ALL_VERSIONS)
+
+class Registration:
+    """A `podvitals.wire.server.RegistrationHandler`."""
+
+    def __init__(self, info: PluginInfo) -> None:
+        self._info = info
         self.registered = asyncio.Event()
 
     async def get_info(self) -> PluginInfo:

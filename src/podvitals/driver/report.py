@@ -8,6 +8,7 @@ decaying.
 from collections.abc import Iterable
 
 from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
 from podvitals.device.verdict import Verdict
 from podvitals.wire.messages import DeviceReport
 
@@ -21,15 +22,15 @@ class Teller:
     """What one watcher was told. Times are seconds since boot."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[Verdict, float]] = {}
+        self._told: dict[DeviceKey, tuple[Verdict, float]] = {}
 
     def due(self, verdicts: Iterable[Verdict], now: float) -> list[DeviceReport]:
         """Of `verdicts`, those the watcher must be told now; they count as told."""
         reports = []
         for verdict in verdicts:
-            told = self._told.get(verdict.key.device)
+            told = self._told.get(verdict.key)
             if told is None or _must_tell(verdict, *told, now):
-                self._told[verdict.key.device] = (verdict, now)
+                self._told[verdict.key] = (verdict, now)
                 reports.append(_report(verdict))
         return reports
 

@@ -14,7 +14,7 @@ from podvitals.driver.cdi import CdiDirectory
 from podvitals.driver.health import Health
 from podvitals.driver.prepare import ApiClaims, ClaimSource, GivenClaims, Hook, Prepare
 from podvitals.driver.publish import Publish
-from podvitals.driver.registration import Registration
+from podvitals.driver.registration import Registration, driver_info
 from podvitals.driver.settings import Settings, make_directories, sockets
 from podvitals.kube.client import Client
 from podvitals.wire.server import PluginServer
@@ -56,12 +56,12 @@ async def serving(
     them when it does not come back."""
     where = await asyncio.to_thread(sockets, parts.name, settings)
     await asyncio.to_thread(make_directories, settings, where)
-    schedule = Schedule(parts.name, settings.node, parts.detectors, clock)
+    schedule = Schedule(parts.name, settings.node, parts.detectors, clock, keep=where.endpoint.parent)
     await schedule.start()
     source: ClaimSource = claims or (ApiClaims(client) if client is not None else GivenClaims(()))
     cdi = CdiDirectory(settings.cdi_dir, parts.name)
     prepare = Prepare(parts.name, settings.node, lambda: schedule.devices, source, cdi, parts.hook, clock)
-    health, registration = Health(schedule), Registration(parts.name, str(where.endpoint))
+    health, registration = Health(schedule), Registration(driver_info(parts.name, str(where.endpoint)))
     publish = Publish(client, parts.name, settings.node, schedule) if client is not None else None
     endpoint = PluginServer(where.endpoint, dra=prepare, health=health)
     registrar = PluginServer(where.registration, registration=registration)
@@ -70,18 +70,27 @@ async def serving(
         jobs["driver: slices"] = _publish(publish, registration, clock)
     if not schedule.devices:
         log.warning("no device is there yet: %s; they are added when they appear", ", ".join(map(str, parts.detectors)) or "no detector")
+    async with at_work(jobs, (registrar, endpoint), schedule):
+        log.info("serving driver=%s node=%s devices=%d socket=%s", parts.name, settings.node, len(schedule.devices), where.registration)
+        yield Serving(schedule, registration, health, publish)
+
+
+@asynccontextmanager
+async def at_work(
+    jobs: Mapping[str, Coroutine[Any, Any, None]], servers: Sequence[PluginServer], schedule: Schedule
+) -> AsyncIterator[None]:
+    """Sockets and jobs, as long as the body runs. `servers`: the registration, then the endpoint."""
     try:
         # The endpoint first: the kubelet dials it as soon as it finds the registration.
-        await endpoint.start()
-        await registrar.start()
-        log.info("serving driver=%s node=%s devices=%d socket=%s", parts.name, settings.node, len(schedule.devices), where.registration)
+        for server in reversed(servers):
+            await server.start()
         async with _beside(jobs):
-            yield Serving(schedule, registration, health, publish)
+            yield
     finally:
         for job in jobs.values():
             job.close()
         schedule.end()
-        await _stop(registrar, endpoint)
+        await _stop(*servers)
 
 
 @asynccontextmanager

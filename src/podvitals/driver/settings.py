@@ -44,6 +44,13 @@ def check_driver(name: str) -> str:
     return name
 
 
+def check_source(name: str) -> str:
+    """An auxiliary source's name: a part of socket names, and of what `get drivers` shows."""
+    if not _UID.fullmatch(name):
+        raise InvalidInput(f"source name {name!r} is not one: letters, digits and hyphens, 63 at most")
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class Sockets:
     """Where a driver listens: `registration` in the kubelet's plugins_registry, `endpoint` (DRA and health) in the sibling plugins/."""
