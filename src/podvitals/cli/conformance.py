@@ -1,17 +1,19 @@
 """`podvitals conformance driver SOCKET` and `podvitals conformance node`: whether the other side keeps the contract."""
 
+import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from podvitals.cli.options import GivenPath, run
+from podvitals.cli.options import GivenPath, Where, cluster_options, run
 
 if TYPE_CHECKING:
     from podvitals.testing.conformance.case import Case, Result
+    from podvitals.testing.conformance.node import NodeSettings, Stage
     from podvitals.wire.messages import ClaimRef
 
 _ABOUT = """Try whether a DRA driver, or the node side that listens to drivers, keeps the contract between the two.
@@ -25,6 +27,20 @@ Any driver in any language. It need not be registered, and may be: nothing is re
 \b
   podvitals conformance driver /var/lib/kubelet/plugins_registry/gpu.example.com-reg.sock
   podvitals conformance driver SOCKET --restart-command "systemctl restart gpu-driver" --junit report.xml
+"""
+
+
+_NODE = """Play a DRA driver on a node of a cluster, and look whether the node side tells its pods the truth.
+
+It registers scripted drivers in DIR, makes a namespace, device classes, slices, claims and pods, looks at the pods' status, and deletes
+everything again, also after Ctrl-C. It runs on the node, for it needs DIR; what it makes carries the label podvitals.dev/conformance.
+
+\b
+  --subject field      the kubelet's allocatedResourcesStatus
+  --subject condition  podvitals' condition podvitals.dev/DevicesHealthy and annotation podvitals.dev/devices
+
+\b
+  podvitals conformance node --node-name $(hostname) --subject field --junit report.xml
 """
 
 
@@ -75,6 +91,80 @@ def driver(socket: Path | None, claims: Sequence[str], timeout: float, **options
         results = run(execute(cases, subject, limit=4 * timeout + 30, told=told))
     _end(f"driver {subject.socket}", results, options)
     click.get_current_context().exit(exit_code(results))
+
+
+@command.command("node", help=_NODE)
+@click.option("--node-name", metavar="NAME", required=True, help="the Node object's name")
+@click.option(
+    "--plugin-dir",
+    type=GivenPath(),
+    metavar="DIR",
+    default=Path("/var/lib/kubelet/plugins_registry"),
+    show_default=True,
+    help="where the node side looks for drivers",
+)
+@click.option("--cdi-dir", type=GivenPath(), metavar="DIR", default=Path("/var/run/cdi"), show_default=True, help="where CDI files belong")
+@click.option("--subject", "reads", type=click.Choice(["field", "condition"]), default="field", show_default=True, help="what is read")
+@click.option("--image", default="busybox:stable", show_default=True, help="of the pods' containers; needs sh and sleep")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    default=10.0,
+    show_default=True,
+    help="how long to wait beyond what is due, to tell how late it is",
+)
+@click.option("--at-once", type=click.IntRange(1, 32), default=8, show_default=True, help="cases that run beside each other")
+@_suite_options
+@cluster_options
+def node(node_name: str, plugin_dir: Path, cdi_dir: Path, at_once: int, **options: Any) -> None:
+    from podvitals.testing.conformance.case import chosen, exit_code
+    from podvitals.testing.conformance.node import CASES, NodeSettings
+
+    cases = chosen(CASES, options["only"], options["skip"])
+    if options["listing"]:
+        _list(cases)
+        return
+    restart = _restart(options["restart_command"]) if options["restart_command"] else None
+    settings = NodeSettings(
+        _directory(plugin_dir), node_name, options["reads"], cdi_dir.absolute(), options["image"], options["patience"], restart
+    )
+    with _Progress(cases, options["form"]) as told:
+        results = run(_try(Where.of(options), settings, cases, at_once, told))
+    _end(f"node {node_name}, {options['reads']}", results, options)
+    click.get_current_context().exit(exit_code(results))
+
+
+async def _try(
+    where: Where, settings: "NodeSettings", cases: "Sequence[Case[Stage]]", at_once: int, told: "Callable[[Result], None]"
+) -> "list[Result]":
+    from podvitals.testing.conformance.node import try_node
+
+    async with where.client() as client:
+        return await try_node(client, settings, cases, at_once=at_once, told=told)
+
+
+def _directory(path: Path) -> Path:
+    import os
+
+    from podvitals.errors import InvalidInput, LocalError
+
+    if not path.is_dir():
+        raise InvalidInput(f"{path} is not a directory: name the kubelet's plugins_registry, on this node")
+    if not os.access(path, os.W_OK):
+        raise LocalError(f"{path} is not writable: run as root")
+    return path.absolute()
+
+
+def _restart(line: str) -> Callable[[], Awaitable[None]]:
+    async def restart() -> None:
+        from podvitals.testing.conformance.case import Skipped
+
+        process = await asyncio.create_subprocess_shell(line, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL)
+        if code := await process.wait():
+            raise Skipped(f"the restart command ended with {code}")
+
+    return restart
 
 
 def _socket(path: Path | None) -> Path:

@@ -1,0 +1,163 @@
+"""Data of another party (CONTRACT §3, §5): what a driver says wrongly costs that, and nothing else."""
+
+import asyncio
+import time
+import unicodedata
+from collections.abc import Callable
+
+from podvitals.testing.conformance.case import Cases, Failed, Finding
+from podvitals.testing.conformance.node.reading import Shown
+from podvitals.testing.conformance.node.stage import Stage
+from podvitals.testing.conformance.node.told import ANNOTATED, carries_messages
+from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY, RawDevice, write_report
+
+CASES: Cases[Stage] = Cases()
+
+LONGEST_MESSAGE = 1024
+_RATE, _SECONDS = 1000, 2.0
+_ROOM = 4 * 1024 * 1024 - 64 * 1024
+
+
+@CASES.case(
+    "message-cut",
+    "A message is cut at 1,024 bytes, at a character.",
+    "CONTRACT §3",
+    do="cut at a character: half of one is no text any more",
+    stage=1,
+)
+async def message_cut(stage: Stage) -> str:
+    carries_messages(stage)
+    async with stage.driver("d0") as driver:
+        driver.say("d0", HEALTHY)
+        pod = await stage.pod(driver)
+        await pod.ready(driver, "d0", "Healthy")
+        for shift in range(3):  # one of three has its 1,021st byte inside a character
+            since = driver.say("d0", UNHEALTHY, ("x" * shift + "€" * 700).encode())
+            begins = "x" * shift + "€"
+            wanted = lambda found, begins=begins: found is not None and found.message.startswith(begins)  # noqa: E731
+            await pod.due(driver, "d0", wanted, since=since, late=ANNOTATED)
+            found = pod.shown(driver, "d0") or Shown("")
+            if "\ufffd" in found.message:
+                raise Failed(f"the message was cut inside a character: it ends in {found.message[-6:]!r}")
+            if len(found.message.encode()) > LONGEST_MESSAGE:
+                raise Failed(f"the message is shown with {len(found.message.encode())} bytes")
+    return f"{len(found.message.encode())} bytes of {700 * 3}"
+
+
+@CASES.case(
+    "control-characters",
+    "Control characters, terminal escapes and bidirectional marks of a message do not reach who reads it.",
+    "CONTRACT §3",
+    do="escape them: the message ends up on a terminal",
+    stage=1,
+)
+async def control_characters(stage: Stage) -> str:
+    carries_messages(stage)
+    async with stage.driver("d0") as driver:
+        driver.say("d0", HEALTHY)
+        pod = await stage.pod(driver)
+        await pod.ready(driver, "d0", "Healthy")
+        since = driver.say("d0", UNHEALTHY, "bus\x1b[2J\r\n\u202egone\x00".encode())
+        await pod.due(driver, "d0", lambda found: found is not None and "bus" in found.message, since=since, late=ANNOTATED)
+        message = (pod.shown(driver, "d0") or Shown("")).message
+        if bad := sorted({f"U+{ord(each):04X}" for each in message if unicodedata.category(each) in ("Cc", "Cf")}):
+            raise Failed(f"the message holds {', '.join(bad)}")
+    return repr(message)
+
+
+@CASES.case(
+    "bad-utf8",
+    "A message that is not UTF-8 costs its own text, not the report it stands in.",
+    "CONTRACT §3",
+    do="read the field as bytes: a protobuf parser throws the whole report away for it",
+    stage=1,
+)
+async def bad_utf8(stage: Stage) -> Finding:
+    async with stage.driver("d0", "d1") as driver:
+        driver.say_all(driver.device("d0", HEALTHY), driver.device("d1", HEALTHY))
+        pod = await stage.pod(driver, count=2)
+        await pod.ready(driver, "d1", "Healthy")
+        driver.newcomers = False
+        since = driver.say_all(driver.device("d0", HEALTHY, b"Xid \xff\xfe"), driver.device("d1", UNHEALTHY, b"broken"))
+        return await pod.due(driver, "d1", "Unhealthy", since=since)
+
+
+@CASES.case(
+    "entry-without-device",
+    "Pool and device are both required: an entry without them is skipped, its neighbours are not.",
+    "CONTRACT §3",
+    do="judge each entry for itself",
+    stage=1,
+)
+async def nameless(stage: Stage) -> Finding:
+    async with stage.driver("d0") as driver:
+        driver.say("d0", HEALTHY)
+        pod = await stage.pod(driver)
+        await pod.ready(driver, "d0", "Healthy")
+        nobody = [RawDevice(None, None, UNHEALTHY), RawDevice(b"", b"d0", UNHEALTHY), RawDevice(driver.pool.encode(), b"", UNHEALTHY)]
+        since = driver.send(write_report([*nobody, driver.device("d0", UNHEALTHY, b"broken")]))
+        return await pod.due(driver, "d0", "Unhealthy", since=since)
+
+
+@CASES.case(
+    "unknown-health-value",
+    "A health that is none of 0, 1 and 2 is Unknown.",
+    "CONTRACT §3",
+    do="take what a later driver says as not known, never as healthy",
+    stage=1,
+)
+async def unknown_value(stage: Stage) -> Finding:
+    async with stage.driver("d0") as driver:
+        driver.say("d0", HEALTHY)
+        pod = await stage.pod(driver)
+        await pod.ready(driver, "d0", "Healthy")
+        return await pod.due(driver, "d0", "Unknown", since=driver.say("d0", 7))
+
+
+@CASES.case(
+    "large-report",
+    "A report of just under 4 MiB is taken.",
+    "CONTRACT §3",
+    do="keep gRPC's receive limit, and read what is below it",
+    stage=1,
+)
+async def large_report(stage: Stage) -> Finding:
+    async with stage.driver("d0") as driver:
+        driver.say("d0", HEALTHY)
+        pod = await stage.pod(driver)
+        await pod.ready(driver, "d0", "Healthy")
+        others = [driver.device(f"other-{number}", HEALTHY, b"x" * 1000) for number in range(_ROOM // 1050)]
+        raw = write_report([*others, driver.device("d0", UNHEALTHY, b"broken")])
+        found = await pod.due(driver, "d0", "Unhealthy", since=driver.send(raw), late=3.0)
+    return Finding(found.outcome, f"{len(raw)} bytes, {found.seen}", ms=found.ms)
+
+
+@CASES.case(
+    "flood",
+    "Of 1,000 reports a second the last is shown in time, and another driver's change during them.",
+    "CONTRACT §5",
+    do="drop to the newest state; give each driver its own share of the node side's time",
+    stage=1,
+)
+async def flood(stage: Stage) -> Finding:
+    async with stage.driver("d0") as loud, stage.driver("d0") as quiet:
+        loud.say("d0", HEALTHY)
+        quiet.say("d0", HEALTHY)
+        first, second = await stage.pod(loud), await stage.pod(quiet)
+        await first.ready(loud, "d0", "Healthy")
+        await second.ready(quiet, "d0", "Healthy")
+        flooding = asyncio.create_task(_flood(loud.send, loud.device("d0", HEALTHY)), name="conformance: flood")
+        await asyncio.sleep(_SECONDS / 2)
+        await second.due(quiet, "d0", "Unhealthy", since=quiet.say("d0", UNHEALTHY, b"broken"), late=2.0)
+        await flooding
+        return await first.due(loud, "d0", "Unhealthy", since=loud.say("d0", UNHEALTHY, b"broken"), late=2.0)
+
+
+async def _flood(send: Callable[[bytes], float], device: RawDevice) -> None:
+    """Healthy and Unknown in turn."""
+    end, number = time.monotonic() + _SECONDS, 0
+    while time.monotonic() < end:
+        for _ in range(_RATE // 100):
+            number += 1
+            send(write_report([device._replace(health=number % 2)]))
+        await asyncio.sleep(0.01)
