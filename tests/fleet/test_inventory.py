@@ -21,7 +21,8 @@ from podvitals.claim.times import rfc3339
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.fleet.devices import Reported, device_views, node_views, silenced
-from podvitals.fleet.inventory import AGENT_SILENT_AFTER, UNTOLD, AgentView, Agreement, Source, agent_view, pod_view
+from podvitals.fleet.inventory import AGENT_SILENT_AFTER, UNTOLD, AgentView, Source, agent_view, pod_view
+from podvitals.pod.agreement import Agreement
 from podvitals.pod.cause import Verdict
 from podvitals.pod.entry import PodDevices
 from tests.fleet.pods import DRIVER, NODE, NOW, at, condition, entry, field, pod

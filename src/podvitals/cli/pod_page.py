@@ -9,7 +9,8 @@ from podvitals.claim.times import unix
 from podvitals.cli.output import Table, age, clock, paint, strong, wrapped
 from podvitals.device.health import Health
 from podvitals.device.text import clean
-from podvitals.fleet.inventory import Agreement, PodView, Source, device_name
+from podvitals.fleet.inventory import PodView, Source, device_name
+from podvitals.pod.agreement import Agreement
 from podvitals.pod.cause import Cause, Exit, Relation, Verdict, statuses
 from podvitals.pod.entry import DeviceEntry, FaultEntry
 

@@ -9,13 +9,14 @@ import msgspec
 
 from podvitals.claim.cluster import Lease
 from podvitals.claim.holdings import Holding, holdings
-from podvitals.claim.pod import AllocatedResourceStatus, ContainerStatus, Pod
+from podvitals.claim.pod import Pod
 from podvitals.claim.resource import ResourceClaim
 from podvitals.claim.times import unix
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.device.text import clean
 from podvitals.errors import InvalidInput
+from podvitals.pod.agreement import Agreement, allocated, compare, health_of
 from podvitals.pod.cause import Cause, causes
 from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, FaultEntry, Omitted, PodDevices, decode
 
@@ -63,16 +64,6 @@ def _untold(text: str | None) -> dict[str, float]:
     except msgspec.MsgspecError:
         return {}
     return {uid: unix(since) or 0.0 for uid, since in named.items()}
-
-
-class Agreement(StrEnum):
-    """What the kubelet's own field says beside the agent's annotation."""
-
-    AGREES = "agrees"
-    DIFFERS = "differs"
-    SILENT = "silent"  # the field is empty: gate off, kubelet older than 1.36, or a driver it does not listen to
-    ENDED = "ended"  # the kubelet removes the field when a pod ends
-    NOT_ASKED = "not asked"  # there is nothing to compare with
 
 
 _NONE_OMITTED = Omitted()
@@ -145,7 +136,7 @@ def pod_view(
         except InvalidInput as error:
             trouble = str(error)
     entries = tuple(sorted(_from_field(pod, claims or {}), key=lambda entry: entry.rank))
-    source = Source.KUBELET if any(_allocated(pod)) else Source.NOBODY
+    source = Source.KUBELET if any(allocated(pod)) else Source.NOBODY
     return PodView(pod, source, agent, entries, causes=causes(pod, entries), ended=pod.ended, trouble=trouble)
 
 
@@ -200,23 +191,16 @@ def _silenced(entry: DeviceEntry, why: str) -> DeviceEntry:
     return msgspec.structs.replace(entry, health=Health.UNKNOWN, message=message)
 
 
-def _allocated(pod: Pod) -> Iterable[tuple[ContainerStatus, AllocatedResourceStatus, str]]:
-    for kind, statuses in (("init", pod.status.init_container_statuses), ("container", pod.status.container_statuses)):
-        for status in statuses:
-            for allocated in status.allocated_resources_status:
-                yield status, allocated, kind
-
-
 def _from_field(pod: Pod, claims: Mapping[str, ResourceClaim]) -> Iterable[DeviceEntry]:
     """The kubelet's field as entries; a resourceID is traced to its device where the claims leave no doubt."""
     held = holdings(pod, claims)
-    for status, allocated, kind in _allocated(pod):
-        candidates = [holding for holding in held if holding.container == status.name and holding.entry == allocated.name]
-        claim, _, request = allocated.name.removeprefix("claim:").partition("/")
-        merged = len({holding.key for holding in candidates}) > len(allocated.resources)
-        for resource in allocated.resources:
-            key = _traced(resource.resource_id, candidates, alone=len(allocated.resources) == 1)
-            health, message = _health(resource.health), clean(resource.message or "")
+    for status, listed, kind in allocated(pod):
+        candidates = [holding for holding in held if holding.container == status.name and holding.entry == listed.name]
+        claim, _, request = listed.name.removeprefix("claim:").partition("/")
+        merged = len({holding.key for holding in candidates}) > len(listed.resources)
+        for resource in listed.resources:
+            key = _traced(resource.resource_id, candidates, alone=len(listed.resources) == 1)
+            health, message = health_of(resource.health), clean(resource.message or "")
             if merged and health is Health.HEALTHY:
                 # Devices with one CDI id are one resource of the field, and an Unhealthy one of them may read Healthy (CONTRACT §5).
                 health, message = (
@@ -226,8 +210,8 @@ def _from_field(pod: Pod, claims: Mapping[str, ResourceClaim]) -> Iterable[Devic
             yield DeviceEntry(
                 container=status.name,
                 kind=kind,
-                entry=allocated.name,
-                claim=claim if allocated.name.startswith("claim:") else "",
+                entry=listed.name,
+                claim=claim if listed.name.startswith("claim:") else "",
                 request=request,
                 driver=key.driver if key else "",
                 pool=key.pool if key else "",
@@ -242,26 +226,3 @@ def _traced(resource_id: str, candidates: list[Holding], *, alone: bool) -> Devi
         return candidates[0].key
     exact = [holding.key for holding in candidates if str(holding.key) == resource_id]
     return exact[0] if exact else None
-
-
-def _health(text: str) -> Health:
-    return Health(text) if text in Health.__members__.values() else Health.UNKNOWN
-
-
-def compare(pod: Pod, devices: PodDevices) -> tuple[Agreement, str]:
-    """Whether the kubelet's field counts the same healths for each entry as the annotation; where not, the first difference in words."""
-    fields = [(status.name, allocated) for status, allocated, kind in _allocated(pod)]
-    if not fields:
-        return Agreement.SILENT, ""
-    for container, allocated in fields:
-        theirs = sorted(_health(resource.health) for resource in allocated.resources)
-        ours = sorted(entry.health for entry in devices.entries if (entry.container, entry.entry) == (container, allocated.name))
-        if devices.omitted.total == 0 and theirs != ours:
-            return Agreement.DIFFERS, f"{allocated.name} of container {container}: it says {_counts(theirs)}, the agent {_counts(ours)}"
-    return Agreement.AGREES, ""
-
-
-def _counts(healths: Iterable[Health]) -> str:
-    listed = list(healths)
-    parts = [f"{listed.count(h)} {h}" if len(listed) > 1 else str(h) for h in reversed(Health) if h in listed]
-    return ", ".join(parts) or "nothing"

@@ -21,6 +21,7 @@ from podvitals.pod.book import POST_MORTEM_WINDOW, Book, Memo
 from podvitals.pod.entry import ANNOTATION, CONDITION, PodDevices, decode
 from podvitals.pod.guest import Guests
 from podvitals.pod.notice import Notices
+from podvitals.pod.nudge import Nudges
 from podvitals.pod.outbox import Letter, Nothing, Outbox, Outcome, Shown, Wanted
 from podvitals.pod.status import Said, said
 
@@ -70,6 +71,7 @@ class Desk:
         self.outbox = Outbox(jitter)
         self.notices = Notices()
         self._guests = Guests()
+        self._nudges = Nudges()
         self._seen: dict[str, _Seen] = {}
         self._synced = False
         self._news = False
@@ -95,6 +97,7 @@ class Desk:
                 # What an earlier agent told of the pod is not announced again.
                 self.notices.begin(uid, earlier.entries)
                 self._guests.begin(uid, earlier.entries)
+                self._nudges.begin(uid, earlier.nudge)
         seen = self._seen.setdefault(uid, _Seen(now))
         if seen.take(pod):
             # Where somebody else changed what is ours, it is written again.
@@ -106,12 +109,14 @@ class Desk:
             self.outbox.mark(uid, now)
         if first:
             self._look(pod, wall)
+        self._compare(uid, now)
         return trouble
 
     def gone(self, uid: str) -> None:
         """The pod was deleted."""
         self._seen.pop(uid, None)
         self._guests.forget(uid)
+        self._nudges.forget(uid)
         self.outbox.forget(uid)
         self.notices.forget(uid)
         self.book.forget(uid)
@@ -133,6 +138,8 @@ class Desk:
     def take(self, now: float, wall: float) -> Patch | None:
         """A patch to send now, built of what is known at this moment; None: nothing until `next_deadline` or the next event. What it says
         is in the notices already. Each patch is followed by `done`, whatever becomes of it."""
+        for late in self._nudges.take(now):
+            self.outbox.mark(late, now)
         while (uid := self.outbox.take(now)) is not None:
             record = self.book.get(uid)
             letter = self.outbox.compose(uid, self._wanted(uid, now, wall), now)
@@ -156,12 +163,14 @@ class Desk:
         if seen is not None and outcome is not Outcome.GONE:
             # What the watch showed while the patch was under way, if it is newer than the answer.
             self.outbox.observe(uid, seen.shown, now)
+        if outcome is Outcome.SENT:
+            self._compare(uid, now)
 
     # --- questions ---------------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
         """When `take` may have something although no event came; None: not before one."""
-        return self.outbox.next_deadline()
+        return min((due for due in (self.outbox.next_deadline(), self._nudges.next_deadline()) if due is not None), default=None)
 
     def announces(self) -> bool:
         """Whether there are notices that were not there at the last call."""
@@ -208,7 +217,13 @@ class Desk:
         if devices is None or record is None:
             return Nothing() if record is not None and record.known else None
         self._news |= self.notices.tell(record.pod, devices.entries, now, wall)
-        return _wanted(devices)
+        return _wanted(msgspec.structs.replace(devices, nudge=self._nudges.count(uid, devices)))
+
+    def _compare(self, uid: str, now: float) -> None:
+        """Whether the kubelet's own field lags behind what stands on the pod."""
+        record = self.book.get(uid)
+        if record is not None:
+            self._nudges.look(record.pod, now)
 
     def _body(self, uid: str, letter: Letter, wall: float) -> Mapping[str, object]:
         metadata: dict[str, object] = {"uid": uid}

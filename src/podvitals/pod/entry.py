@@ -88,13 +88,15 @@ _ALL_LISTED = Omitted()
 
 
 class PodDevices(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All that the annotation says. `agent` is the version that wrote it; `ended` when the pod ended: the entries' health is as of then."""
+    """All that the annotation says. `agent` is the version that wrote it; `ended` when the pod ended: the entries' health is as of then.
+    `nudge`: how often the same was written again, because the kubelet's own field lagged behind."""
 
     node: str
     agent: str = ""
     entries: tuple[DeviceEntry, ...] = msgspec.field(name="devices", default=())
     omitted: Omitted = _ALL_LISTED
     ended: datetime | None = None
+    nudge: int = 0
 
     def encode(self) -> str:
         """The annotation's text: entries sorted, the last of them counted instead of listed where all do not fit in 64 KiB."""
