@@ -58,7 +58,7 @@ def test_any_bytes_are_a_record_or_refused(data: bytes) -> None:
             list(LINES.said(parse(whole)))
 
 
-GPU = "0000:3b:00"
+GPU = "0000:3b:00.0"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ GPU = "0000:3b:00"
     [
         ("NVRM: Xid (PCI:0000:3b:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.", ("pci", GPU, "xid", "79")),
         ("NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.", ("pci", GPU, "xid", "79")),
-        ("NVRM: Xid (0000:03:00): 13, Graphics Exception: ESR 0x404600=0x80000002", ("pci", "0000:03:00", "xid", "13")),
+        ("NVRM: Xid (0000:03:00): 13, Graphics Exception: ESR 0x404600=0x80000002", ("pci", "0000:03:00.0", "xid", "13")),
         ("NVRM: GPU 0000:3b:00.0: GPU has fallen off the bus.", ("pci", "0000:3b:00.0", "kmsg", "nvrm-fallen")),
         ("NVRM: GPU at PCI:0000:3b:00: has fallen off the bus", ("pci", GPU, "kmsg", "nvrm-fallen")),
         ("NVRM: GPU 0000:3b:00.0: RmInitAdapter failed! (0x26:0xffff:1290)", ("pci", "0000:3b:00.0", "kmsg", "nvrm-init-failed")),
@@ -112,7 +112,7 @@ GPU = "0000:3b:00"
         ),
         (
             "DMAR: [DMA Read NO_PASID] Request device [3b:00.0] fault addr 0x1000 [fault reason 0x06] PTE Read access is not set",
-            ("pci", "3b:00.0", "kmsg", "iommu-fault"),
+            ("pci", GPU, "kmsg", "iommu-fault"),
         ),
         ("nvme nvme0: I/O 123 QID 5 timeout, aborting", ("nvme", "nvme0", "kmsg", "nvme-timeout")),
         (
@@ -164,7 +164,7 @@ def test_a_line_means_its_code_for_its_device(text: str, found: tuple[str, str, 
 )
 def test_xid_154_tells_the_action_by_its_number_whatever_its_words(number: int, words: str, code: str) -> None:
     text = f"NVRM: Xid (PCI:0008:01:00): 154, GPU recovery action changed from 0x0 (None) to 0x{number} ({words})"
-    assert [("pci", "0008:01:00", "xid", "154"), ("pci", "0008:01:00", "recovery", code)] == said(text)
+    assert [("pci", "0008:01:00.0", "xid", "154"), ("pci", "0008:01:00.0", "recovery", code)] == said(text)
 
 
 def test_details_of_a_line_are_its_parameters() -> None:

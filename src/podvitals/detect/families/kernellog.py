@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from podvitals.detect.families.pcidev import normal
 from podvitals.detect.signal import Code
 from podvitals.device.text import clean
 from podvitals.errors import InvalidInput
@@ -107,6 +108,8 @@ class Lines:
         for line in self._lines:
             if line.has in record.text and (found := line.pattern.search(record.text)) is not None:
                 groups = {name: clean(value, LONGEST_PARAM) for name, value in found.groupdict().items() if value}
+                if address := normal(groups.get("pci", "")):
+                    groups["pci"] = address  # as everybody writes it, so that a message is the same whoever told it
                 if (subject := _subject(groups, record.keys)) is not None:
                     code = Code(
                         line.table, line.code.format_map(_Filled(groups)), clean(record.text, LONGEST_TEXT), tuple(sorted(groups.items()))

@@ -1,8 +1,9 @@
 """Family `kmsg`: what the kernel log says of devices. `kmsg[:PATTERN,...][,lines=FILE][,from=anybody]`.
 
-PATTERN chooses devices by their names (`gpu-*`, `nvme-*`, `neuron0`, `eth0`), as the other families name them, so that it can run beside
-them. `lines=FILE` adds lines of one's own to the built-in table (lines.toml). Only what the kernel itself wrote is believed: any process
-that may open /dev/kmsg can write lines too, but not in the kernel's name; `from=anybody` believes those as well (for trying things out).
+PATTERN chooses devices by type (`gpu`, `accel`, `nvme`, `nic`, `ib`, `disk`), by PCI address, or by name (`pci-0000-3b-*`, `neuron0`,
+`eth0`), as the other families name them, so that it can run beside them; without one it is all of these types, and Neuron devices.
+`lines=FILE` adds lines of one's own to the built-in table (lines.toml). Only what the kernel itself wrote is believed: any process that
+may open /dev/kmsg can write lines too, but not in the kernel's name; `from=anybody` believes those as well (for trying things out).
 
 Kernel ABI: Documentation/ABI/testing/dev-kmsg. Records have sequence numbers, so reading goes on where it ended, also after a restart of
 the driver; and records that were overwritten before they were read are counted (EPIPE, or a gap), never passed over in silence.
@@ -11,10 +12,8 @@ the driver; and records that were overwritten before they were read are counted 
 import asyncio
 import errno
 import os
-import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -23,19 +22,18 @@ from pathlib import Path
 
 from podvitals.detect.detector import Device
 from podvitals.detect.families import subjects, sysfs
-from podvitals.detect.families.kernellog import FROM_KERNEL, Joiner, Lines, Record, Said, parse
-from podvitals.detect.family import Family
+from podvitals.detect.families.kernellog import FROM_KERNEL, Joiner, Lines, Record, parse
+from podvitals.detect.family import PCI, Family
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Code, Count, Signal
 from podvitals.detect.spec import Spec
 from podvitals.errors import InvalidInput
 
+USUAL = ("gpu", "accel", "nvme", "nic", "ib", "disk", "neuron*")
 LONGEST_RECORD = 8192
 """Bytes; the kernel's own limit is PRINTK_MESSAGE_MAX, 2048."""
 BATCH = 64
 """Records read before somebody else is let in."""
-MOST_WAITING = 256
-"""Codes kept for one device until they are asked for."""
 
 
 @cache
@@ -44,24 +42,22 @@ def builtin_lines() -> Lines:
     return Lines.parse((files("podvitals.detect.families") / "lines.toml").read_text(), "lines.toml")
 
 
-class Place:
+class Log:
     """An open kernel log. `next`: the sequence number that is read next. `lost`: records that were overwritten before they were read."""
 
     def __init__(self, path: Path, next_one: int | None) -> None:
         self.lost = 0
         self.next = next_one
-        self._descriptor = -1
         self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
 
     def fileno(self) -> int:
         return self._descriptor
 
+    def close(self) -> None:
+        os.close(self._descriptor)
+
     def records(self, most: int) -> tuple[list[Record], bool]:
-        """The next records, `most` of them at most, and whether there may be more. Raises OSError."""
+        """The next records, `most` of them at most, and whether there may be more. Never blocks. Raises OSError."""
         found: list[Record] = []
         for _ in range(most):
             try:
@@ -99,14 +95,14 @@ class Kmsg(Family):
 
     def __init__(self, *patterns: str, lines: Lines | None = None, from_anybody: bool = False) -> None:
         self.patterns = patterns
-        self._joiner = Joiner(lines or builtin_lines())
+        self.settled = False
         self._from_anybody = from_anybody
-        self._place: Place | None = None
-        self._resume: int | None = None
+        self._joiner = Joiner(lines or builtin_lines())
+        self._log: Log | None = None
+        self._told: int | None = None
+        self._lost_before = 0
         self._devices: dict[str, Device] = {}
         self._names: dict[subjects.Subject, set[str]] = {}
-        self._waiting: dict[str, deque[tuple[int, Code]]] = {}
-        self._turn = threading.Lock()
 
     def __str__(self) -> str:
         return f"kmsg:{','.join(self.patterns)}" if self.patterns else "kmsg"
@@ -120,7 +116,7 @@ class Kmsg(Family):
 
     def find(self) -> Iterable[Device]:
         for device, names in subjects.everything(self.roots):
-            if self._wanted(device.name):
+            if self._wanted(device):
                 self._devices[device.name] = device
                 for subject in names:
                     self._names.setdefault(subject, set()).add(device.name)
@@ -128,77 +124,57 @@ class Kmsg(Family):
         return [device for _, device in sorted(self._devices.items())]
 
     def read(self, device: Device) -> Iterable[Signal]:
-        self._drain()
-        with self._turn:
-            codes = [code for _, code in self._waiting.pop(device.name, ())]
-            lost = self._place.lost if self._place is not None else 0
-        return [*codes, Count("kmsg.lost", lost)]
+        if self._log is None:
+            raise LookupError("the kernel log is not being read")
+        return [Count("kmsg.lost", self._lost_before + self._log.lost)]
 
     async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
         readable, loop = asyncio.Event(), asyncio.get_running_loop()
-        place = await asyncio.to_thread(self._opened)
-        loop.add_reader(place.fileno(), readable.set)
+        log = await asyncio.to_thread(Log, self.roots.dev / "kmsg", self._told)
+        loop.add_reader(log.fileno(), readable.set)
+        self._log = log
         try:
             while True:
                 readable.clear()
                 more = True
                 while more:
-                    more = self._drain_once()
-                    for name, code in self._taken():
-                        yield name, code
+                    records, more = log.records(BATCH)
+                    for record in records:
+                        for told in self._meant(record):
+                            yield told
                     await asyncio.sleep(0)
+                self.settled = True
                 await readable.wait()
         finally:
-            loop.remove_reader(place.fileno())
+            loop.remove_reader(log.fileno())
+            self._log, self._lost_before = None, self._lost_before + log.lost
+            log.close()
 
     def remember(self) -> Mapping[str, str]:
-        with self._turn:
-            if self._place is None or self._place.next is None:
-                return {}
-            # What waits was read but not told: after a restart it has to be read again.
-            return {"next": str(min([self._place.next, *(number for codes in self._waiting.values() for number, _ in codes)]))}
+        return {} if self._told is None else {"next": str(self._told)}
 
     def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
         if same_boot and memory.get("next", "").isdecimal():
-            self._resume = int(memory["next"])
+            self._told = int(memory["next"])
 
-    def _wanted(self, name: str) -> bool:
-        if not self.patterns:
-            return name.partition("-")[0] in ("gpu", "accel", "nvme", "nic", "ib") or name.startswith("neuron")
-        return any(fnmatchcase(name, pattern) for pattern in self.patterns)
+    def _wanted(self, device: Device) -> bool:
+        words = (device.name, str(device.attributes.get("type", "")), str(device.attributes.get(PCI, "")))
+        return any(fnmatchcase(word, pattern) for word in words for pattern in self.patterns or USUAL)
 
-    def _opened(self) -> Place:
-        with self._turn:
-            if self._place is None:
-                self._place = Place(self.roots.dev / "kmsg", self._resume)
-            return self._place
+    def _meant(self, record: Record) -> Iterator[tuple[str, Code]]:
+        """What a record says, and of which of our devices. With the last of it the record counts as told, and not before."""
+        found: list[tuple[str, Code]] = []
+        if self._from_anybody or record.facility == FROM_KERNEL:
+            age = round(max(0.0, time.monotonic() - record.at), 3)
+            for said in self._joiner.said(record):
+                names = self._names.get((said.about, subjects.normal(said.about, said.who)), ())
+                found += [(name, replace(said.code, age=age)) for name in sorted(names)]
+        yield from found[:-1]
+        self._told = record.sequence + 1
+        yield from found[-1:]
 
-    def _drain(self) -> None:
-        while self._drain_once():
-            pass
 
-    def _drain_once(self) -> bool:
-        """Whether there may be more. Raises OSError."""
-        place = self._opened()
-        with self._turn:
-            records, more = place.records(BATCH)
-            uptime = time.monotonic()
-            for record in records:
-                if self._from_anybody or record.facility == FROM_KERNEL:
-                    for said in self._joiner.said(record):
-                        self._keep(said, max(0.0, uptime - said.at))
-        return more
-
-    def _keep(self, said: Said, age: float) -> None:
-        for name in self._names.get((said.about, subjects.normal(said.about, said.who)), ()):
-            waiting = self._waiting.setdefault(name, deque(maxlen=MOST_WAITING))
-            waiting.append((said.sequence, replace(said.code, age=round(age, 3))))
-
-    def _taken(self) -> list[tuple[str, Code]]:
-        with self._turn:
-            taken = [(name, code) for name, codes in self._waiting.items() for _, code in codes]
-            self._waiting.clear()
-        return taken
+FAMILY = Kmsg
 
 
 def from_spec(spec: Spec) -> Kmsg:

@@ -22,7 +22,7 @@ from podvitals.detect.detector import Attribute, Device, Version
 from podvitals.detect.families import pcidev
 from podvitals.detect.families.nvidia_signals import NotSeen, action_of, polled
 from podvitals.detect.families.nvml import Failed, Happened, Lost, NotFound, NotSupported, Nvml, ResetRequired, TimedOut, address_of
-from podvitals.detect.family import PCI, Family
+from podvitals.detect.family import PCI, Family, pci_device
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Code, Signal, State, Unread
 from podvitals.detect.spec import Spec
@@ -42,7 +42,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        name = pcidev.name_of("gpu", self.address)
+        name = pci_device(self.address)
         return f"{name}-mig-{self.instance[0]}-{self.instance[1]}" if self.instance is not None else name
 
     def hears(self, instance: tuple[int, int]) -> bool:
@@ -85,18 +85,18 @@ class Nvidia(Family):
         place = self._places[device.name]
         try:
             gpu = self._nvml.call("DeviceGetHandleByPciBusId", place.address)
-            found = [State("nvml.presence", "there"), *polled(self._nvml, gpu, self._seen_up.setdefault(place.address, set()))]
+            found = [State("nvidia.presence", "present"), *polled(self._nvml, gpu, self._seen_up.setdefault(place.address, set()))]
         except Lost:
-            return [State("nvml.presence", "lost")]
+            return [State("nvidia.presence", "lost")]
         except ResetRequired:
-            return [State("nvml.presence", "there"), State("nvml.reset_required", "yes")]
+            return [State("nvidia.presence", "present"), State("nvidia.reset_required", "yes")]
         except NotFound:
-            return [Unread("nvml.presence", "NVML lists this GPU no more")]
+            return [Unread("nvidia.presence", "NVML lists this GPU no more")]
         except Failed as error:
             self._nvml.stop()  # a driver that was loaded anew answers to nobody who does not start over
             raise NotSeen(str(error)) from None
         if place.instance is not None and place.instance not in {mig[1:] for mig in self._nvml.migs(gpu)}:
-            found.append(Unread("nvml.mig", "the GPU has no such MIG device any more"))
+            found.append(Unread("nvidia.mig", "the GPU has no such MIG device any more"))
         return found
 
     async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
@@ -129,7 +129,7 @@ class Nvidia(Family):
 
     def _found(self, gpu: Any, driver: str) -> None:
         address = pcidev.normal(_text(self._nvml.call("DeviceGetPciInfo", gpu).busId))
-        attributes = {"type": "gpu", **pcidev.attributes(self.roots.sys, address), PCI: address, **self._described(gpu, driver)}
+        attributes = {**pcidev.attributes(self.roots.sys, address), PCI: address, "type": "gpu", **self._described(gpu, driver)}
         place, migs = Place(address), list(self._nvml.migs(gpu))
         # A GPU in MIG mode is given away in pieces only; one that was listed whole before stays listed.
         if (not migs or place.name in self._devices) and self._wanted(place):
@@ -207,7 +207,7 @@ class Nvidia(Family):
         try:
             state: Signal | None = action_of(self._nvml, self._nvml.call("DeviceGetHandleByPciBusId", address))
         except Lost:
-            state = State("nvml.presence", "lost")
+            state = State("nvidia.presence", "lost")
         except (NotFound, NotSupported, ResetRequired, Failed):
             state = None
         return [(name, state) for name in self._on(address)] if state is not None else []
@@ -221,6 +221,9 @@ def _version(said: object) -> str:
     """`580.65.6`, a semantic version, from `580.65.06`."""
     numbers = [str(int(part)) for part in re.findall(r"\d+", _text(said))[:3]]
     return ".".join([*numbers, "0", "0", "0"][:3])
+
+
+FAMILY = Nvidia
 
 
 def from_spec(spec: Spec) -> Nvidia:

@@ -1,4 +1,4 @@
-"""PCI devices as sysfs lists them: their names, shared by every family that meets them, and the attributes published for each.
+"""PCI devices as sysfs lists them: their addresses and kinds, and the attributes published for each by whatever family meets it.
 
 Kernel ABI: Documentation/ABI/testing/sysfs-bus-pci (numa_node, driver, max_link_width), Documentation/PCI/sysfs-pci.rst (class, vendor).
 Standard attributes: https://kubernetes.io/docs/reference/node/dra-standard-device-attributes/.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from podvitals.detect.detector import Attribute
 from podvitals.detect.families import sysfs
-from podvitals.detect.family import PCI
+from podvitals.detect.family import PCI, pci_device
 from podvitals.detect.inventory import LONGEST_VALUE
 
 ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
@@ -45,11 +45,6 @@ def kind_of(class_code: str) -> str:
     return next((kind for begin, kind in _KINDS if class_code.startswith(begin)), "pci")
 
 
-def name_of(kind: str, address: str) -> str:
-    """The device's name in every family: `gpu-0000-3b-00-0`."""
-    return f"{kind}-{re.sub('[:.]', '-', address)}"
-
-
 def addresses(sys: Path) -> list[str]:
     """Every PCI device there is. Raises OSError where sysfs cannot be read."""
     return [name for name in sysfs.entries(sys / "bus/pci/devices") if ADDRESS.fullmatch(name)]
@@ -62,7 +57,7 @@ def chosen(sys: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         if kind == "bridge":  # no pod is given one; whoever wants to watch a port names it
             wanted = address in patterns
         else:
-            words = (address, name_of(kind, address), kind, ids(sys, address))
+            words = (address, pci_device(address), kind, ids(sys, address))
             wanted = not patterns or any(fnmatchcase(word, pattern) for word in words for pattern in patterns)
         if wanted:
             yield address, kind
@@ -86,7 +81,7 @@ def behind(sys: Path, path: Path) -> str:
 def attributes(sys: Path, address: str) -> dict[str, Attribute]:
     """What is published for a PCI device; what cannot be read is left out. A device without a place in NUMA must not say one."""
     at = directory(sys, address)
-    found: dict[str, Attribute] = {PCI: address}
+    found: dict[str, Attribute] = {PCI: address, "type": kind_of(class_of(sys, address))}
     vendor, _, device = ids(sys, address).partition(":")
     found |= {name: value for name, value in (("vendor", vendor), ("device", device)) if value}
     if root := root_of(at):

@@ -1,7 +1,7 @@
 """Family `pcie`: any PCI device, by sysfs: is it there, does it answer, what errors did it report, is its link as wide and fast as can be.
 
-`pcie:PATTERN[,PATTERN...]`, of addresses (`0000:3b:*`), names (`gpu-*`), kinds (`nvme`) or `vendor:device` (`10de:*`). Without any: all
-but bridges.
+`pcie:PATTERN[,PATTERN...]`, of addresses (`0000:3b:*`), kinds (`gpu`, `nvme`, `nic`, `ib`, `disk`, `accel`) or `vendor:device` (`10de:*`).
+Without any: all but bridges.
 
 Kernel ABI: Documentation/ABI/testing/sysfs-bus-pci (enable, driver, config, power_state, current_link_width, max_link_width,
 current_link_speed, max_link_speed) and sysfs-bus-pci-devices-aer_stats (aer_dev_fatal, aer_dev_nonfatal, aer_dev_correctable).
@@ -20,7 +20,7 @@ from pathlib import Path
 from podvitals.detect.detector import Attribute, Device
 from podvitals.detect.families import pcidev, sysfs
 from podvitals.detect.families.sysfs import tried
-from podvitals.detect.family import PCI, Family
+from podvitals.detect.family import PCI, Family, pci_device
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Count, Level, Signal, State, Unread
 from podvitals.detect.spec import Spec
@@ -68,9 +68,9 @@ class Pcie(Family):
             self._kinds.setdefault(address, kind)
         present = set(pcidev.addresses(self.roots.sys))
         # One that was found before and is gone stays listed: it is a fault that read() tells.
-        for address, kind in sorted(self._kinds.items()):
+        for address in sorted(self._kinds):
             published: dict[str, Attribute] = pcidev.attributes(self.roots.sys, address) if address in present else {}
-            yield Device(pcidev.name_of(kind, address), published or {PCI: address}, handle=address)
+            yield Device(pci_device(address), published or {PCI: address}, handle=address)
 
     def read(self, device: Device) -> Iterable[Signal]:
         address = device.handle
@@ -85,10 +85,10 @@ class Pcie(Family):
         except OSError as error:
             yield Unread("pcie.presence", sysfs.why(error))
             return
-        yield State("pcie.presence", "gone" if gone else "there")
+        yield State("pcie.presence", "gone" if gone else "present")
 
     def _present(self, at: Path, address: str) -> Iterator[Signal]:
-        yield State("pcie.presence", "there")
+        yield State("pcie.presence", "present")
         yield from tried("pcie.answers", lambda: _answers(at))
         for name, file, key in AER:
             yield from tried(name, lambda name=name, file=file, key=key: [Count(name, total(sysfs.text(at / file), key))])  # type: ignore[misc]
@@ -96,7 +96,7 @@ class Pcie(Family):
         if self._kinds.get(address) != "gpu":
             yield from tried("pcie.link_speed", lambda: _speed(at))
         yield from tried("pcie.driver", lambda: self._driver(at, address))
-        yield from tried("pcie.enable", lambda: self._enabled(at, address))
+        yield from tried("pcie.enabled", lambda: self._enabled(at, address))
 
     def _driver(self, at: Path, address: str) -> Iterator[Signal]:
         driver = sysfs.link_name(at / "driver")
@@ -104,17 +104,15 @@ class Pcie(Family):
         if driver:
             self._drivers[address] = driver
             yield State("pcie.driver", driver)
-        elif before:
-            yield Unread("pcie.driver", f"no driver is bound to it; it was {before}")
-        elif self._kinds.get(address) in NEED_A_DRIVER:
-            yield Unread("pcie.driver", "no driver is bound to it")
+        elif before or self._kinds.get(address) in NEED_A_DRIVER:
+            yield State("pcie.driver", "", text=f"it was {before}" if before else "")
 
     def _enabled(self, at: Path, address: str) -> Iterator[Signal]:
         enabled = sysfs.number(at / "enable") > 0
         if enabled:
-            yield State("pcie.enable", "1")
+            yield State("pcie.enabled", "1")
         elif self._drivers.get(address) not in (None, "vfio-pci"):  # vfio enables a device when it is opened, not before
-            yield Unread("pcie.enable", "the device is disabled (enable is 0)")
+            yield State("pcie.enabled", "0")
 
 
 def _answers(at: Path) -> Iterator[Signal]:
@@ -136,8 +134,8 @@ def _width(at: Path) -> Iterator[Signal]:
     other = _limit(at, "max_link_width")
     if other.isdecimal() and 0 < int(other) < most:
         most = int(other)
-    yield Level("pcie.lanes", now)
-    yield State("pcie.link_width", "full") if now >= most else State("pcie.link_width", "reduced", text=f"x{now} of x{most}")
+    yield Level("pcie.link_width", now)
+    yield Level("pcie.max_link_width", most)
 
 
 def _speed(at: Path) -> Iterator[Signal]:
@@ -146,12 +144,16 @@ def _speed(at: Path) -> Iterator[Signal]:
         return
     other = _gigatransfers(_limit(at, "max_link_speed"))
     most = min(most, other) if other is not None else most
-    yield State("pcie.link_speed", "full") if now >= most else State("pcie.link_speed", "reduced", text=f"{now:g} GT/s of {most:g} GT/s")
+    yield Level("pcie.link_speed", now)
+    yield Level("pcie.max_link_speed", most)
 
 
 def _gigatransfers(said: str) -> float | None:
     found = _SPEED.match(said)
     return float(found[1]) if found is not None else None
+
+
+FAMILY = Pcie
 
 
 def from_spec(spec: Spec) -> Pcie:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from podvitals.detect.detector import Device
 from podvitals.detect.families import disks, pcidev, sysfs
+from podvitals.detect.family import pci_device
 from podvitals.detect.inventory import device_name
 from podvitals.detect.roots import Roots
 
@@ -30,7 +31,7 @@ def everything(roots: Roots) -> Iterator[tuple[Device, list[Subject]]]:
 
 def _pci(roots: Roots) -> Iterator[tuple[Device, list[Subject]]]:
     with suppress(OSError):
-        for address, kind in pcidev.chosen(roots.sys, ()):
+        for address, _ in pcidev.chosen(roots.sys, ()):
             names: list[Subject] = [("pci", address)]
             at = pcidev.directory(roots.sys, address)
             with suppress(OSError):
@@ -39,7 +40,7 @@ def _pci(roots: Roots) -> Iterator[tuple[Device, list[Subject]]]:
                     names += [s for name in _namespaces(at / "nvme" / controller) for s in _block_names(roots.sys, name)]
                 for interface in sysfs.entries_if_any(at / "net"):
                     names += _interface_names(roots.sys, interface)
-            yield Device(pcidev.name_of(kind, address), pcidev.attributes(roots.sys, address), handle=address), names
+            yield Device(pci_device(address), pcidev.attributes(roots.sys, address), handle=address), names
 
 
 def _namespaces(controller: Path) -> list[str]:

@@ -21,7 +21,7 @@ from tests.detect.families.tree import Tree, values
 
 pytestmark = requires_cc
 __all__ = ["fake_nvml"]
-GPU, OTHER = "gpu-0000-3b-00-0", "gpu-0000-86-00-0"
+GPU, OTHER = "pci-0000-3b-00-0", "pci-0000-86-00-0"
 
 
 @pytest.fixture
@@ -73,24 +73,24 @@ def test_gpus_are_named_by_their_address_and_say_what_they_are(nvidia: Nvidia) -
 
 
 def test_a_good_gpu_says_what_it_is(nvidia: Nvidia) -> None:
-    links = {f"nvml.nvlink[{link}]": "up" for link in range(4)}
-    counts = {f"nvml.nvlink_{what}[{link}]": 0 for link in range(4) for what in ("replay", "recovery", "crc")}
-    health = {f"nvml.fabric_health[{part}]": "no" for part in ("bandwidth", "route-recovery", "route-unhealthy", "access-timeout")}
-    slow = {f"nvml.slowdown[{part}]": "no" for part in ("hw-slowdown", "sw-thermal", "hw-thermal", "hw-power-brake")}
+    links = {f"nvidia.nvlink[{link}]": "up" for link in range(4)}
+    counts = {f"nvidia.nvlink_errors[{link}]": 0 for link in range(4)}
+    health = {f"nvidia.fabric_health[{part}]": "no" for part in ("bandwidth", "route-recovery", "route-unhealthy", "access-timeout")}
+    slow = {"nvidia.thermal_slowdown": "no", "nvidia.power_brake": "no"}
     assert read(nvidia) == {
-        "nvml.presence": "there",
-        "nvml.recovery_action": "none",
-        "nvml.ecc_uncorrected": 0,
-        "nvml.ecc_corrected": 0,
-        "nvml.ecc_uncorrected_total": 0,
-        "nvml.remapped_correctable": 0,
-        "nvml.remapped_uncorrectable": 0,
-        "nvml.remap_pending": "no",
-        "nvml.remap_failed": "no",
-        "nvml.pcie_replay": 0,
-        "nvml.pcie_lanes": 16,
-        "nvml.pcie_width": "full",
-        "nvml.fabric": "completed",
+        "nvidia.presence": "present",
+        "nvidia.recovery": "none",
+        "nvidia.ecc_uncorrected": 0,
+        "nvidia.ecc_corrected": 0,
+        "nvidia.ecc_uncorrected_total": 0,
+        "nvidia.remapped_correctable": 0,
+        "nvidia.remapped_uncorrectable": 0,
+        "nvidia.remap_pending": "no",
+        "nvidia.remap_failed": "no",
+        "nvidia.pcie_replay": 0,
+        "nvidia.link_width": 16,
+        "nvidia.max_link_width": 16,
+        "nvidia.fabric": "completed",
         **links,
         **counts,
         **health,
@@ -101,23 +101,23 @@ def test_a_good_gpu_says_what_it_is(nvidia: Nvidia) -> None:
 @pytest.mark.parametrize(
     ("words", "signals"),
     [
-        ({"recovery_action": 1}, {"nvml.recovery_action": "reset"}),
-        ({"recovery_action": 2}, {"nvml.recovery_action": "reboot"}),
-        ({"recovery_action": 9}, {"nvml.recovery_action": "unknown-9"}),
-        ({"ecc_uncorrected": 3}, {"nvml.ecc_uncorrected": 3}),
-        ({"remapped": "2 1 1 0"}, {"nvml.remapped_correctable": 2, "nvml.remapped_uncorrectable": 1, "nvml.remap_pending": "yes"}),
-        ({"remapped": "8 8 0 1"}, {"nvml.remap_failed": "yes"}),
-        ({"retired_pending": 1}, {"nvml.retired_pending": "yes"}),
-        ({"reasons": "0x40"}, {"nvml.slowdown[hw-thermal]": "yes", "nvml.slowdown[hw-power-brake]": "no"}),
-        ({"reasons": "0x84"}, {"nvml.slowdown[hw-power-brake]": "yes", "nvml.slowdown[hw-thermal]": "no"}),
-        ({"reasons": None, "throttle_reasons": "0x20"}, {"nvml.slowdown[sw-thermal]": "yes"}),
-        ({"replay": 70}, {"nvml.pcie_replay": 70}),
-        ({"width": 8}, {"nvml.pcie_width": "reduced: x8 of x16", "nvml.pcie_lanes": 8}),
-        ({"field.163.2": 2**40}, {"nvml.nvlink_crc[2]": 2**40, "nvml.nvlink_crc[1]": 0}),
-        ({"fabric": "2 0 0"}, {"nvml.fabric": "in-progress"}),
-        ({"fabric": "3 999 0"}, {"nvml.fabric": "failed: Unknown Error"}),
-        ({"fabric": "3 0 0x1a9"}, {"nvml.fabric_health[bandwidth]": "yes", "nvml.fabric_health[configuration]": "no"}),
-        ({"fabric": "3 0 0x5aa"}, {"nvml.fabric_health[bandwidth]": "no", "nvml.fabric_health[configuration]": "yes"}),
+        ({"recovery_action": 1}, {"nvidia.recovery": "reset"}),
+        ({"recovery_action": 2}, {"nvidia.recovery": "reboot"}),
+        ({"recovery_action": 9}, {"nvidia.recovery": "unknown-9"}),
+        ({"ecc_uncorrected": 3}, {"nvidia.ecc_uncorrected": 3}),
+        ({"remapped": "2 1 1 0"}, {"nvidia.remapped_correctable": 2, "nvidia.remapped_uncorrectable": 1, "nvidia.remap_pending": "yes"}),
+        ({"remapped": "8 8 0 1"}, {"nvidia.remap_failed": "yes"}),
+        ({"retired_pending": 1}, {"nvidia.retired_pending": "yes"}),
+        ({"reasons": "0x40"}, {"nvidia.thermal_slowdown": "yes", "nvidia.power_brake": "no"}),
+        ({"reasons": "0x84"}, {"nvidia.power_brake": "yes", "nvidia.thermal_slowdown": "no"}),
+        ({"reasons": None, "throttle_reasons": "0x20"}, {"nvidia.thermal_slowdown": "yes"}),
+        ({"replay": 70}, {"nvidia.pcie_replay": 70}),
+        ({"width": 8}, {"nvidia.link_width": 8, "nvidia.max_link_width": 16}),
+        ({"field.163.2": 2**40, "field.161.2": 1}, {"nvidia.nvlink_errors[2]": 2**40 + 1, "nvidia.nvlink_errors[1]": 0}),
+        ({"fabric": "2 0 0"}, {"nvidia.fabric": "in-progress"}),
+        ({"fabric": "3 999 0"}, {"nvidia.fabric": "failed: Unknown Error"}),
+        ({"fabric": "3 0 0x1a9"}, {"nvidia.fabric_health[bandwidth]": "yes", "nvidia.fabric_health[configuration]": "no"}),
+        ({"fabric": "3 0 0x5aa"}, {"nvidia.fabric_health[bandwidth]": "no", "nvidia.fabric_health[configuration]": "yes"}),
     ],
 )
 def test_what_nvml_answers_is_told_as_it_is(nvidia: Nvidia, script: Script, words: dict[str, object], signals: dict[str, object]) -> None:
@@ -128,55 +128,55 @@ def test_what_nvml_answers_is_told_as_it_is(nvidia: Nvidia, script: Script, word
 def test_a_value_of_32_bits_is_not_taken_for_one_of_64(nvidia: Nvidia, script: Script) -> None:
     # The library leaves the upper half of the union as it was.
     script.gpu(0, {"recovery_action": 1})
-    assert read(nvidia)["nvml.recovery_action"] == "reset"
+    assert read(nvidia)["nvidia.recovery"] == "reset"
 
 
 def test_what_an_older_driver_or_a_smaller_gpu_has_not_got_is_no_signal(nvidia: Nvidia, script: Script) -> None:
     script.gpu(0, {word: None for word in h100(0, "3b") if word != "pci"})
-    assert read(nvidia) == {"nvml.presence": "there"}
+    assert read(nvidia) == {"nvidia.presence": "present"}
 
 
 def test_a_call_that_fails_is_unread_and_nothing_else_is_lost(nvidia: Nvidia, script: Script) -> None:
     script.fail("nvmlDeviceGetTotalEccErrors", 999)
     said = read(nvidia)
-    assert said["nvml.ecc_uncorrected"] == "unread: Unknown Error"
-    assert said["nvml.recovery_action"] == "none"
-    assert read(nvidia)["nvml.pcie_replay"] == 0
+    assert said["nvidia.ecc_uncorrected"] == "unread: Unknown Error"
+    assert said["nvidia.recovery"] == "none"
+    assert read(nvidia)["nvidia.pcie_replay"] == 0
 
 
 def test_a_lost_gpu_is_that_gpu_s_fault_alone(nvidia: Nvidia, script: Script) -> None:
     script.gpu(0, {"lost": 1})
-    assert read(nvidia) == {"nvml.presence": "lost"}
-    assert read(nvidia, OTHER)["nvml.presence"] == "there"
+    assert read(nvidia) == {"nvidia.presence": "lost"}
+    assert read(nvidia, OTHER)["nvidia.presence"] == "present"
     assert {device.name for device in nvidia.find()} == {GPU, OTHER}, "it stays listed"
 
 
 def test_a_gpu_lost_in_the_middle_of_a_reading_is_lost(nvidia: Nvidia, script: Script) -> None:
     script.gpu(0, {"fail.nvmlDeviceGetPcieReplayCounter": 15})
-    assert read(nvidia) == {"nvml.presence": "lost"}
+    assert read(nvidia) == {"nvidia.presence": "lost"}
 
 
 def test_a_gpu_that_wants_a_reset_says_so(nvidia: Nvidia, script: Script) -> None:
     script.fail("nvmlDeviceGetHandleByPciBusId_v2", 16)
-    assert read(nvidia) == {"nvml.presence": "there", "nvml.reset_required": "yes"}
+    assert read(nvidia) == {"nvidia.presence": "present", "nvidia.reset_required": "yes"}
 
 
 def test_a_gpu_that_nvml_lists_no_more_is_unread_not_broken(nvidia: Nvidia, script: Script) -> None:
     script.gpu(0, {"pci": None})
-    assert list(nvidia.read(Device(GPU))) == [Unread("nvml.presence", "NVML lists this GPU no more")]
+    assert list(nvidia.read(Device(GPU))) == [Unread("nvidia.presence", "NVML lists this GPU no more")]
 
 
 def test_a_link_that_was_never_up_is_off_and_one_that_was_is_down_also_after_a_restart(nvidia: Nvidia, script: Script) -> None:
     script.gpu(0, {"link.3": 0})
-    assert read(nvidia)["nvml.nvlink[3]"] == "off"
+    assert read(nvidia)["nvidia.nvlink[3]"] == "off"
     script.gpu(0, {"link.2": 0})
-    assert read(nvidia)["nvml.nvlink[2]"] == "down"
+    assert read(nvidia)["nvidia.nvlink[2]"] == "down"
     after = Nvidia()
     after.recall(nvidia.remember(), same_boot=False)
     list(after.find())
     said = values(list(after.read(Device(GPU))))
-    assert (said["nvml.nvlink[1]"], said["nvml.nvlink[2]"], said["nvml.nvlink[3]"]) == ("up", "down", "off")
-    assert "nvml.nvlink_crc[2]" not in said, "its counters are not asked for"
+    assert (said["nvidia.nvlink[1]"], said["nvidia.nvlink[2]"], said["nvidia.nvlink[3]"]) == ("up", "down", "off")
+    assert "nvidia.nvlink_errors[2]" not in said, "its counters are not asked for"
 
 
 def test_an_unloaded_driver_fails_the_probe_and_a_new_one_is_found(nvidia: Nvidia, script: Script) -> None:
@@ -188,7 +188,7 @@ def test_an_unloaded_driver_fails_the_probe_and_a_new_one_is_found(nvidia: Nvidi
         nvidia.read(Device(GPU))
     script.fail("nvmlInitWithFlags", None)
     script.fail("nvmlDeviceGetHandleByPciBusId_v2", None)
-    assert read(nvidia)["nvml.presence"] == "there"
+    assert read(nvidia)["nvidia.presence"] == "present"
 
 
 MIG: dict[str, object] = {
@@ -223,14 +223,14 @@ def test_a_gpu_in_mig_mode_is_listed_by_its_pieces(pieces: Nvidia) -> None:
 def test_a_fault_of_the_gpu_reaches_every_mig_device_on_it(pieces: Nvidia, script: Script) -> None:
     script.gpu(0, {"lost": 1})
     for name in (f"{GPU}-mig-7-0", f"{GPU}-mig-9-0"):
-        assert read(pieces, name) == {"nvml.presence": "lost"}
-    assert read(pieces, OTHER)["nvml.presence"] == "there"
+        assert read(pieces, name) == {"nvidia.presence": "lost"}
+    assert read(pieces, OTHER)["nvidia.presence"] == "present"
 
 
 def test_a_mig_device_that_was_taken_apart_is_unread(pieces: Nvidia, script: Script) -> None:
     script.gpu(0, {"mig.1.instance": None})
-    assert read(pieces, f"{GPU}-mig-9-0")["nvml.mig"] == "unread: the GPU has no such MIG device any more"
-    assert "nvml.mig" not in read(pieces, f"{GPU}-mig-7-0")
+    assert read(pieces, f"{GPU}-mig-9-0")["nvidia.mig"] == "unread: the GPU has no such MIG device any more"
+    assert "nvidia.mig" not in read(pieces, f"{GPU}-mig-7-0")
 
 
 async def heard(nvidia: Nvidia, count: int) -> list[tuple[str, Signal]]:
@@ -247,14 +247,14 @@ async def test_an_xid_is_pushed_with_what_it_takes_to_recover(nvidia: Nvidia, sc
     script.gpu(0, {"recovery_action": 2})
     script.event(0, xid=79)
     told = await heard(nvidia, 4)
-    none, reboot = (State("nvml.recovery_action", action) for action in ("none", "reboot"))
+    none, reboot = (State("nvidia.recovery", action) for action in ("none", "reboot"))
     # After registering, what came before it is asked for: the recovery action of each GPU.
     assert told == [(GPU, reboot), (OTHER, none), (GPU, Code("xid", "79", params=(("pci", "0000:3b:00.0"),))), (GPU, reboot)]
 
 
 async def test_a_changed_recovery_action_is_pushed_without_an_xid(nvidia: Nvidia, script: Script) -> None:
     script.event(1, xid=0, kind=RECOVERY)
-    assert (await heard(nvidia, 3))[-1] == (OTHER, State("nvml.recovery_action", "none"))
+    assert (await heard(nvidia, 3))[-1] == (OTHER, State("nvidia.recovery", "none"))
 
 
 async def test_an_event_of_one_mig_device_is_its_own_and_one_of_the_gpu_is_everybody_s(pieces: Nvidia, script: Script) -> None:
@@ -297,7 +297,7 @@ def test_a_place_hears_what_is_about_it() -> None:
 
 
 def test_patterns_choose_gpus(script: Script) -> None:
-    for patterns, names in ((("0000:86:*",), {OTHER}), (("gpu-0000-3b*",), {GPU}), (("mig",), set())):
+    for patterns, names in ((("0000:86:*",), {OTHER}), (("pci-0000-3b*",), {GPU}), (("mig",), set())):
         assert {device.name for device in from_spec(Spec("", "nvidia", patterns, {})).find()} == names
 
 
