@@ -122,7 +122,8 @@ def test_silence_and_a_service_mend_everything_that_can_be_mended(walk: list[Ste
     for _ in range(3):
         evidence.take("a", [Code("life", "service"), Code("toy", "on")], now, whole=True)
         now += 1e5
-    pushed: list[Signal] = [State("toy.link", "up", part) for part in "01"] + [State("toy.asked", "none", part) for part in "01"]
+    pushed: list[Signal] = []
+    pushed += [State("toy.link", "up", part) for part in "01"] + [State("toy.asked", "none", part) for part in "01"]
     pushed += [State("toy.frozen", "0", part) for part in "01"] + [Count("toy.corrected", 0, part) for part in "01"]
     levels = [Level("toy.width", 16), Level("toy.max_width", 16), Level("toy.temperature", 20)]
     unread = [Level("toy.width", 16, part) for part in "01"]

@@ -149,7 +149,8 @@ class Case:
     def _said(self, code: Code, now: float) -> None:
         if code.table == LIFE:
             self.ended(("reset",) if code.code == "reset" else ("reset", "reboot", "service"))
-        fields = self.facts | {"code": code.code, "text": code.text} | dict(code.params)
+        # What is known of the device is said in the same words whoever told of the fault: so it goes before the line's own.
+        fields = {"code": code.code, "text": code.text} | dict(code.params) | self.facts
         for rule in self.rules.of_code(code.table, code.code, dict(code.params)):
             if not rule.fresh or code.age <= rule.fresh:
                 self._happened(rule, "", fields, now - code.age, 1)
@@ -242,8 +243,8 @@ class Case:
             if isinstance(rule.match, GrowthMatch) and rule.match.within:
                 if not tally.reached(now):
                     self._over(where, rule, now)
-                elif rule.verdict.rank:
-                    self._begin(rule, where[1], self._fields(rule, (_name(rule), where[1])), now)
+                else:
+                    self._is_so(where, rule, now)
         for where, condition in list(self.conditions.items()):
             rule = self.rules.rules[condition.rule]
             quiet = rule.expires and now - condition.last >= rule.expires

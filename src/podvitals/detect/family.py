@@ -87,16 +87,10 @@ class Family(Detector):
     damping: Damping | None = None
     settled: bool = True
     """False while a family that listens is still busy with what was said before (a log's beginning)."""
-    by_lines: bool = False
-    """Whether its pushed signals are made of lines that it gives to `line`: those are recorded, not the signals."""
 
     @cached_property
     def judge(self) -> Judge:
         return Judge(self.family, self.rules or builtin(), self.clock, self.tap, self.damping)
-
-    def line(self, text: str, age: float = 0.0) -> None:
-        """To be told of each raw line of a log, for recordings."""
-        self.judge.line(text, age)
 
     def keep_in(self, directory: Path) -> None:
         memory = Memory(directory / f"{device_name(str(self))}.state.json")
@@ -126,7 +120,7 @@ class Family(Detector):
     async def watch(self) -> AsyncIterator[tuple[str, Reading]]:
         async with aclosing(self.listen()) as told:  # type: ignore[type-var]
             async for name, signal in told:
-                yield name, self.judge.take(name, (signal,), recorded=not self.by_lines)
+                yield name, self.judge.take(name, (signal,))
                 if self.judge.due():
                     await asyncio.to_thread(self.judge.save, self.remember)
 

@@ -9,7 +9,7 @@ from podvitals.detect.damping import Damping
 from podvitals.detect.detector import Device, Reading
 from podvitals.detect.evidence import Evidence
 from podvitals.detect.memory import Memory
-from podvitals.detect.recording import Failed, Found, Line, Record, Taken
+from podvitals.detect.recording import Failed, Found, Record, Taken
 from podvitals.detect.rules.rule import Rules
 from podvitals.detect.signal import Signal
 
@@ -41,13 +41,12 @@ class Judge:
                 self._found = found
                 self._record(Found(self._clock.now(), self._family, tuple(found.values())))
 
-    def take(self, device: str, signals: Iterable[Signal], *, since: float | None = None, recorded: bool = True) -> Reading:
+    def take(self, device: str, signals: Iterable[Signal], *, since: float | None = None) -> Reading:
         """`since`: when a whole reading began; None for something pushed."""
         signals = tuple(signals)
         now = self._clock.now()
         with self._lock:
-            if recorded:
-                self._record(Taken(now, self._family, device, signals, whole=since is not None))
+            self._record(Taken(now, self._family, device, signals, whole=since is not None))
             if since is None:
                 return self.evidence.take(device, signals, now, whole=False)
             return self.evidence.take(device, signals, now, whole=True, since=since)
@@ -57,10 +56,6 @@ class Judge:
         with self._lock:
             self._record(Failed(self._clock.now(), self._family, device, why))
             return self.evidence.look(device, self._clock.now())
-
-    def line(self, text: str, age: float) -> None:
-        """A raw line of the kernel log, for the recording."""
-        self._record(Line(self._clock.now(), self._family, text, age))
 
     def _record(self, record: Record) -> None:
         if self._tap is not None:

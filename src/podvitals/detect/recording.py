@@ -1,7 +1,7 @@
 """What came from the hardware, as lines of JSON: whoever has the file can run the same rules, or others, again. Pure.
 
 One object a line; `at` counts seconds from the beginning. The first line says what it is. `read` is everything polled of a device at once
-(`same`: as before), `told` is one pushed signal, `line` a raw line of the kernel log, from which phrases make signals anew.
+(`same`: as before), `told` what was pushed; what the kernel log said has the line as it was in `text`.
 """
 
 import json
@@ -14,7 +14,6 @@ from podvitals.detect.signal import Code, Count, Level, Signal, State, Unread
 from podvitals.errors import InvalidInput
 
 FORMAT = 1
-LONGEST_LINE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +40,7 @@ class Failed:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """`age`: seconds since the kernel said it."""
-
-    at: float
-    family: str
-    text: str
-    age: float = 0.0
-
-
-Record = Found | Taken | Failed | Line
+Record = Found | Taken | Failed
 
 
 class Writing:
@@ -79,8 +68,6 @@ class Writing:
                 document |= {"device": device, "told": [signal_document(signal) for signal in signals]}
             case Failed(device=device, why=why):
                 document |= {"device": device, "failed": why}
-            case Line(text=text, age=age):
-                document |= {"line": text, "age": round(age, 3)}
         return json.dumps(document, ensure_ascii=False)
 
 
@@ -113,8 +100,6 @@ def _record(document: Mapping[str, Any], before: dict[tuple[str, str], tuple[Sig
     at, family = float(document["at"]), str(document["family"])
     if "found" in document:
         return Found(at, family, tuple(map(_device, document["found"])))
-    if "line" in document:
-        return Line(at, family, str(document["line"]), float(document.get("age", 0.0)))
     device = str(document["device"])
     if "failed" in document:
         return Failed(at, family, device, str(document["failed"]))

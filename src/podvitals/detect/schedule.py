@@ -10,6 +10,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from podvitals.clock import SYSTEM, Clock, set_by
 from podvitals.detect.board import Board, Source
@@ -33,10 +34,13 @@ class Schedule:
         detectors: Sequence[Detector],
         clock: Clock = SYSTEM,
         luck: Callable[[], float] = random.random,
+        keep: Path | None = None,
     ) -> None:
+        """`keep`: the directory in which detectors keep what they must know after a restart."""
         if not detectors:
             raise InvalidInput(f"driver {driver} has no detector: it would have no devices")
         self._detectors = tuple(check_detector(detector) for detector in detectors)
+        self._keep = keep
         self.clock = clock
         self._board = Board(driver, pool, [Source(str(d), d.lease_seconds) for d in self._detectors])
         self._runs = [Run(i, detector, self._board, clock, self._tell, luck) for i, detector in enumerate(self._detectors)]
@@ -80,6 +84,8 @@ class Schedule:
     async def start(self) -> None:
         """Takes the first inventories. Raises InvalidInput for what an author or operator has to mend; what fails otherwise is tried
         again."""
+        if self._keep is not None:
+            await asyncio.gather(*(asyncio.to_thread(_keep_in, detector, self._keep) for detector in self._detectors))
         problems = [problem for found in await asyncio.gather(*(run.first_inventory() for run in self._runs)) for problem in found]
         problems += [problem for problem in self._board.problems if problem not in problems]
         if problems:
@@ -121,3 +127,10 @@ class Schedule:
             self._wakes_at = math.inf if deadline is None else deadline
             await set_by(self._earlier, self.clock, deadline)
             self.expire()
+
+
+def _keep_in(detector: Detector, directory: Path) -> None:
+    try:
+        detector.keep_in(directory)
+    except Exception as error:  # noqa: BLE001 - an author's code may raise anything; without a memory it still detects
+        log.warning("%s: keep_in(%s) failed: %s: %s", detector, directory, type(error).__name__, error)

@@ -13,8 +13,6 @@ from podvitals.detect.rules.rule import NEEDS, Class, CodeMatch, Escalation, Gro
 Path = tuple[str, ...]
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-DEVICES = ("pci", "net", "disk", "rdma", "node", "driver")
-"""By what a line of the kernel log names a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +136,6 @@ def template(value: Any) -> str:
     return text
 
 
-def _pattern(value: Any) -> str:
-    try:
-        re.compile(_text(value))
-    except re.error as error:
-        raise Wrong(f"{_shown(value)} is not a regular expression: {error}") from None
-    return str(value)
-
-
 _MATCHES: Mapping[str, tuple[str, ...]] = {
     "table": ("code", "where"),
     "counter": ("grew", "within"),
@@ -231,14 +221,3 @@ RULE_FIELDS: Mapping[str, Field] = {
     "source": Field("source", _text),
     "note": Field("note", _text),
 }
-
-
-def phrase_fields() -> Mapping[str, Field]:
-    return {
-        "pattern": Field("pattern", _pattern),
-        "device": Field("device", _one_of(DEVICES)),
-        "table": Field("table", _text),
-        "code": Field("code", _text),
-        "address": Field("address", _text),
-        "source": Field("source", _text),
-    }

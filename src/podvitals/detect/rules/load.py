@@ -13,15 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from podvitals.detect.rules.fields import RULE_FIELDS, Mistake, Mistakes, phrase_fields, read_table
+from podvitals.detect.rules.fields import RULE_FIELDS, Mistake, Mistakes, read_table
 from podvitals.detect.rules.positions import Positions
-from podvitals.detect.rules.rule import Class, CodeMatch, GrowthMatch, Phrase, Rule, Rules
+from podvitals.detect.rules.rule import Class, CodeMatch, GrowthMatch, Rule, Rules
 from podvitals.errors import InvalidInput, LocalError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _SYNTAX = re.compile(r"(.*) \(at line (\d+), column (\d+)\)")
 _NEW = ("match", "class", "message")
-_PHRASE_NEW = ("pattern", "device", "table", "code")
 LONGEST_FILE = 1 << 20
 
 
@@ -68,7 +67,7 @@ def read_rules(text: str, name: str, base: Rules, origin: str) -> Rules:
     if reading.mistakes.found:
         positions = Positions(text)
         raise InvalidInput("\n".join(_told(mistake, positions, name) for mistake in reading.mistakes.found))
-    return Rules(reading.rules, reading.phrases, reading.about)
+    return Rules(reading.rules, reading.about)
 
 
 def _told(mistake: Mistake, positions: Positions, name: str) -> str:
@@ -78,7 +77,7 @@ def _told(mistake: Mistake, positions: Positions, name: str) -> str:
 
 class _Reading:
     def __init__(self, base: Rules, origin: str) -> None:
-        self.rules, self.phrases, self.about = dict(base.rules), dict(base.phrases), dict(base.about)
+        self.rules, self.about = dict(base.rules), dict(base.about)
         self.mistakes = Mistakes()
         self._origin = origin
 
@@ -100,9 +99,6 @@ class _Reading:
                     self.mistakes.value(path, f"{name} is not a text")
                 elif name == "about":
                     self.about[family] = value
-            elif name == "phrase" and isinstance(value, dict):
-                for phrase, fields in value.items():
-                    self._phrase(family, phrase, fields, str(source))
             elif not _NAME.fullmatch(name):
                 self.mistakes.key(path, f"rule {name!r} is not a name of small letters, digits and dashes")
             elif not isinstance(value, dict):
@@ -125,28 +121,6 @@ class _Reading:
         if wrong := contradiction(made):
             self.mistakes.key(path, f"rule {rule} {wrong}")
         self.rules[rule] = made
-
-    def _phrase(self, family: str, name: str, table: Any, source: str) -> None:
-        path, phrase = (family, "phrase", name), f"{family}.{name}"
-        if not isinstance(table, dict):
-            self.mistakes.key(path, f"phrase {name} is not a table: write it as [{family}.phrase.{name}]")
-            return
-        before, old = len(self.mistakes.found), self.phrases.get(phrase)
-        fields = read_table(phrase_fields(), path, table, self.mistakes, f"phrase {phrase}")
-        if old is None and (missing := [field for field in _PHRASE_NEW if field not in table]):
-            self.mistakes.key(path, f"phrase {phrase} is new and says no {' and no '.join(missing)}")
-        if len(self.mistakes.found) > before:
-            return
-        fields |= {"origin": self._origin} if self._origin else {}
-        made = replace(old, **fields) if old is not None else Phrase(id=phrase, **({"source": source} | fields))
-        groups = re.compile(made.pattern).groupindex
-        if made.device and made.device not in groups:
-            self.mistakes.value((*path, "device"), f"device {made.device!r} is no group of the pattern: write (?P<{made.device}>...)")
-        for field, words in (("code", made.code), ("address", made.address)):
-            for group in re.findall(r"\{(\w+)\}", words):
-                if group not in groups:
-                    self.mistakes.value((*path, field), f"{field}: {{{group}}} is no group of the pattern: write (?P<{group}>...)")
-        self.phrases[phrase] = made
 
 
 def contradiction(rule: Rule) -> str:

@@ -123,29 +123,11 @@ class Rule:
         return not self.needs and not self.expires
 
 
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """How the kernel says something in its log: `pattern` finds it, and its params by named groups.
-
-    `device`: by what the line names its device ("pci", "net", "disk", "rdma", "node", "driver"), which is the group with its address too;
-    `address` puts it together of groups where that is not enough ("neuron{nd}"). `code` may be a group: "{code}"."""
-
-    id: str
-    pattern: str
-    device: str
-    table: str
-    code: str
-    address: str = ""
-    source: str = ""
-    origin: str = ""
-
-
 @dataclass(frozen=True)
 class Rules:
-    """All rules by id, and all phrases by id, both in the order of their files."""
+    """All rules by id, in the order of their files; what each family is about."""
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
-    phrases: Mapping[str, Phrase] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
     _by_code: dict[str, list[Rule]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _by_name: dict[str, list[Rule]] = field(init=False, repr=False, compare=False, default_factory=dict)
@@ -167,16 +149,14 @@ class Rules:
 
     def of_code(self, table: str, code: str, params: Mapping[str, str]) -> tuple[Rule, ...]:
         """The rules that apply to something said once: the most specific of those that match."""
-        found: list[tuple[int, Rule]] = []
+        found: list[tuple[tuple[bool, int], Rule]] = []
         for rule in self._by_code.get(table, ()):
             how = rule.match
             if not isinstance(how, CodeMatch) or any(params.get(name) not in values for name, values in how.where):
                 continue
-            if code in how.codes:
-                found.append((len(how.where), rule))
-            elif ANY in how.codes:
-                found.append((-1, rule))
-        best = max((specific for specific, _ in found), default=0)
+            if code in how.codes or ANY in how.codes:
+                found.append(((code in how.codes, len(how.where)), rule))
+        best = max((specific for specific, _ in found), default=None)
         return tuple(rule for specific, rule in found if specific == best)
 
     def of_name(self, name: str) -> tuple[Rule, ...]:
