@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from podvitals.agent.memory import Memory
@@ -64,6 +65,40 @@ def test_a_flipped_byte_never_raises(file: Path) -> None:
         memory = Memory(file)
         assert all(memo.uid for memo in memory.load())
         memory.close()
+
+
+def test_a_flipped_byte_never_makes_another_devices_name(file: Path) -> None:
+    whole = file.read_bytes()
+    for at in range(len(whole)):
+        if whole[at : at + 1] not in (b"g", b"p", b"u", b"0", b"-"):
+            continue
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x01]) + whole[at + 1 :])
+        for suffix in ("-wal", "-shm"):
+            file.with_name(file.name + suffix).unlink(missing_ok=True)
+        assert loaded(file) in ([], [MEMO])
+
+
+def test_the_first_format_is_migrated(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "agent.sqlite")
+    with old:
+        old.execute("CREATE TABLE pods (uid TEXT PRIMARY KEY, memo BLOB NOT NULL) WITHOUT ROWID")
+        old.execute("PRAGMA user_version=1")
+        old.execute("INSERT INTO pods VALUES (?, ?)", ("uid-a", msgspec.json.encode(MEMO)))
+    old.close()
+    assert loaded(tmp_path / "agent.sqlite") == [MEMO]
+    assert loaded(tmp_path / "agent.sqlite") == [MEMO]
+
+
+def test_a_file_found_damaged_when_written_is_begun_anew_and_said(file: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+    file.write_bytes(b"SQLite format 3\0" + b"\xff" * 8192)
+    memory = Memory(file)
+    assert not memory.save({"uid-b": MEMO})
+    assert memory.anew
+    assert memory.save({"uid-a": MEMO})
+    memory.close()
+    assert loaded(file) == [MEMO]
 
 
 def test_a_later_format_is_set_aside(file: Path) -> None:

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 NODE_PATIENCE = 2.0
 """Seconds the drivers found at the start have to answer before pods are told what is known without them."""
-SAVE_PACE = 0.2
+SAVE_PACE, SAVE_AGAIN_AFTER = 0.2, 5.0
 SHUTDOWN_SECONDS = 3.0
 
 
@@ -210,7 +210,12 @@ class Agent:
             await self._remember.wait()
             self._remember.clear()
             await self._save()
-            await self._clock.sleep_until(self._clock.now() + SAVE_PACE)
+            pause = SAVE_PACE
+            if self._unsaved:
+                # Also where no pod changes any more: what is not on disk is lost with this process.
+                self._remember.set()
+                pause = SAVE_AGAIN_AFTER
+            await self._clock.sleep_until(self._clock.now() + pause)
 
     async def _save(self) -> None:
         """Where this is cancelled, what was not written yet is kept for the last call."""
@@ -219,6 +224,9 @@ class Agent:
             return
         if await asyncio.to_thread(self.memory.save, dict(self._unsaved)):
             self._unsaved = {}
+        elif self.memory.anew:
+            self.memory.anew = False
+            self._unsaved = dict(self.desk.everything())
 
     async def _end(self) -> None:
         await self.listener.stop()

@@ -1,13 +1,15 @@
-"""The book's memory on disk, so that a pod that ended is remembered by the next process: SQLite, a row a pod.
+"""The book's memory on disk, so that a pod that ended is remembered by the next process: SQLite, a row a pod, each with a sum of its own.
 
-The crash safety is SQLite's. A damaged file is set aside and costs only what it held; a disk that takes nothing more is said and costs the
-memory of a restart, not the work of the agent. Every method blocks: call it in a thread.
+The crash safety is SQLite's; that a row says what was written is the sum's, since SQLite takes a flipped bit for data, and a device's name
+that is another must never come out of here. A damaged file is set aside and costs only what it held; a disk that takes nothing more is
+said and costs the memory of a restart, not the work of the agent. Every method blocks: call it in a thread.
 """
 
 import logging
 import sqlite3
 import threading
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
@@ -16,8 +18,8 @@ from podvitals.pod.book import Memo
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-"""PRAGMA user_version. A file of a later version is set aside, as a damaged one is."""
+FORMAT = 2
+"""PRAGMA user_version. A file of a later version is set aside, as a damaged one is; one of version 1, which had no sums, is given them."""
 
 
 class Memory:
@@ -25,6 +27,9 @@ class Memory:
         self._path = path
         self._rows: sqlite3.Connection | None = None
         self._one_at_a_time = threading.Lock()
+        self._trouble = False
+        self.anew = False
+        """Whether the file was begun anew while in use: whatever is to be remembered must be written again."""
 
     def load(self) -> list[Memo]:
         """Opens the file, a new one where it must, and tells what it holds."""
@@ -48,7 +53,7 @@ class Memory:
             if isinstance(error, sqlite3.OperationalError | OSError):
                 self._say(error)
                 return []
-            return self._anew(error)
+            return self._set_aside(error)
 
     def _save(self, changes: Mapping[str, Memo | None]) -> bool:
         if not changes:
@@ -62,11 +67,24 @@ class Memory:
                     if memo is None:
                         self._rows.execute("DELETE FROM pods WHERE uid = ?", (uid,))
                     else:
-                        self._rows.execute("INSERT OR REPLACE INTO pods VALUES (?, ?)", (uid, msgspec.json.encode(memo)))
+                        text = msgspec.json.encode(memo)
+                        self._rows.execute("INSERT OR REPLACE INTO pods VALUES (?, ?, ?)", (uid, text, _sum(uid, text)))
         except (sqlite3.Error, msgspec.MsgspecError, OSError) as error:
-            self._say(error)
+            self._fail(error)
             return False
+        if self._trouble:
+            self._trouble = False
+            log.info("memory of pods written again", extra={"file": str(self._path)})
         return True
+
+    def _fail(self, error: Exception) -> None:
+        # A connection that was opened while the disk could only be read stays so: each try begins with a new one.
+        self._close()
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            self._set_aside(error)
+            self.anew = True
+        else:
+            self._say(error)
 
     def _close(self) -> None:
         rows, self._rows = self._rows, None
@@ -79,14 +97,20 @@ class Memory:
         rows.execute("PRAGMA journal_mode=WAL")
         rows.execute("PRAGMA synchronous=NORMAL")
         (version,) = rows.execute("PRAGMA user_version").fetchone()
-        if version not in (0, FORMAT):
+        if version not in (0, 1, FORMAT):
             raise sqlite3.DatabaseError(f"its format is {version}, this version of podvitals writes {FORMAT}")
         with rows:
-            rows.execute("CREATE TABLE IF NOT EXISTS pods (uid TEXT PRIMARY KEY, memo BLOB NOT NULL) WITHOUT ROWID")
+            if version == 1:
+                _give_sums(rows)
+            rows.execute("CREATE TABLE IF NOT EXISTS pods (uid TEXT PRIMARY KEY, memo BLOB NOT NULL, sum BLOB) WITHOUT ROWID")
             rows.execute(f"PRAGMA user_version={FORMAT}")
-        return [msgspec.json.decode(memo, type=Memo) for (memo,) in rows.execute("SELECT memo FROM pods")]
+        found = rows.execute("SELECT uid, memo, sum FROM pods").fetchall()
+        sound = [memo for uid, memo, told in found if told == _sum(uid, memo)]
+        if len(sound) < len(found):
+            log.error("memory of some pods damaged", extra={"file": str(self._path), "pods": len(found) - len(sound)})
+        return [msgspec.json.decode(memo, type=Memo) for memo in sound]
 
-    def _anew(self, why: Exception) -> list[Memo]:
+    def _set_aside(self, why: Exception) -> list[Memo]:
         aside = self._path.with_suffix(".damaged")
         log.error("memory of pods set aside", extra={"file": str(self._path), "aside": str(aside), "reason": str(why)})
         try:
@@ -100,4 +124,15 @@ class Memory:
             return []
 
     def _say(self, error: Exception) -> None:
+        self._trouble = True
         log.error("memory of pods not written", extra={"file": str(self._path), "reason": str(error)})
+
+
+def _give_sums(rows: sqlite3.Connection) -> None:
+    rows.execute("ALTER TABLE pods ADD COLUMN sum BLOB")
+    for uid, memo in rows.execute("SELECT uid, memo FROM pods").fetchall():
+        rows.execute("UPDATE pods SET sum = ? WHERE uid = ?", (_sum(uid, memo), uid))
+
+
+def _sum(uid: str, memo: bytes) -> bytes:
+    return blake2b(memo, digest_size=16, key=blake2b(str(uid).encode(errors="replace")).digest()).digest()

@@ -199,6 +199,10 @@ class Desk:
         """What changed since the last call and should survive a restart; None: forget it."""
         return self.book.drain()
 
+    def everything(self) -> Mapping[str, Memo | None]:
+        """All that should survive a restart, for a memory that begins anew."""
+        return {record.pod.metadata.uid: record.memo() for record in self.book if record.holdings}
+
     # --- how ---------------------------------------------------------------------------------------------------------------------
 
     def _look(self, pod: Pod, wall: float) -> bool:
