@@ -1,0 +1,221 @@
+"""A family under the real schedule: signals in, verdicts on the board; failures, pushes, restarts."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from podvitals.detect import judge
+from podvitals.detect.detector import Device
+from podvitals.detect.family import Family, pci_device
+from podvitals.detect.recording import Failed, Found, Record, Taken
+from podvitals.detect.roots import Roots, number_of, text_of, text_or
+from podvitals.detect.rules.rule import Rules
+from podvitals.detect.schedule import Schedule
+from podvitals.detect.signal import Code, Signal, State, Unread
+from podvitals.device.health import Health
+from tests.detect.kit import Watched
+from tests.detect.rulesets import toys
+
+
+class Toys(Family):
+    family, about, needs = "toy", "toys", "nothing"
+    interval, timeout, lease = 0.05, 1.0, 1.0
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules = rules or toys()
+        self.signals: list[Signal] = [State("toy.link", "up", "0")]
+        self.broken = ""
+        self.pushes: asyncio.Queue[Signal] = asyncio.Queue()
+        self.place = "0"
+        self.reads = 0
+
+    def find(self) -> Iterable[Device]:
+        return [Device("d", {"resource.kubernetes.io/pciBusID": "0000:3b:00.0"})]
+
+    def read(self, device: Device) -> Iterable[Signal]:
+        self.reads += 1
+        if self.broken:
+            raise OSError(self.broken)
+        return list(self.signals)
+
+    def remember(self) -> Mapping[str, str]:
+        return {"place": self.place}
+
+    def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
+        self.place = memory.get("place", "0")
+
+
+class Told(Toys):
+    async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
+        while True:
+            yield "d", await self.pushes.get()
+
+
+class Running:
+    def __init__(self, family: Family, keep: Path | None = None) -> None:
+        self.schedule = Schedule("toys.example.com", "node-1", [family], keep=keep)
+
+    async def __aenter__(self) -> Watched:
+        watched = Watched(self.schedule)
+        await self.schedule.start()
+        self.task = asyncio.create_task(self.schedule.run(), name="schedule")
+        return watched
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+async def read_again(family: Toys) -> None:
+    """Waits until a whole check of the device came and went."""
+    async with asyncio.timeout(5):
+        reads = family.reads
+        while family.reads < reads + 2:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_family_reads_is_judged_by_the_rules() -> None:
+    family = Toys()
+    async with Running(family) as watched:
+        await watched.says("d", Health.HEALTHY)
+        family.signals = [State("toy.link", "down", "0")]
+        await watched.says("d", Health.UNHEALTHY, "link 0 is down")
+        family.signals = [State("toy.link", "up", "0")]
+        await watched.says("d", Health.HEALTHY)
+
+
+async def test_what_a_family_is_told_is_judged_beside_what_it_reads() -> None:
+    family = Told()
+    async with Running(family) as watched:
+        await watched.says("d", Health.HEALTHY)
+        family.pushes.put_nowait(Code("toy", "dead"))
+        verdict = await watched.says("d", Health.UNHEALTHY, "dead (PCI 0000:3b:00.0)")
+        assert verdict.action == "power-cycle"
+        family.signals = [State("toy.link", "down", "0")]
+        await watched.says("d", Health.UNHEALTHY, "dead (PCI 0000:3b:00.0); link 0 is down")
+
+
+async def test_a_device_that_cannot_be_read_is_unknown_with_the_probes_error() -> None:
+    family = Toys()
+    family.broken = "Input/output error"
+    async with Running(family) as watched:
+        await watched.says("d", Health.UNKNOWN, "toy: OSError: Input/output error")
+
+
+async def test_a_device_of_which_nothing_can_be_read_is_no_reading_that_renews_a_lease() -> None:
+    family = Toys()
+    family.signals = [Unread("toy.link", "Permission denied", "0")]
+    async with Running(family) as watched:
+        first = await watched.says("d", Health.UNKNOWN, "cannot read toy.link: Permission denied")
+        await read_again(family)
+        assert watched.schedule.verdicts["d"] == first
+
+
+async def test_a_reset_that_is_due_stays_due_while_the_device_cannot_be_read_and_its_lease_is_not_renewed() -> None:
+    family = Told()
+    async with Running(family) as watched:
+        await watched.says("d", Health.HEALTHY)
+        family.pushes.put_nowait(Code("toy", "stuck"))
+        await watched.says("d", Health.UNHEALTHY)
+        family.broken = "gone"
+        first = await watched.says("d", Health.UNHEALTHY, "stuck; toy: OSError: gone")
+        await read_again(family)
+        assert watched.schedule.verdicts["d"] == first
+        family.broken = ""
+        await watched.until(lambda: "gone" not in (watched.schedule.verdicts["d"].message))
+        assert watched.schedule.verdicts["d"].health is Health.UNHEALTHY
+
+
+async def test_a_reset_that_is_due_and_the_familys_own_place_survive_a_restart(tmp_path: Path) -> None:
+    first = Told()
+    async with Running(first, tmp_path) as watched:
+        await watched.says("d", Health.HEALTHY)
+        first.place = "4711"
+        first.pushes.put_nowait(Code("toy", "stuck"))
+        await watched.says("d", Health.UNHEALTHY, "stuck")
+        async with asyncio.timeout(5):
+            while not await asyncio.to_thread(lambda: b"stuck" in (tmp_path / "toy.state.json").read_bytes()):
+                await asyncio.sleep(0.01)
+    second = Told()
+    async with Running(second, tmp_path) as watched:
+        await watched.says("d", Health.UNHEALTHY, "stuck")
+        assert second.place == "4711"
+
+
+async def test_a_reboot_ends_what_needed_a_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Told()
+    await asyncio.to_thread(first.keep_in, tmp_path)
+    first.judge.take("d", [Code("toy", "stuck")])
+    await asyncio.to_thread(first.judge.save, first.remember)
+    monkeypatch.setattr("podvitals.detect.family.boot_id", lambda: "another boot")
+    second = Told()
+    async with Running(second, tmp_path) as watched:
+        await watched.says("d", Health.HEALTHY)
+
+
+@pytest.mark.parametrize("body", ['{"evidence": 1, "family": {}}', '{"evidence": {"format": 9}}', '{"family": {}}'])
+def test_a_memory_that_makes_no_sense_is_set_aside(tmp_path: Path, body: str, caplog: pytest.LogCaptureFixture) -> None:
+    import hashlib
+
+    (tmp_path / "toy.state.json").write_text(f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}")
+    with caplog.at_level(logging.WARNING):
+        Toys().keep_in(tmp_path)
+    assert "set aside" in caplog.text
+    assert (tmp_path / "toy.state.json.damaged").exists()
+
+
+def test_a_fault_is_saved_at_once_and_counters_once_a_minute(tmp_path: Path) -> None:
+    family = Toys()
+    assert not family.judge.due(), "without a directory there is nothing to save"
+    family = Toys()
+    family.keep_in(tmp_path)
+    device = Device("d")
+    family.check(device)
+    path = tmp_path / "toy.state.json"
+    assert path.exists()
+    path.unlink()
+    family.check(device)
+    assert not path.exists(), "nothing happened"
+    family.signals = [State("toy.link", "down", "0")]
+    family.check(device)
+    assert path.exists()
+    assert judge.SAVE_EVERY == 60.0
+
+
+async def test_everything_that_comes_from_the_hardware_is_told_to_the_tap() -> None:
+    records: list[Record] = []
+    family = Told()
+    family.tap = records.append
+    async with Running(family) as watched:
+        await watched.says("d", Health.HEALTHY)
+        family.pushes.put_nowait(Code("toy", "dead"))
+        await watched.says("d", Health.UNHEALTHY)
+        family.broken = "gone"
+        await watched.says("d", Health.UNHEALTHY, "gone")
+    kinds = [type(record) for record in records]
+    assert kinds[0] is Found
+    assert {Taken, Failed} < set(kinds)
+    assert [record.signals for record in records if isinstance(record, Taken) and not record.whole] == [(Code("toy", "dead"),)]
+
+
+def test_a_pci_device_has_one_name_in_every_family() -> None:
+    assert pci_device("0000:3B:00.0") == "pci-0000-3b-00-0"
+
+
+def test_values_of_sysfs_are_read_without_their_newline_and_a_missing_one_is_told_from_an_unreadable(tmp_path: Path) -> None:
+    roots = Roots.under(tmp_path)
+    roots.sys.mkdir()
+    (roots.sys / "width").write_text("16\n")
+    (roots.sys / "vendor").write_text("0x10de\n")
+    (roots.sys / "state").write_text("live\n")
+    assert number_of(roots.sys / "width") == 16
+    assert number_of(roots.sys / "vendor") == 0x10DE
+    assert text_of(roots.sys / "state") == "live"
+    assert text_or(roots.sys / "nothing", "none") == "none"
+    with pytest.raises(ValueError, match="state says 'live', which is no number"):
+        number_of(roots.sys / "state")
+    with pytest.raises(IsADirectoryError):
+        text_or(roots.sys)
