@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from podvitals.detect.board import Board, Source
 from podvitals.detect.detector import Device, Reading
-from podvitals.detect.inventory import Listing
+from podvitals.detect.inventory import Listing, listing
 from podvitals.device.health import Health
 
 OK, BAD = Reading.healthy(), Reading.unhealthy("Xid 79", action="power-cycle")
@@ -172,3 +172,25 @@ def test_healthy_is_said_only_while_every_detector_read_so_within_its_lease(even
                 assert said_so
                 assert all(until > now for until in said_so)
         assert (b.next_deadline() or 1e9) > now or not b.expire(now)
+
+
+def test_a_device_that_was_never_read_is_not_last_known_as_unread() -> None:
+    board = Board("toys.example.com", "node-1", [Source("toys", 15.0)])
+    board.take(0, listing("toys", [Device("d")]), 0.0, 0.0)
+    board.fail(0, "d", "no answer")
+    first = board.verdicts["d"]
+    board.fail(0, "d", "no answer")
+    assert board.verdicts["d"] == first
+    assert first.message == "no answer"
+
+
+def test_a_fault_that_is_known_all_the_same_stays_while_its_device_cannot_be_read_and_renews_nothing() -> None:
+    board = Board("toys.example.com", "node-1", [Source("toys", 15.0)])
+    board.take(0, listing("toys", [Device("d")]), 0.0, 100.0)
+    board.read(0, "d", Reading.unhealthy("Xid 79", action="power-cycle"), 1.0, 101.0)
+    board.fail(0, "d", "no answer", Reading.unhealthy("Xid 79", action="power-cycle"))
+    verdict = board.verdicts["d"]
+    assert (verdict.health, verdict.message, verdict.action) == (Health.UNHEALTHY, "Xid 79; no answer", "power-cycle")
+    assert verdict.checked_at == 101.0
+    board.fail(0, "d", "no answer", Reading.healthy())
+    assert board.verdicts["d"].health is Health.UNKNOWN, "only a fault outlives a failed reading"

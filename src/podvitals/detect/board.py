@@ -165,7 +165,9 @@ class Board:
     def _doubt(self, name: str, source: int, why: str, still: Reading | None = None) -> None:
         words = self._places[name].words
         word = words.get(source)
-        last = (word.reading if word.last is None else word.last) if word is not None else None
+        # A doubt has no end; what was doubted before, and never read, is not what was last known.
+        doubted = word is None or math.isinf(word.good_until)
+        last = word.last if word is not None and doubted else word.reading if word is not None else None
         known = f" (last known: {last.health}{': ' if last.message else ''}{last.message})" if last is not None else ""
         read_at, checked_at = (word.read_at, word.checked_at) if word is not None else (-math.inf, 0.0)
         told = Reading.unknown(why + known) if still is None else Reading(still.health, f"{still.message}; {why}", still.action)
