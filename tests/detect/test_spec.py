@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from podvitals.detect.family import Family
 from podvitals.detect.files import Files, name_of
 from podvitals.detect.net import Net
+from podvitals.detect.roots import Roots
+from podvitals.detect.rules.rule import Rules
 from podvitals.detect.sim import Sim
-from podvitals.detect.spec import parse
+from podvitals.detect.spec import FAMILIES, Equipment, family_of, parse
 from podvitals.errors import InvalidInput
 
 
@@ -25,8 +28,9 @@ def test_each_family_is_made_from_its_spec_with_its_times() -> None:
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        ("nvidia", "write one of sim:..., files:..., net:..."),
-        ("gpu:x", "write one of sim:..., files:..., net:..."),
+        ("gpu:x", "'gpu' is no family: write one of nvidia, pcie, kmsg, net, "),
+        ("nvidea", "'nvidea' is no family (did you mean nvidia?)"),
+        ("sim", "sim takes one directory"),
         ("sim:", "sim takes one directory"),
         ("sim:/a,/b", "sim takes one directory"),
         ("sim:/a,colour=red", "sim has no option 'colour'; it has model, memory, interval, timeout, lease"),
@@ -54,3 +58,22 @@ def test_a_file_of_a_bare_number_takes_its_directory_along() -> None:
         "vfio-12",
         "nvidia-cap1",
     ]
+
+
+def test_a_family_of_hardware_is_given_its_equipment(tmp_path: Path) -> None:
+    rules = Rules()
+    pcie = parse("pcie", Equipment(Roots.under(tmp_path), rules))
+    assert isinstance(pcie, Family)
+    assert pcie.roots.sys == tmp_path / "sys"
+    assert pcie.rules is rules
+    assert isinstance(parse("sim:/run/sim", Equipment(Roots.under(tmp_path))), Sim)
+
+
+def test_each_family_of_hardware_says_what_it_is_and_what_it_needs() -> None:
+    families = [family for name in FAMILIES if (family := family_of(name)) is not None]
+    assert families
+    for family in families:
+        assert FAMILIES[family.family]
+        assert family.about
+        assert family.needs
+        assert isinstance(family.available(Roots()), str)

@@ -100,7 +100,7 @@ def test_podvitals_driver_runs_detectors_by_their_specs(place: Path, monkeypatch
     ("arguments", "why"),
     [
         (["GPU!", "--detector", "sim:/x"], "driver name 'GPU!' is not a DNS subdomain"),
-        (["gpu.example.com", "--detector", "simulated"], "write one of sim:"),
+        (["gpu.example.com", "--detector", "simulated"], "'simulated' is no family"),
         (["gpu.example.com", "--detector", "sim:/x", "--kubeconfig", "/nonexistent/config"], "/nonexistent/config does not exist"),
         (["gpu.example.com", "--detector", "sim:/x", "--node-name", "A_B"], "node name 'A_B'"),
         (["gpu.example.com", "--detector", "sim:/x", "--rolling-update"], "--rolling-update needs the pod's uid"),

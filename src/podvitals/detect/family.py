@@ -90,7 +90,7 @@ class Family(Detector):
 
     @cached_property
     def judge(self) -> Judge:
-        return Judge(self.family, self.rules or builtin(), self.clock, self.tap, self.damping)
+        return Judge(self.family, builtin() if self.rules is None else self.rules, self.clock, self.tap, self.damping)
 
     def keep_in(self, directory: Path) -> None:
         memory = Memory(directory / f"{device_name(str(self))}.state.json")

@@ -1,15 +1,28 @@
-"""Detectors as an operator names them: `FAMILY:WHAT[,WHAT...][,option=value...]`, such as `sim:/run/sim,interval=1` or `net:eth*,bond0`."""
+"""Detectors as an operator names them: `FAMILY[:WHAT[,WHAT...][,option=value...]]`, such as `nvidia`, `sim:/run/sim,interval=1` or
+`net:eth*,bond0`."""
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib import import_module
 
 from podvitals.detect.detector import Detector, check_detector
+from podvitals.detect.family import Family
+from podvitals.detect.judge import Tap
+from podvitals.detect.roots import Roots
+from podvitals.detect.rules.rule import Rules
 from podvitals.errors import InvalidInput
 
-FAMILIES: Mapping[str, str] = {"sim": "podvitals.detect.sim", "files": "podvitals.detect.files", "net": "podvitals.detect.net"}
-"""Family → its module, which offers `from_spec(spec) -> Detector`; imported only when asked for."""
+FAMILIES: Mapping[str, str] = {
+    "nvidia": "podvitals.detect.families.nvidia",
+    "pcie": "podvitals.detect.families.pcie",
+    "kmsg": "podvitals.detect.families.kmsg",
+    "net": "podvitals.detect.net",
+    "files": "podvitals.detect.files",
+    "sim": "podvitals.detect.sim",
+}
+"""Family → its module, imported only when asked for. It offers `from_spec(spec) -> Detector`; one of hardware also `FAMILY`, its class."""
 _OPTION = re.compile(r"([a-z][a-z0-9_]*)=(.*)", re.DOTALL)
 _TIMES = ("interval", "timeout", "lease")
 
@@ -34,11 +47,34 @@ class Spec:
         return InvalidInput(f"detector {self.text!r}: {why}")
 
 
-def parse(text: str) -> Detector:
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What families are given: where the machine's files are, rules (None: podvitals' own), who is told all that is read."""
+
+    roots: Roots = field(default_factory=Roots)
+    rules: Rules | None = None
+    tap: Tap | None = None
+
+    def give(self, detector: Detector) -> Detector:
+        """Only a family of hardware has use for it."""
+        if isinstance(detector, Family):
+            detector.roots, detector.rules, detector.tap = self.roots, self.rules, self.tap
+        return detector
+
+
+def family_of(name: str) -> type[Family] | None:
+    """The class of a family of hardware; None for what has no hardware of its own (simulated devices)."""
+    found = getattr(import_module(FAMILIES[name]), "FAMILY", None)
+    return found if isinstance(found, type) and issubclass(found, Family) else None
+
+
+def parse(text: str, equipment: Equipment | None = None) -> Detector:
     """The detector that `text` asks for. Raises InvalidInput, which quotes it."""
-    family, colon, rest = text.partition(":")
-    if not colon or family not in FAMILIES:
-        raise InvalidInput(f"detector {text!r}: write one of {', '.join(f'{name}:...' for name in FAMILIES)}")
+    family, _, rest = text.partition(":")
+    if family not in FAMILIES:
+        close = get_close_matches(family, FAMILIES, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise InvalidInput(f"detector {text!r}: {family!r} is no family{hint}: write one of {', '.join(FAMILIES)}, and behind it :WHAT")
     what, options = [], {}
     for word in filter(None, rest.split(",")):
         if (option := _OPTION.fullmatch(word)) is not None:
@@ -47,7 +83,7 @@ def parse(text: str) -> Detector:
             what.append(word)
     spec = Spec(text, family, tuple(what), options)
     make: Callable[[Spec], Detector] = import_module(FAMILIES[family]).from_spec
-    detector = make(spec)
+    detector = (equipment or Equipment()).give(make(spec))
     for name in _TIMES:
         if name in options:
             setattr(detector, name, _seconds(spec, name, options[name]))
