@@ -71,7 +71,7 @@ class Model:
             place = (source, entry.pool, entry.device)
             lease = lease_seconds(entry.lease)
             known = self.said.get(place)
-            if heard is not None and (at + lease <= now or (known is not None and known.heard >= at)):
+            if heard is not None and (at + lease <= now or (known is not None and known.heard > at)):
                 continue
             if known is None and not self._room(source, key, now, evicted):
                 refused += 1

@@ -74,6 +74,20 @@ class Machine(RuleBasedStateMachine):
         if self.ledger.renew(delivery, self.now, self.wall):
             self.model.report(source, generation, entries, self.now, self.wall, None, [])
 
+    @precondition(lambda self: self.delivered)
+    @rule(which=st.integers(0, 3), health=st.sampled_from(Health), message=st.sampled_from(["", "hot"]), at=st.integers(0, 9))
+    def amend(self, which: int, health: Health, message: str, at: int) -> None:
+        """The same report with other times and, where `at` is one of its entries, one other verdict."""
+        source, generation, entries, delivery = self.delivered[which % len(self.delivered)]
+        changed = {at: entries[at]._replace(health=health, message=message)} if at < len(entries) else {}
+        if not self.ledger.amendable(delivery, changed, self.now, self.now):
+            return
+        entries = [changed.get(index, entry)._replace(checked_at=7.0) for index, entry in enumerate(entries)]
+        outcome = self.ledger.amend(delivery, changed, [7.0] * len(entries), self.now, self.wall)
+        self.model.report(source, generation, entries, self.now, self.wall, None, [])
+        assert outcome.delivery is not None
+        self.delivered = [*self.delivered[-3:], (source, generation, entries, outcome.delivery)]
+
     @rule(source=st.sampled_from(SOURCES))
     def hand_over(self, source: SourceKey) -> None:
         self.generation += 1

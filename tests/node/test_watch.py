@@ -14,8 +14,9 @@ from podvitals.device.key import DeviceKey
 from podvitals.node.checkpoint import Checkpoint
 from podvitals.node.stream import Pace
 from podvitals.testing import FakeDriver, ManualClock
-from podvitals.wire.convert import decode_report, encode_report
-from podvitals.wire.messages import DRA_V1, DRA_V1BETA1, HEALTH_SOURCE_TYPE, HEALTH_V1ALPHA1, DeviceReport, Report
+from podvitals.wire.convert import encode_report
+from podvitals.wire.messages import DRA_V1, DRA_V1BETA1, HEALTH_SOURCE_TYPE, HEALTH_V1ALPHA1, DeviceReport
+from podvitals.wire.report import Decoder
 from tests.node.seen import watching
 
 GPU0 = DeviceKey("gpu.example.com", "node1", "gpu-0")
@@ -207,11 +208,12 @@ async def test_a_message_beyond_the_limit_ends_the_stream_and_the_next_one_count
 async def test_identical_bytes_are_not_decoded_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
 
-    def decode(raw: bytes, most: int) -> Report:
-        decoded.append(raw)
-        return decode_report(raw, most)
+    class Counted(Decoder):
+        def __init__(self, raw: bytes, most: int) -> None:
+            decoded.append(raw)
+            super().__init__(raw, most)
 
-    monkeypatch.setattr("podvitals.node.switchboard.decode_report", decode)
+    monkeypatch.setattr("podvitals.node.switchboard.Decoder", Counted)
     async with FakeDriver(place) as driver, watching(place) as seen:
         for turn in range(5):
             driver.report([said()])
@@ -310,10 +312,10 @@ async def test_a_driver_that_floods_is_slowed_down_and_the_others_are_heard(plac
 
 async def test_a_stream_rests_as_long_as_it_worked() -> None:
     pace = Pace()
-    pace.begin()
+    with pace.work():
+        started = time.perf_counter()
+        while time.perf_counter() < started + 0.02:
+            pass
     started = time.perf_counter()
-    while time.perf_counter() < started + 0.02:
-        pass
-    started = time.perf_counter()
-    await pace.end()
+    await pace.rest()
     assert time.perf_counter() - started > 0.019

@@ -16,6 +16,7 @@ from podvitals.device.key import check_driver_name
 from podvitals.device.text import clean
 from podvitals.errors import InvalidInput, LocalError, PluginError, PluginProtocolError, PluginUnimplemented, PluginUnreachable
 from podvitals.node.discovery import Socket
+from podvitals.node.hearing import Hearing
 from podvitals.node.record import SourceKey
 from podvitals.node.session import Event
 from podvitals.node.stream import Pace, Refusals
@@ -47,7 +48,11 @@ class Desk(Protocol):
 
     def event(self, endpoint: "Endpoint", event: Event) -> None: ...
 
-    def heard(self, endpoint: "Endpoint", raw: bytes) -> None: ...
+    def heard(self, endpoint: "Endpoint", raw: bytes) -> Hearing | None:
+        """What is left of it to be read, None when it is done."""
+
+    def go_on(self, hearing: Hearing | None) -> Hearing | None:
+        """Reads on."""
 
     def without_health(self, endpoint: "Endpoint") -> None:
         """It turned out to serve none."""
@@ -81,6 +86,7 @@ class Endpoint:
         self.health = ""
         self.client: PluginClient | None = None
         self.since = clock.wall()
+        self.opened_at = clock.now()
         self.trouble = ""
         self.refusals = Refusals(socket.path, clock)
         self.asked, self.opened = asyncio.Event(), asyncio.Event()
@@ -222,10 +228,14 @@ class Endpoint:
         pace = Pace()
         async with aclosing(client.watch_health(version)) as stream:
             async for raw in stream:
-                pace.begin()
-                self._desk.heard(self, raw)
+                with pace.work():
+                    hearing = self._desk.heard(self, raw)
+                while hearing is not None:
+                    await asyncio.sleep(0)
+                    with pace.work():
+                        hearing = self._desk.go_on(hearing)
                 self.opened.set()
-                await pace.end()
+                await pace.rest()
 
     def _without(self, error: PluginUnimplemented) -> None:
         """The next older version it lists, if any. None is asked again before it registers anew (kubernetes#141855)."""

@@ -13,7 +13,6 @@
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
@@ -21,41 +20,13 @@ from podvitals.device.text import clean
 from podvitals.device.verdict import DEFAULT_LEASE, LONGEST_LEASE, SHORTEST_LEASE, lease_seconds
 from podvitals.node.fact import GONE_AFTER, RETENTION, Device, Fact, Source, ended_text
 from podvitals.node.lease import Batch, Batches, Deadlines, move
+from podvitals.node.outcome import NOBODY, Delivery, Outcome, Summary
 from podvitals.node.past import Past, sound
 from podvitals.node.record import DeviceState, Fault, SourceKey
 from podvitals.node.rows import FactKey, FactRow, Rows
 from podvitals.wire.messages import DeviceReport
 
 __all__ = ["GONE_AFTER", "RETENTION", "Delivery", "DeviceState", "Fault", "Ledger", "Outcome", "SourceKey", "Summary"]
-
-NOBODY = frozenset[DeviceKey]()
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A report that was taken, so that a repetition of the same bytes can be taken without reading it."""
-
-    source: SourceKey
-    generation: int
-    parts: tuple[tuple[Batch, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """`delivery` is None where the report was fenced off. `refused`: devices past the driver's limit."""
-
-    changed: frozenset[DeviceKey]
-    delivery: Delivery | None = None
-    refused: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Of one source. `heard`, Unix seconds: its last report, 0.0 if none since the start; `smallest_lease` of those that run."""
-
-    devices: int
-    heard: float
-    smallest_lease: float | None
 
 
 class Ledger:
@@ -85,39 +56,65 @@ class Ledger:
         at = now if heard is None else min(heard, now)
         known.heard, known.heard_wall = max(at, known.heard or at), wall
         together: dict[float, list[Fact]] = {}
+        taken: list[Fact] = []
         revised: list[Device] = []
-        refused = 0
+        skipped = refused = 0
         for entry in entries:
             lease = entry.lease if SHORTEST_LEASE <= entry.lease <= LONGEST_LEASE else _lease(entry.lease)
-            fact = known.facts.get((entry.pool, entry.device))
-            if heard is not None and (at + lease <= now or (fact is not None and fact.heard() >= at)):
+            fact = known.facts.get(entry[:2])
+            if heard is not None and (at + lease <= now or (fact is not None and fact.heard() > at)):
+                skipped += 1
                 continue
             if fact is None and (fact := self._admit(known, entry, now)) is None:
                 refused += 1
                 continue
             checked = entry.checked_at
             fact.checked_at = checked if 0 <= checked <= wall else 0.0 if not checked > 0 else wall
-            if (
-                fact.health is not entry.health
-                or fact.message != entry.message
-                or fact.action != entry.action
-                or fact.ended
-                or fact.batch is None
-            ):
-                _revise(fact, entry)
-                self._unsaved_facts[fact] = None
-                revised.append(fact.device)
+            if fact.batch is None or _differs(fact, entry):
+                self._revise(fact, entry, revised)
             together.setdefault(lease, []).append(fact)
-        return Outcome(self._settle(revised, wall), self._gather(known, together, at), refused)
+            taken.append(fact)
+        delivery = self._gather(known, together, at, () if refused else taken)
+        return Outcome(self._settle(revised, wall), None if skipped else delivery, refused)
 
-    def renew(self, delivery: Delivery, now: float, wall: float) -> bool:
-        """The same bytes came again. False: they would mean something else now, so they have to be read."""
-        source = self._sources.get(delivery.source)
-        if source is None or source.generation != delivery.generation or any(batch.version != version for batch, version in delivery.parts):
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether what it delivered is what is known: its repetition need not be read."""
+        return self._good(delivery) is not None
+
+    def amendable(self, delivery: Delivery, changed: Mapping[int, DeviceReport], heard: float, now: float) -> bool:
+        """Whether a report is `delivery` once more, as far as the ledger can tell: nothing came in between, each lease stays (and runs)."""
+        if (
+            self._good(delivery) is None
+            or not delivery.facts
+            or any(heard < batch.heard or heard + batch.lease <= now for batch, _ in delivery.parts)
+        ):
             return False
-        source.heard, source.heard_wall = now, wall
+        leases = ((delivery.facts[index].batch, _lease(entry.lease)) for index, entry in changed.items())
+        return all(batch is not None and batch.lease == lease for batch, lease in leases)
+
+    def amend(self, delivery: Delivery, changed: Mapping[int, DeviceReport], times: Sequence[float], heard: float, wall: float) -> Outcome:
+        """The report of `delivery` came again with the entries `changed` (by their place) and these times. Only if `amendable`."""
+        for fact, time in zip(delivery.facts, times, strict=True):
+            fact.checked_at = time if time <= wall else wall
+        revised: list[Device] = []
+        for index, entry in changed.items():
+            if _differs(delivery.facts[index], entry):
+                self._revise(delivery.facts[index], entry, revised)
         for batch, _ in delivery.parts:
-            batch.heard = now
+            batch.version += bool(changed)
+        parts = tuple((batch, batch.version) for batch, _ in delivery.parts)
+        delivery = Delivery(delivery.source, delivery.generation, parts, delivery.facts)
+        self.renew(delivery, heard, wall)
+        return Outcome(self._settle(revised, wall), delivery)
+
+    def renew(self, delivery: Delivery, heard: float, wall: float) -> bool:
+        """The same bytes came again, at `heard`. False: they would mean something else now, so they have to be read."""
+        source = self._good(delivery)
+        if source is None:
+            return False
+        source.heard, source.heard_wall = max(heard, source.heard or heard), wall
+        for batch, _ in delivery.parts:
+            batch.heard = max(batch.heard, heard)
             self._unsaved_heard[batch] = None
         return True
 
@@ -250,6 +247,21 @@ class Ledger:
             known = self._sources[key] = Source(SourceKey(sys.intern(key.driver), sys.intern(key.source)))
         return known
 
+    def _good(self, delivery: Delivery) -> Source | None:
+        """Its source, while what it delivered is what is known."""
+        source = self._sources.get(delivery.source)
+        if source is None or source.generation != delivery.generation or any(batch.version != version for batch, version in delivery.parts):
+            return None
+        return source
+
+    def _revise(self, fact: Fact, entry: DeviceReport, revised: list[Device]) -> None:
+        fact.health = entry.health
+        fact.message, fact.action = sys.intern(clean(entry.message)), sys.intern(clean(entry.action))
+        fact.ended = ""
+        fact.source.ended.pop(fact, None)
+        self._unsaved_facts[fact] = None
+        revised.append(fact.device)
+
     def _admit(self, source: Source, entry: DeviceReport, now: float) -> Fact | None:
         """The first report of a device by this source; None where the driver has as many devices as it may."""
         driver = source.key.driver
@@ -295,7 +307,7 @@ class Ledger:
             self._unsaved_devices.pop(device, None)
             self._dropped.devices[device.key] = None
 
-    def _gather(self, source: Source, together: dict[float, list[Fact]], heard: float) -> Delivery:
+    def _gather(self, source: Source, together: dict[float, list[Fact]], heard: float, taken: Sequence[Fact]) -> Delivery:
         batches: list[Batch] = []
         for lease, facts in together.items():
             done = self._batches.gather(facts, lease, heard)
@@ -304,7 +316,7 @@ class Ledger:
             self._unsaved_facts.update(dict.fromkeys(_facts(done.moved)))
             self._unsaved_heard.update(dict.fromkeys((done.batch, *done.made, *done.lost)))
             batches.append(done.batch)
-        return Delivery(source.key, source.generation, tuple((batch, batch.version) for batch in batches))
+        return Delivery(source.key, source.generation, tuple((batch, batch.version) for batch in batches), taken)
 
     def _settle(self, devices: Iterable[Device], wall: float) -> frozenset[DeviceKey]:
         changed = set()
@@ -364,11 +376,8 @@ class Ledger:
         return fact
 
 
-def _revise(fact: Fact, entry: DeviceReport) -> None:
-    fact.health = entry.health
-    fact.message, fact.action = sys.intern(clean(entry.message)), sys.intern(clean(entry.action))
-    fact.ended = ""
-    fact.source.ended.pop(fact, None)
+def _differs(fact: Fact, entry: DeviceReport) -> bool:
+    return bool(fact.health is not entry.health or fact.message != entry.message or fact.action != entry.action or fact.ended)
 
 
 def _lease(asked: float) -> float:

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from podvitals.clock import Clock
 
@@ -38,13 +40,14 @@ class Pace:
 
     def __init__(self) -> None:
         self._busy = 0.0
-        self._since = 0.0
 
-    def begin(self) -> None:
-        self._since = time.perf_counter()
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        since = time.perf_counter()
+        yield
+        self._busy += time.perf_counter() - since
 
-    async def end(self) -> None:
-        self._busy += time.perf_counter() - self._since
+    async def rest(self) -> None:
         if self._busy > BUSY_AT_MOST:
             rest, self._busy = self._busy, 0.0
             await asyncio.sleep(rest)

@@ -9,28 +9,16 @@ from collections.abc import Mapping
 
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
-from podvitals.errors import PluginProtocolError
+from podvitals.node.hearing import Hearing, Place
 from podvitals.node.ledger import DeviceState, Fault, Ledger
 from podvitals.node.limits import Limits
-from podvitals.node.memory import Memory
+from podvitals.node.memory import Heard, Memory
 from podvitals.node.record import SourceKey
 from podvitals.node.rows import Rows
 from podvitals.node.session import Connected, Disconnected, Effect, Event, Session, Speaks, Stage
 from podvitals.node.told import NOTHING, Reason, Telling, Told
-from podvitals.wire.convert import decode_report
 from podvitals.wire.messages import Report
-
-
-class Place:
-    """One registered endpoint. `health`: it serves a health service. `heard`: Unix seconds of its last report, 0.0 for never."""
-
-    __slots__ = ("endpoint", "health", "heard", "memory", "number", "reports", "source")
-
-    def __init__(self, number: int, source: SourceKey, endpoint: str, health: bool, limits: Limits) -> None:
-        self.number, self.source, self.endpoint, self.health = number, source, endpoint, health
-        self.memory = Memory(limits)
-        self.reports = 0
-        self.heard = 0.0
+from podvitals.wire.report import Decoder
 
 
 class Switchboard:
@@ -56,7 +44,7 @@ class Switchboard:
             if other.source == source and other.endpoint == endpoint:
                 return other.number
         telling = Telling()
-        self._places[number] = Place(number, source, endpoint, serves_health, self.limits)
+        self._places[number] = Place(number, source, endpoint, serves_health, Memory(self.limits))
         self._apply(self.session.register(number, source, born), telling, now, wall)
         self._tell_standing(source.driver, telling)
         return telling.told()
@@ -81,30 +69,48 @@ class Switchboard:
         self._tell_standing(place.source.driver, telling)
         return telling.told()
 
-    def heard(self, number: int, raw: bytes, now: float, wall: float) -> Told:
-        """A report of this endpoint, as it came."""
+    def heard(self, number: int, raw: bytes, now: float, wall: float, arrived: float | None = None) -> Told:
+        """A report of this endpoint. `arrived` (default `now`): when it came, at the earliest; leases count from then."""
+        hearing = self.begin(number, raw, now, wall, arrived)
+        while hearing is not None and hearing.step():
+            pass
+        return NOTHING if hearing is None else self.finish(hearing, now, wall)
+
+    def begin(self, number: int, raw: bytes, now: float, wall: float, arrived: float | None = None) -> Hearing | None:
+        """The same in steps: call `step()` of the answer while it is true (others may be heard in between), then `finish`."""
         place = self._places.get(number)
         if place is None:
-            return NOTHING
+            return None
         place.reports += 1
         place.heard = wall
-        telling, report = Telling(), None
-        if self.session.stage(number) is Stage.CONNECTED:
+        hearing = Hearing(place, raw, now if arrived is None else arrived)
+        if self.session.stage(number) is Stage.REPORTING:
+            self._recognise(hearing, now)
+        if hearing.said is None:
+            hearing.decoder = Decoder(raw, self.limits.entries_per_report)
+        return hearing
+
+    def finish(self, hearing: Hearing, now: float, wall: float) -> Told:
+        place, telling, report = hearing.place, Telling(), hearing.report
+        if self._places.get(place.number) is not place:
+            return NOTHING  # it went while its words were read
+        if hearing.said is not None:
+            self._repeated(hearing, telling, wall)
+            return telling.told()
+        self._refuse(hearing, report, telling)
+        if report is None:
+            return telling.told()
+        if self.session.stage(place.number) is Stage.CONNECTED:
             # The floor is taken by saying something of a device: neither rubbish nor an empty first report silences an older endpoint.
-            report = self._decoded(number, raw, telling)
-            if report is None or not report.devices:
+            if not report.devices:
                 return telling.told()
-            self._apply(self.session.on(number, Event.REPORT), telling, now, wall)
-        generation = self.session.generation(number)
+            self._apply(self.session.on(place.number, Event.REPORT), telling, now, wall)
+        generation = self.session.generation(place.number)
         if generation is None:
-            place.memory.keep(raw, now, None)
-            return telling.told()
-        known = place.memory.find(raw)
-        if known is not None and known.delivery is not None and self.ledger.renew(known.delivery, now, wall):
-            known.arrived = now
-            return telling.told()
-        if report is not None or (report := self._decoded(number, raw, telling)) is not None:
-            self._report(place, generation, raw, report, telling, now, wall)
+            layout = None if hearing.decoder is None else hearing.decoder.layout
+            place.memory.keep(Heard(hearing.raw, hearing.arrived, None, layout))
+        else:
+            self._report(hearing, report, generation, telling, now, wall)
         return telling.told()
 
     def expire(self, now: float, wall: float) -> Told:
@@ -158,34 +164,52 @@ class Switchboard:
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
 
-    def _report(
-        self,
-        place: Place,
-        generation: int,
-        raw: bytes,
-        report: Report,
-        telling: Telling,
-        now: float,
-        wall: float,
-        heard: float | None = None,
-    ) -> None:
-        outcome = self.ledger.report(place.source, generation, report.devices, now, wall, heard)
+    def _recognise(self, hearing: Hearing, now: float) -> None:
+        """What says again what was said before, and still means it, need not be read."""
+        memory, raw = hearing.place.memory, hearing.raw
+        speaks = self.session.generation(hearing.place.number) is not None
+        known = memory.find(raw)
+        if known is not None:
+            if not speaks or (known.delivery is not None and self.ledger.holds(known.delivery)):
+                hearing.said = known
+        elif (found := memory.match(raw)) is not None:
+            said, match = found
+            delivery = said.delivery
+            if not speaks or (delivery is not None and self.ledger.amendable(delivery, match.changed, hearing.arrived, now)):
+                hearing.said, hearing.match = said, match
+
+    def _repeated(self, hearing: Hearing, telling: Telling, wall: float) -> None:
+        said, match, memory = hearing.said, hearing.match, hearing.place.memory
+        assert said is not None
+        if self.session.generation(hearing.place.number) is None:
+            memory.keep(Heard(hearing.raw, hearing.arrived, None, said.layout if match is None else match.layout), said)
+            return
+        assert said.delivery is not None
+        if match is None:
+            self.ledger.renew(said.delivery, hearing.arrived, wall)
+            said.arrived = hearing.arrived
+            return
+        outcome = self.ledger.amend(said.delivery, match.changed, match.times, hearing.arrived, wall)
+        memory.keep(Heard(hearing.raw, hearing.arrived, outcome.delivery, match.layout), said)
+        telling.changed |= outcome.changed
+
+    def _report(self, hearing: Hearing, report: Report, generation: int, telling: Telling, now: float, wall: float) -> None:
+        place, late = hearing.place, hearing.arrived if hearing.arrived < now else None
+        outcome = self.ledger.report(place.source, generation, report.devices, now, wall, late)
         if outcome.refused:
             text = f"{place.source} reports more than the {self.limits.devices_per_driver} devices that are kept"
             telling.refuse(place.number, Reason.DEVICES, text, outcome.refused)
-        if outcome.delivery is not None:
-            place.memory.keep(raw, now if heard is None else heard, outcome.delivery)
+        if hearing.decoder is not None:
+            layout = hearing.decoder.layout if outcome.delivery is not None and outcome.delivery.facts else None
+            place.memory.keep(Heard(hearing.raw, hearing.arrived, outcome.delivery, layout))
         telling.changed |= outcome.changed
 
-    def _decoded(self, number: int, raw: bytes, telling: Telling) -> Report | None:
-        try:
-            report = decode_report(raw, self.limits.entries_per_report)
-        except PluginProtocolError as error:
-            telling.refuse(number, Reason.REPORT, str(error))
-            return None
-        for refusal in report.refusals:
-            telling.refuse(number, Reason.ENTRY, refusal)
-        return report
+    @staticmethod
+    def _refuse(hearing: Hearing, report: Report | None, telling: Telling) -> None:
+        if report is None:
+            telling.refuse(hearing.place.number, Reason.REPORT, hearing.error)
+        elif report.refused:
+            telling.refuse(hearing.place.number, Reason.ENTRY, report.refusals[0], report.refused)
 
     def _apply(self, effects: tuple[Effect, ...], telling: Telling, now: float, wall: float) -> None:
         for effect in effects:
@@ -202,8 +226,12 @@ class Switchboard:
         telling.say("speaks", driver=place.source.driver, source=place.source.source, endpoint=place.endpoint)
         # What it said while another spoke counts where nothing was heard of a device since.
         for heard in place.memory.not_taken():
-            if (report := self._decoded(place.number, heard.raw, telling)) is not None:
-                self._report(place, generation, heard.raw, report, telling, now, wall, heard.arrived)
+            hearing = Hearing(place, heard.raw, heard.arrived)
+            hearing.decoder = Decoder(heard.raw, self.limits.entries_per_report)
+            while hearing.step():
+                pass
+            if (report := hearing.report) is not None:
+                self._report(hearing, report, generation, telling, now, wall)
 
     def _standing(self, driver: str) -> str:
         """Why nothing is known of a device of this driver."""

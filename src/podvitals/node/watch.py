@@ -15,10 +15,12 @@ from podvitals.clock import Clock
 from podvitals.device.key import DeviceKey
 from podvitals.node.discovery import Discovery, Socket
 from podvitals.node.endpoint import Endpoint
+from podvitals.node.hearing import Hearing
 from podvitals.node.keeper import Keeper
 from podvitals.node.limits import Limits
 from podvitals.node.record import DeviceState, Fault, SourceKey
 from podvitals.node.session import Event, Stage
+from podvitals.node.standstill import TICK, Standstill
 from podvitals.node.switchboard import Switchboard
 from podvitals.node.told import Told
 from podvitals.wire.client import PluginClient
@@ -91,6 +93,7 @@ class NodeWatch:
         self._on_drivers: list[Callable[[str], None]] = []
         self._earlier = asyncio.Event()
         self._sleeps_until: float | None = None
+        self._standstill = Standstill(clock.now())
         self.loaded, self.ready = asyncio.Event(), asyncio.Event()
 
     # --- for those who ask -------------------------------------------------------------------------------------------------------
@@ -160,6 +163,7 @@ class NodeWatch:
                 self._group.create_task(self._end_leases(), name="node: leases")
                 self._group.create_task(self._keeper.run(), name="node: checkpoint")
                 self._group.create_task(self._become_ready(), name="node: becoming ready")
+                self._group.create_task(self._tick(), name="node: noticing a standstill")
         finally:
             await self._keeper.finish()
 
@@ -185,6 +189,11 @@ class NodeWatch:
             else:
                 await self._sleep(self._sleeps_until)
             self._tell(self._board.expire(self._clock.now(), self._clock.wall()))
+
+    async def _tick(self) -> None:
+        while True:
+            self._standstill.look(now := self._clock.now())
+            await self._clock.sleep_until(now + TICK)
 
     async def _sleep(self, deadline: float) -> None:
         """Until the deadline, or until there is an earlier one."""
@@ -255,6 +264,8 @@ class NodeWatch:
         return None
 
     def event(self, endpoint: Endpoint, event: Event) -> None:
+        if event is Event.CONNECT:
+            endpoint.opened_at = self._clock.now()
         self._tell(self._board.event(endpoint.number, event, self._clock.now(), self._clock.wall()))
         if event in (Event.CONNECT, Event.DISCONNECT, Event.REMOVE):
             self._moved(endpoint)
@@ -267,8 +278,15 @@ class NodeWatch:
     def without_health(self, endpoint: Endpoint) -> None:
         self._tell(self._board.without_health(endpoint.number))
 
-    def heard(self, endpoint: Endpoint, raw: bytes) -> None:
-        self._tell(self._board.heard(endpoint.number, raw, self._clock.now(), self._clock.wall()))
+    def heard(self, endpoint: Endpoint, raw: bytes) -> Hearing | None:
+        now, wall = self._clock.now(), self._clock.wall()
+        return self.go_on(self._board.begin(endpoint.number, raw, now, wall, self._standstill.arrived(now, endpoint.opened_at)))
+
+    def go_on(self, hearing: Hearing | None) -> Hearing | None:
+        if hearing is None or hearing.step():
+            return hearing
+        self._tell(self._board.finish(hearing, self._clock.now(), self._clock.wall()))
+        return None
 
     # --- telling -----------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,220 @@
+"""From bytes to changed devices: what is recognised unread means what it means when read; late news counts from when it came."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.node.hearing import Hearing
+from podvitals.node.limits import Limits
+from podvitals.node.record import SourceKey
+from podvitals.node.session import Event
+from podvitals.node.switchboard import Switchboard
+from podvitals.wire.convert import encode_report
+from podvitals.wire.messages import DeviceReport
+
+GPU = SourceKey("gpu.example.com")
+WALL = 1_700_000_000.0
+
+
+def key(device: str) -> DeviceKey:
+    return DeviceKey("gpu.example.com", "node1", device)
+
+
+def raw(*devices: DeviceReport) -> bytes:
+    return b"".join(encode_report(devices))
+
+
+def said(device: str = "gpu-0", health: Health = Health.HEALTHY, message: str = "", lease: float = 30.0, at: float = WALL) -> DeviceReport:
+    return DeviceReport("node1", device, health, at, lease, message)
+
+
+class Node:
+    """A switchboard with time and endpoints 1 and 2 of one driver."""
+
+    def __init__(self, board: Switchboard | None = None) -> None:
+        self.board = board or Switchboard(Limits(devices_per_driver=6))
+        self.now = 100.0
+        for number in (1, 2):
+            self.board.register(number, GPU, f"/dra{number}.sock", number, serves_health=True, now=self.now, wall=self.wall)
+
+    @property
+    def wall(self) -> float:
+        return WALL + self.now
+
+    def event(self, number: int, event: Event) -> frozenset[DeviceKey]:
+        return self.board.event(number, event, self.now, self.wall).changed
+
+    def hear(self, number: int, *devices: DeviceReport, arrived: float | None = None) -> frozenset[DeviceKey]:
+        return self.board.heard(number, raw(*devices), self.now, self.wall, arrived).changed
+
+    def wait(self, seconds: float) -> frozenset[DeviceKey]:
+        self.now += seconds
+        return self.board.expire(self.now, self.wall).changed
+
+    def health(self, device: str = "gpu-0") -> Health:
+        return self.board.state(key(device)).health
+
+
+@pytest.fixture
+def node() -> Node:
+    node = Node()
+    node.event(1, Event.CONNECT)
+    return node
+
+
+class Reads(Switchboard):
+    """Recognises nothing."""
+
+    def _recognise(self, hearing: Hearing, now: float) -> None:
+        pass
+
+
+ENTRY = st.builds(
+    DeviceReport,
+    st.just("node1"),
+    st.sampled_from([f"gpu-{number}" for number in range(8)]),
+    st.sampled_from([*Health, Health.HEALTHY]),
+    st.sampled_from([0.0, WALL, WALL + 1]),
+    st.sampled_from([5.0, 5.0, 5.0, 30.0]),
+    st.sampled_from(["", "", "hot"]),
+)
+REPORT = st.lists(ENTRY, max_size=6, unique_by=lambda entry: entry.device)
+OTHER: st.SearchStrategy[dict[str, object]] = st.builds(
+    dict, health=st.sampled_from(Health), message=st.sampled_from(["", "hot"]), lease=st.sampled_from([5.0, 5.0, 30.0])
+)
+CHANGE = st.dictionaries(st.integers(0, 5), OTHER, max_size=2)
+EVENTS = [Event.CONNECT, Event.CONNECT, Event.STREAM_END, Event.DISCONNECT]
+LATE = st.sampled_from([0, 0, 0, 3, 20])
+STEP = st.one_of(
+    st.tuples(st.just("same"), st.sampled_from([1, 1, 2]), LATE),
+    st.tuples(st.just("hear"), st.sampled_from([1, 1, 2]), REPORT, LATE),
+    st.tuples(st.just("again"), st.sampled_from([1, 1, 2]), CHANGE, LATE),
+    st.tuples(st.just("again"), st.sampled_from([1, 1, 2]), CHANGE, st.just(0)),
+    st.tuples(st.just("event"), st.sampled_from([1, 2]), st.sampled_from(EVENTS)),
+    st.tuples(st.just("wait"), st.sampled_from([0.5, 1.0, 4.0, 6.0])),
+)
+
+
+@given(st.lists(STEP, min_size=4, max_size=30))
+@settings(max_examples=400)
+def test_what_is_recognised_means_what_it_means_when_read(steps: Sequence[tuple[object, ...]]) -> None:
+    nodes = [Node(), Node(Reads(Limits(devices_per_driver=6)))]
+    last: dict[int, list[DeviceReport]] = {1: [], 2: []}
+    for node in nodes:
+        node.event(1, Event.CONNECT)
+        node.event(2, Event.CONNECT)
+    for step in steps:
+        match step:
+            case ("hear", int(number), list(report), int(late)):
+                last[number] = report
+                changed = [node.hear(number, *report, arrived=node.now - late) for node in nodes]
+            case ("again", int(number), dict(change), int(late)):
+                last[number] = [one._replace(checked_at=one.checked_at + 1, **change.get(at, {})) for at, one in enumerate(last[number])]
+                changed = [node.hear(number, *last[number], arrived=node.now - late) for node in nodes]
+            case ("same", int(number), int(late)):
+                changed = [node.hear(number, *last[number], arrived=node.now - late) for node in nodes]
+            case ("event", int(number), Event() as event):
+                changed = [node.event(number, event) for node in nodes]
+            case ("wait", float(seconds)):
+                changed = [node.wait(seconds) for node in nodes]
+            case _:
+                raise AssertionError(step)
+        assert changed[0] == changed[1]
+        assert nodes[0].board.states() == nodes[1].board.states()
+        assert nodes[0].board.next_deadline() == nodes[1].board.next_deadline()
+        rows = [node.board.everything() for node in nodes]
+        assert rows[0].devices == rows[1].devices
+
+
+def test_of_a_report_with_new_times_and_one_change_only_the_change_is_read(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = [said(f"gpu-{number}") for number in range(6)]
+    node.hear(1, *devices)
+    monkeypatch.setattr("podvitals.node.switchboard.Decoder", None)
+    node.now += 1
+    devices = [one._replace(checked_at=WALL + 7) for one in devices]
+    assert node.hear(1, *devices) == frozenset()
+    assert node.board.state(key("gpu-5")).checked_at == WALL + 7
+    assert node.hear(1, *devices[:5], devices[5]._replace(checked_at=WALL + 1e6)) == frozenset()
+    assert node.board.state(key("gpu-5")).checked_at == node.wall, "nobody has looked tomorrow"
+    devices[3] = devices[3]._replace(health=Health.UNHEALTHY, message="Xid 79")
+    node.now += 1
+    assert node.hear(1, *devices) == {key("gpu-3")}
+    assert node.board.state(key("gpu-2")).deadline == node.now + 30
+
+
+def test_one_that_waits_remembers_what_it_said_last_not_each_time_it_said_it(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a hand-over reads one report, not eight."""
+    node.event(2, Event.CONNECT)
+    node.hear(2, said(message="new"))
+    for second in range(20):
+        node.now += 1
+        node.hear(1, said(message="old", at=WALL + second))
+    place = node.board.place(1)
+    assert place is not None
+    assert len(place.memory.not_taken()) == 1
+    node.event(2, Event.DISCONNECT)
+    assert node.board.state(key("gpu-0")).message == "old"
+
+
+def test_news_that_lay_in_the_socket_count_from_when_they_may_have_come(node: Node) -> None:
+    node.hear(1, said(lease=5))
+    node.wait(35)
+    assert node.health() is Health.UNKNOWN
+    assert node.hear(1, said(lease=5), arrived=node.now - 34) == frozenset()
+    assert node.health() is Health.UNKNOWN
+    node.hear(1, said(lease=5), arrived=node.now - 2)
+    assert node.health() is Health.HEALTHY
+    assert node.board.next_deadline() == node.now + 3
+
+
+def test_old_news_are_no_news_where_newer_were_heard(node: Node) -> None:
+    node.hear(1, said(health=Health.UNHEALTHY))
+    node.hear(1, said(at=WALL + 3), arrived=node.now - 10)
+    assert node.health() is Health.UNHEALTHY
+
+
+def test_what_came_too_late_counts_when_it_is_said_again(node: Node) -> None:
+    """The old endpoint of a rolling update repeated itself unheard for longer than its lease; then the new one is gone."""
+    node.hear(1, said(message="old", lease=5))
+    node.event(2, Event.CONNECT)
+    node.hear(2, said(message="new", lease=5))
+    node.hear(1, said(message="old", lease=5))
+    node.wait(6)
+    node.event(2, Event.DISCONNECT)
+    assert node.health() is Health.UNKNOWN
+    assert node.hear(1, said(message="old", lease=5)) == {key("gpu-0")}
+    assert node.health() is Health.HEALTHY
+
+
+def test_a_report_read_in_steps_is_lost_if_its_endpoint_goes_meanwhile(node: Node) -> None:
+    hearing = node.board.begin(1, raw(*(said(f"gpu-{number}") for number in range(6))), node.now, node.wall)
+    assert hearing is not None
+    node.event(1, Event.REMOVE)
+    while hearing.step():
+        pass
+    assert not node.board.finish(hearing, node.now, node.wall).changed
+    assert node.board.states() == {}
+
+
+def test_reading_a_large_report_lets_others_in_between() -> None:
+    board = Switchboard()
+    board.register(1, GPU, "/dra.sock", 1, serves_health=True, now=0.0, wall=WALL)
+    board.event(1, Event.CONNECT, 0.0, WALL)
+    hearing = board.begin(1, raw(*(said(f"gpu-{number}") for number in range(4096))), 0.0, WALL)
+    assert hearing is not None
+    steps = 0
+    while hearing.step():
+        steps += 1
+    assert steps == 15
+    assert len(board.finish(hearing, 1.0, WALL).changed) == 4096
+
+
+def test_of_several_reports_that_lay_in_the_socket_the_last_is_the_newest(node: Node) -> None:
+    node.now += 60
+    for health in (Health.HEALTHY, Health.UNHEALTHY):
+        node.hear(1, said(health=health, lease=300), arrived=node.now - 50)
+    assert node.health() is Health.UNHEALTHY
