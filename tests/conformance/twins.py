@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from podvitals.errors import LocalError, PluginUnimplemented
 from podvitals.wire.http2 import Connection
@@ -154,7 +155,7 @@ class BusyWhileWatched(Model):
 class Internal(PluginServer):
     """Answers INTERNAL where UNIMPLEMENTED is right."""
 
-    async def _answer(self, stream: Stream, method: str) -> bytes | AsyncIterator[bytes]:
+    async def _answer(self, stream: Stream, method: str) -> Any:
         try:
             return await super()._answer(stream, method)
         except CallFailed as failed:
@@ -204,7 +205,7 @@ class DiesOfCancelling(Model):
 class OneAtATime(PluginServer):
     """Reads a request while every other caller waits."""
 
-    async def _answer(self, stream: Stream, method: str) -> bytes | AsyncIterator[bytes]:
+    async def _answer(self, stream: Stream, method: str) -> Any:
         self._turn = getattr(self, "_turn", None) or asyncio.Lock()
         async with self._turn:
             return await super()._answer(stream, method)

@@ -1,6 +1,7 @@
 """`podvitals conformance driver SOCKET` and `podvitals conformance node`: whether the other side keeps the contract."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
@@ -125,6 +126,8 @@ def node(node_name: str, plugin_dir: Path, cdi_dir: Path, at_once: int, **option
     if options["listing"]:
         _list(cases)
         return
+    # The scripted driver is refused and cut off on purpose; that is no news.
+    logging.getLogger("podvitals").setLevel(logging.CRITICAL)
     restart = _restart(options["restart_command"]) if options["restart_command"] else None
     settings = NodeSettings(
         _directory(plugin_dir), node_name, options["reads"], cdi_dir.absolute(), options["image"], options["patience"], restart

@@ -7,6 +7,7 @@ import time
 from podvitals.errors import Invalid
 from podvitals.testing.conformance.case import Cases, Failed, Finding, NotApplicable, Skipped
 from podvitals.testing.conformance.node.reading import entries, why
+from podvitals.testing.conformance.node.sight import EVENTUALLY
 from podvitals.testing.conformance.node.stage import Stage
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY
 
@@ -52,7 +53,7 @@ async def init_container(stage: Stage) -> Finding:
         claims = [{"name": "devices", "resourceClaimTemplateName": template}]
         first = stage.container("first", ["true"], resources={"claims": [{"name": "devices"}]})
         pod = await stage.pod_with(driver, claims, containers=[stage.container("main")], initContainers=[first])
-        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"))
+        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
 
 
 @CASES.case(
@@ -80,7 +81,7 @@ async def same_cdi_id(stage: Stage) -> Finding:
             # Either may be the one that a collapsed entry shows, so each is broken in its turn.
             for broken, whole in (("d0", "d1"), ("d1", "d0")):
                 report = driver.device(broken, UNHEALTHY, b"broken"), driver.device(whole, HEALTHY)
-                found.append(await pod.due(driver, broken, "Unhealthy", since=driver.say_all(*report), late=2.0))
+                found.append(await pod.due(driver, broken, "Unhealthy", since=driver.say_all(*report), late=EVENTUALLY))
                 await pod.stays(driver, broken, "Unhealthy", since=time.monotonic(), seconds=1.5)
             return max(found, key=lambda each: each.ms or 0.0)
     finally:
@@ -102,7 +103,7 @@ async def other_driver(stage: Stage) -> str:
         await first.ready(ill, "d0", "Healthy")
         await second.ready(well, "d0", "Healthy")
         since = ill.say("d0", UNHEALTHY, b"broken")
-        await first.due(ill, "d0", "Unhealthy", since=since)
+        await first.due(ill, "d0", "Unhealthy", since=since, late=EVENTUALLY)
         await second.stays(well, "d0", "Healthy", since=since, seconds=2)
         if any(entry.id == ill.key("d0") for entry in entries(second.newest, stage.settings.reads)):
             raise Failed("the other driver's device is shown by a pod that does not hold it")
@@ -123,7 +124,7 @@ async def reused(stage: Stage) -> str:
         await first.ready(driver, "d0", "Unhealthy")
         await stage.delete_pod(first)
         second = await stage.pod(driver)
-        await second.due(driver, "d0", "Unhealthy", since=time.monotonic(), late=2.0)
+        await second.due(driver, "d0", "Unhealthy", since=time.monotonic(), late=EVENTUALLY)
     return "Unhealthy as soon as the next pod ran"
 
 
@@ -142,7 +143,7 @@ async def shared_claim(stage: Stage) -> Finding:
         await first.ready(driver, "d0", "Healthy")
         await second.ready(driver, "d0", "Healthy")
         since = driver.say("d0", UNHEALTHY, b"broken")
-        found = [await pod.due(driver, "d0", "Unhealthy", since=since) for pod in (first, second)]
+        found = [await pod.due(driver, "d0", "Unhealthy", since=since, late=EVENTUALLY) for pod in (first, second)]
         return max(found, key=lambda each: each.ms or 0.0)
 
 
@@ -164,7 +165,7 @@ async def admin_access(stage: Stage) -> Finding:
         admin = await stage.pod_with(driver, [{"name": "devices", "resourceClaimTemplateName": template}])
         await admin.ready(driver, "d0", "Healthy")
         since = driver.say("d0", UNHEALTHY, b"broken")
-        found = [await pod.due(driver, "d0", "Unhealthy", since=since) for pod in (user, admin)]
+        found = [await pod.due(driver, "d0", "Unhealthy", since=since, late=EVENTUALLY) for pod in (user, admin)]
         return max(found, key=lambda each: each.ms or 0.0)
 
 
@@ -184,7 +185,7 @@ async def extended_resource(stage: Stage) -> Finding:
         if not await pod.until(lambda state: state.get("status", {}).get("extendedResourceClaimStatus"), 8.0):
             raise NotApplicable(f"this cluster makes no claim for an extended resource (gate DRAExtendedResource): {why(pod.newest)}")
         await stage.running(pod)
-        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"), late=2.0)
+        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
 
 
 @CASES.case(

@@ -5,7 +5,7 @@ import time
 
 from podvitals.testing.conformance.case import Cases, Failed, Finding, NotApplicable
 from podvitals.testing.conformance.node.puppet import Puppet
-from podvitals.testing.conformance.node.sight import Sight
+from podvitals.testing.conformance.node.sight import EVENTUALLY, Sight
 from podvitals.testing.conformance.node.stage import Stage
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY
 from podvitals.wire.messages import DRA_V1, DRA_V1BETA1, HEALTH_V1, HEALTH_V1ALPHA1
@@ -117,7 +117,7 @@ async def rolling(stage: Stage) -> Finding:
         async with stage.successor(old) as new:
             await new.watched_by_somebody()
             since = new.say("d0", UNHEALTHY, b"said by the new one")
-            found = await pod.due(old, "d0", "Unhealthy", since=since)
+            found = await pod.due(old, "d0", "Unhealthy", since=since, late=EVENTUALLY)
             await pod.stays(old, "d0", "Unhealthy", since=time.monotonic(), seconds=4)
             return found
 
@@ -191,7 +191,7 @@ async def _one_version(stage: Stage, version: str) -> Finding:
         driver.say("d0", HEALTHY)
         pod = await stage.pod(driver)
         await pod.ready(driver, "d0", "Healthy")
-        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"))
+        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
 
 
 @CASES.case(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from podvitals.testing.conformance.case import Cases, Failed, Finding
 from podvitals.testing.conformance.node.reading import Shown
+from podvitals.testing.conformance.node.sight import EVENTUALLY
 from podvitals.testing.conformance.node.stage import Stage
 from podvitals.testing.conformance.node.told import ANNOTATED, carries_messages
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY, RawDevice, write_report
@@ -35,7 +36,7 @@ async def message_cut(stage: Stage) -> str:
             since = driver.say("d0", UNHEALTHY, ("x" * shift + "€" * 700).encode())
             begins = "x" * shift + "€"
             wanted = lambda found, begins=begins: found is not None and found.message.startswith(begins)  # noqa: E731
-            await pod.due(driver, "d0", wanted, since=since, late=ANNOTATED)
+            await pod.due(driver, "d0", wanted, since=since, late=ANNOTATED, what="with its message of 2,100 bytes")
             found = pod.shown(driver, "d0") or Shown("")
             if "\ufffd" in found.message:
                 raise Failed(f"the message was cut inside a character: it ends in {found.message[-6:]!r}")
@@ -58,7 +59,9 @@ async def control_characters(stage: Stage) -> str:
         pod = await stage.pod(driver)
         await pod.ready(driver, "d0", "Healthy")
         since = driver.say("d0", UNHEALTHY, "bus\x1b[2J\r\n\u202egone\x00".encode())
-        await pod.due(driver, "d0", lambda found: found is not None and "bus" in found.message, since=since, late=ANNOTATED)
+        await pod.due(
+            driver, "d0", lambda found: found is not None and "bus" in found.message, since=since, late=ANNOTATED, what="with its message"
+        )
         message = (pod.shown(driver, "d0") or Shown("")).message
         if bad := sorted({f"U+{ord(each):04X}" for each in message if unicodedata.category(each) in ("Cc", "Cf")}):
             raise Failed(f"the message holds {', '.join(bad)}")
@@ -79,7 +82,7 @@ async def bad_utf8(stage: Stage) -> Finding:
         await pod.ready(driver, "d1", "Healthy")
         driver.newcomers = False
         since = driver.say_all(driver.device("d0", HEALTHY, b"Xid \xff\xfe"), driver.device("d1", UNHEALTHY, b"broken"))
-        return await pod.due(driver, "d1", "Unhealthy", since=since)
+        return await pod.due(driver, "d1", "Unhealthy", since=since, late=EVENTUALLY)
 
 
 @CASES.case(
@@ -96,7 +99,7 @@ async def nameless(stage: Stage) -> Finding:
         await pod.ready(driver, "d0", "Healthy")
         nobody = [RawDevice(None, None, UNHEALTHY), RawDevice(b"", b"d0", UNHEALTHY), RawDevice(driver.pool.encode(), b"", UNHEALTHY)]
         since = driver.send(write_report([*nobody, driver.device("d0", UNHEALTHY, b"broken")]))
-        return await pod.due(driver, "d0", "Unhealthy", since=since)
+        return await pod.due(driver, "d0", "Unhealthy", since=since, late=EVENTUALLY)
 
 
 @CASES.case(
@@ -111,7 +114,7 @@ async def unknown_value(stage: Stage) -> Finding:
         driver.say("d0", HEALTHY)
         pod = await stage.pod(driver)
         await pod.ready(driver, "d0", "Healthy")
-        return await pod.due(driver, "d0", "Unknown", since=driver.say("d0", 7))
+        return await pod.due(driver, "d0", "Unknown", since=driver.say("d0", 7), late=EVENTUALLY)
 
 
 @CASES.case(
@@ -128,7 +131,7 @@ async def large_report(stage: Stage) -> Finding:
         await pod.ready(driver, "d0", "Healthy")
         others = [driver.device(f"other-{number}", HEALTHY, b"x" * 1000) for number in range(_ROOM // 1050)]
         raw = write_report([*others, driver.device("d0", UNHEALTHY, b"broken")])
-        found = await pod.due(driver, "d0", "Unhealthy", since=driver.send(raw), late=3.0)
+        found = await pod.due(driver, "d0", "Unhealthy", since=driver.send(raw), late=EVENTUALLY)
     return Finding(found.outcome, f"{len(raw)} bytes, {found.seen}", ms=found.ms)
 
 
@@ -148,9 +151,9 @@ async def flood(stage: Stage) -> Finding:
         await second.ready(quiet, "d0", "Healthy")
         flooding = asyncio.create_task(_flood(loud.send, loud.device("d0", HEALTHY)), name="conformance: flood")
         await asyncio.sleep(_SECONDS / 2)
-        await second.due(quiet, "d0", "Unhealthy", since=quiet.say("d0", UNHEALTHY, b"broken"), late=2.0)
+        await second.due(quiet, "d0", "Unhealthy", since=quiet.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
         await flooding
-        return await first.due(loud, "d0", "Unhealthy", since=loud.say("d0", UNHEALTHY, b"broken"), late=2.0)
+        return await first.due(loud, "d0", "Unhealthy", since=loud.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
 
 
 async def _flood(send: Callable[[bytes], float], device: RawDevice) -> None:

@@ -5,7 +5,7 @@ import asyncio
 from podvitals.testing.conformance.case import Cases, Failed, Finding
 from podvitals.testing.conformance.node.puppet import Puppet
 from podvitals.testing.conformance.node.reading import phase
-from podvitals.testing.conformance.node.sight import Sight
+from podvitals.testing.conformance.node.sight import EVENTUALLY, Sight
 from podvitals.testing.conformance.node.stage import Stage
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY
 
@@ -54,7 +54,9 @@ async def late_fault(stage: Stage) -> Finding:
         driver.say("d0", HEALTHY)
         pod = await _ending(stage, driver, "Healthy")
         since = driver.say("d0", UNHEALTHY, b"found late")
-        return await pod.due(driver, "d0", lambda found: told_of(pod, found), since=since, late=3.0)
+        return await pod.due(
+            driver, "d0", lambda found: told_of(pod, found), since=since, late=EVENTUALLY, what="with the fault found late"
+        )
 
 
 def told_of(pod: Sight, found: object) -> bool:

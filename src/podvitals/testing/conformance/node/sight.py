@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SOON = 1.0
 """Seconds within which what is due is shown: a PATCH and a watch take 7 ms, a busy machine more."""
+EVENTUALLY = 3.0
+"""Seconds within which a change is shown where how soon is not what is tried: a kubelet's pod worker takes one a second."""
 _EARLY = 0.15
 """Seconds a lease may seem to end too early: it begins when the report arrives, and is told when it was sent."""
 
@@ -38,13 +40,14 @@ class Sight:
         return await self._gallery.first(self.name, time.monotonic(), found, time.monotonic() + within) is not None
 
     async def due(
-        self, puppet: Puppet, device: str, wanted: str | Test, *, since: float, after: float = 0.0, late: float = SOON
+        self, puppet: Puppet, device: str, wanted: str | Test, *, since: float, after: float = 0.0, late: float = SOON, what: str = ""
     ) -> Finding:
-        """Shown so at the earliest `after` seconds from `since`, and at most `late` later. Waits longer than that, to tell how late."""
+        """Shown so at the earliest `after` seconds from `since`, and at most `late` later. Waits longer than that, to tell how late.
+        `what`: a name for what is wanted, where it is more than a health."""
         test: Test = (lambda found: found is not None and found.health == wanted) if isinstance(wanted, str) else wanted
         reads, ids = self._settings.reads, puppet.ids(device)
         until = since + after + late + self._settings.patience
-        what = wanted if isinstance(wanted, str) else "what was wanted"
+        what = what or (wanted if isinstance(wanted, str) else "what was wanted")
         first = await self._gallery.first(self.name, since, lambda pod: test(shown(pod, reads, ids)) or None, until)
         if first is None:
             raise Failed(f"{device} is not shown {what} {until - since:.0f} s later, but {self.shown(puppet, device) or 'not at all'}")

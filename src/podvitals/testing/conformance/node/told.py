@@ -5,6 +5,7 @@ import time
 
 from podvitals.testing.conformance.case import Cases, Failed, Finding, NotApplicable
 from podvitals.testing.conformance.node.reading import Shown, entries
+from podvitals.testing.conformance.node.sight import EVENTUALLY
 from podvitals.testing.conformance.node.stage import Stage
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY, UNKNOWN
 
@@ -13,6 +14,8 @@ CASES: Cases[Stage] = Cases()
 MESSAGE = "Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0) – ü"
 ANNOTATED = 2.5
 """Seconds within which a message is shown: podvitals' annotation is written at most once a second."""
+_RESTED = 1.2
+"""Seconds without a change before a time is taken: a pod worker that has just worked is not what is measured."""
 _DO = "see how long the way from the stream to the pod's status is"
 
 
@@ -21,6 +24,7 @@ async def first_report(stage: Stage) -> Finding:
     async with stage.driver("d0") as driver:
         pod = await stage.pod(driver)
         await driver.watched_by_somebody()
+        await asyncio.sleep(_RESTED)
         return await pod.due(driver, "d0", "Healthy", since=driver.say("d0", HEALTHY))
 
 
@@ -30,7 +34,7 @@ async def change(stage: Stage) -> Finding:
         driver.say("d0", HEALTHY)
         pod = await stage.pod(driver)
         await pod.ready(driver, "d0", "Healthy")
-        await asyncio.sleep(1.2)  # a pod worker that has just worked is not what is measured
+        await asyncio.sleep(_RESTED)
         return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, MESSAGE.encode()))
 
 
@@ -40,7 +44,7 @@ async def recovery(stage: Stage) -> Finding:
         driver.say("d0", UNHEALTHY, b"broken")
         pod = await stage.pod(driver)
         await pod.ready(driver, "d0", "Unhealthy")
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(_RESTED)
         return await pod.due(driver, "d0", "Healthy", since=driver.say("d0", HEALTHY))
 
 
@@ -55,7 +59,7 @@ async def close_changes(stage: Stage) -> Finding:
         driver.say("d0", HEALTHY)
         pod = await stage.pod(driver)
         await pod.ready(driver, "d0", "Healthy")
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(_RESTED)
         driver.say("d0", UNHEALTHY, b"broken")
         await asyncio.sleep(0.05)
         return await pod.due(driver, "d0", "Unknown", since=driver.say("d0", UNKNOWN, b"who knows"), late=0.5)
@@ -76,7 +80,7 @@ async def message(stage: Stage) -> Finding:
         await pod.ready(driver, "d0", "Healthy")
         wanted = Shown("Unhealthy", MESSAGE)
         since = driver.say("d0", UNHEALTHY, MESSAGE.encode())
-        return await pod.due(driver, "d0", lambda found: found == wanted, since=since, late=ANNOTATED)
+        return await pod.due(driver, "d0", lambda found: found == wanted, since=since, late=ANNOTATED, what="Unhealthy with its message")
 
 
 @CASES.case(
@@ -93,7 +97,8 @@ async def message_changes(stage: Stage) -> Finding:
         pod = await stage.pod(driver)
         await pod.ready(driver, "d0", lambda found: found == Shown("Unhealthy", "one link down"))
         since = driver.say("d0", UNHEALTHY, b"two links down")
-        return await pod.due(driver, "d0", lambda found: found == Shown("Unhealthy", "two links down"), since=since, late=ANNOTATED)
+        wanted = Shown("Unhealthy", "two links down")
+        return await pod.due(driver, "d0", lambda found: found == wanted, since=since, late=ANNOTATED, what="with the new message")
 
 
 @CASES.case(
@@ -136,7 +141,7 @@ async def same_order(stage: Stage) -> str:
         for turn in range(6):
             health = (UNKNOWN, HEALTHY)[turn % 2]
             last = driver.say_all(*(driver.device(name, health) for name in names))
-            await pod.due(driver, "d5", ("Unknown", "Healthy")[turn % 2], since=last, late=3.0)
+            await pod.due(driver, "d5", ("Unknown", "Healthy")[turn % 2], since=last, late=EVENTUALLY)
         orders = {tuple(found) for _, state in pod.states(since) if (found := [entry.id for entry in entries(state, stage.settings.reads)])}
         if len(orders) > 1:
             raise Failed(f"{len(orders)} different orders of {len(names)} devices in {len(pod.states(since))} states of the pod")
