@@ -5,7 +5,7 @@ import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Code, Count, Signal
 from podvitals.detect.spec import Spec
 from podvitals.errors import InvalidInput
+from tests.detect.families.loops import loop_over, requires_loop
 from tests.detect.families.tree import Tree
 from tests.roots import requires
 
@@ -23,7 +24,6 @@ GPU, OTHER = "pci-0000-3b-00-0", "pci-0000-5e-00-0"
 KMSG = Path("/dev/kmsg")
 END = "amdgpu 0000:5e:00.0: amdgpu: GPU reset begin!"
 requires_kmsg = requires("the right to read and write the kernel log", os.access(KMSG, os.R_OK | os.W_OK))
-requires_loop = requires("root and loop devices", os.geteuid() == 0 and Path("/dev/loop-control").exists())
 
 
 def write(line: str) -> None:
@@ -147,22 +147,6 @@ async def test_nobody_but_the_kernel_can_make_a_device_sick_by_its_log(real: Kms
     heard.cancel()
     with pytest.raises(asyncio.CancelledError):
         await heard
-
-
-@contextmanager
-def loop_over(file: Path) -> Iterator[str]:
-    """A loop device over `file` (Linux, include/uapi/linux/loop.h); its name."""
-    control = os.open("/dev/loop-control", os.O_RDWR)
-    number = fcntl.ioctl(control, 0x4C82)  # LOOP_CTL_GET_FREE
-    os.close(control)
-    device, backing = os.open(f"/dev/loop{number}", os.O_RDWR), os.open(file, os.O_RDWR)
-    fcntl.ioctl(device, 0x4C00, backing)  # LOOP_SET_FD
-    os.close(backing)
-    try:
-        yield f"loop{number}"
-    finally:
-        fcntl.ioctl(device, 0x4C01)  # LOOP_CLR_FD
-        os.close(device)
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+"""Family `nic`: how well a network interface's link does: how often it lost its carrier, how fast it is, what errors it counts.
+
+`nic[:PATTERN,...]`, of interfaces' names; without one, all that are hardware. Family `net` tells, pushed, whether the link is up at all;
+both name devices alike, so that one driver can run them side by side.
+
+Kernel ABI: Documentation/ABI/testing/sysfs-class-net (carrier_changes, speed), sysfs-class-net-statistics (rx_crc_errors, ...);
+ethtool (ethtool.py).
+"""
+
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Self
+
+from podvitals.detect.detector import Attribute, Device
+from podvitals.detect.families import ethtool, pcidev, sysfs
+from podvitals.detect.families.sysfs import tried
+from podvitals.detect.family import Family
+from podvitals.detect.inventory import device_name
+from podvitals.detect.roots import Roots
+from podvitals.detect.signal import Count, Level, Signal, State, Unread
+from podvitals.detect.spec import Spec
+
+COUNTERS = ("carrier_changes",)
+STATISTICS = ("rx_crc_errors", "rx_frame_errors", "rx_missed_errors", "tx_carrier_errors")
+
+
+class Nic(Family):
+    family, about = "nic", "network interfaces: how well their links do"
+    needs = "/sys/class/net; for the greatest speed and the driver's own counters, ethtool in the kernel"
+    interval, timeout = 10.0, 2.0
+
+    def __init__(self, *patterns: str) -> None:
+        self.patterns = patterns
+        self._devices: dict[str, Device] = {}
+
+    def __str__(self) -> str:
+        return f"nic:{','.join(self.patterns)}" if self.patterns else "nic"
+
+    @classmethod
+    def available(cls, roots: Roots) -> str:
+        return "" if (roots.sys / "class/net").is_dir() else f"{roots.sys}/class/net is not there"
+
+    @classmethod
+    def everything(cls) -> Self:
+        return cls()
+
+    def find(self) -> Iterable[Device]:
+        for name in sysfs.entries(self.roots.sys / "class/net"):
+            if self._wanted(name):
+                self._devices[device_name(name)] = self._device(name)
+        # One that is gone stays listed: reading it says so.
+        return [device for _, device in sorted(self._devices.items())]
+
+    def read(self, device: Device) -> Iterable[Signal]:
+        name = device.handle
+        at = self.roots.sys / "class/net" / name
+        if not at.exists():
+            return self._absent(name)
+        return self._present(at, name)
+
+    def _wanted(self, name: str) -> bool:
+        if not self.patterns:
+            return (self.roots.sys / "class/net" / name / "device").exists()
+        return name in self.patterns or (name != "lo" and any(fnmatchcase(name, pattern) for pattern in self.patterns))
+
+    def _device(self, name: str) -> Device:
+        found: dict[str, Attribute] = {"ifname": name}
+        if address := pcidev.behind(self.roots.sys, self.roots.sys / "class/net" / name):
+            described = pcidev.attributes(self.roots.sys, address)
+            found |= {key: value for key, value in described.items() if "/" in key or key in ("vendor", "driver")}
+        return Device(device_name(name), found, handle=name)
+
+    def _absent(self, name: str) -> Iterator[Signal]:
+        try:
+            gone = name not in sysfs.entries(self.roots.sys / "class/net")
+        except OSError as error:
+            yield Unread("net.presence", sysfs.why(error))
+            return
+        yield State("net.presence", "gone" if gone else "present")
+
+    def _present(self, at: Path, name: str) -> Iterator[Signal]:
+        yield State("net.presence", "present")
+        for counter in COUNTERS:
+            yield from tried(f"net.{counter}", lambda c=counter: [Count(f"net.{c}", sysfs.number(at / c))])  # type: ignore[misc]
+        for counter in STATISTICS:
+            yield from tried(f"net.{counter}", lambda c=counter: [Count(f"net.{c}", sysfs.number(at / "statistics" / c))])  # type: ignore[misc]
+        yield from tried("net.speed", lambda: self._speed(at, name))
+        if self.roots == Roots():  # an ioctl is answered by this machine's kernel, whatever tree is being read
+            yield from tried("net.wire_errors", lambda: [Count("net.wire_errors", n, part) for part, n in ethtool.errors(name).items()])
+
+    def _speed(self, at: Path, name: str) -> Iterator[Signal]:
+        try:
+            speed = sysfs.number(at / "speed")
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # the link is down, or the driver has no speed
+                return
+            raise
+        if speed <= 0:
+            return
+        yield Level("net.speed", speed)
+        if self.roots == Roots():
+            with suppress(OSError):
+                if best := ethtool.best_speed(name):
+                    yield Level("net.max_speed", best)
+
+
+FAMILY = Nic
+
+
+def from_spec(spec: Spec) -> Nic:
+    spec.only()
+    return Nic(*spec.what)
