@@ -218,3 +218,19 @@ def test_of_several_reports_that_lay_in_the_socket_the_last_is_the_newest(node: 
     for health in (Health.HEALTHY, Health.UNHEALTHY):
         node.hear(1, said(health=health, lease=300), arrived=node.now - 50)
     assert node.health() is Health.UNHEALTHY
+
+
+@pytest.mark.parametrize("end", [Event.STREAM_END, Event.DISCONNECT])
+def test_what_is_read_after_its_stream_ended_is_late_and_means_nothing(node: Node, end: Event) -> None:
+    hearing = node.board.begin(1, raw(said(health=Health.UNHEALTHY)), node.now, node.wall)
+    node.event(1, end)
+    node.event(1, Event.CONNECT)
+    assert hearing is not None
+    while hearing.step():
+        pass
+    assert not node.board.finish(hearing, node.now, node.wall).changed
+    node.event(1, Event.DISCONNECT)
+    assert node.hear(1, said(health=Health.UNHEALTHY)) == frozenset()
+    node.event(1, Event.CONNECT)
+    node.hear(1, said("gpu-1"))
+    assert set(node.board.states()) == {key("gpu-1")}, "nothing was kept of it"

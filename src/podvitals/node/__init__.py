@@ -8,7 +8,6 @@
     session.py     who speaks for a (driver, source)              pure
     ledger.py      what is known of each device, and until when   pure, with its parts:
                    record.py (device state, faults), lease.py (batches, deadlines), fact.py (sources merged), rows.py (as rows),
-                   past.py (faults that others remember),
                    outcome.py (its answers)
     checkpoint.py  what survives a restart (SQLite); keeper.py writes it
     watch.py       NodeWatch, the facade the agent and the lab's kubelet use

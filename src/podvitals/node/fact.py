@@ -9,7 +9,7 @@ from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.device.text import clean
 from podvitals.node.lease import Batch
-from podvitals.node.record import DeviceState, SourceKey, with_change, with_history
+from podvitals.node.record import DeviceState, SourceKey, with_change
 from podvitals.node.record import Fault as Episode
 from podvitals.node.rows import DeviceRow, FactKey, FactRow
 
@@ -50,19 +50,17 @@ class Fact:
 
 
 class Device:
-    """What readers are told. `health` is None until the first verdict; `known`, Unix seconds: since then. `earlier`: faults that somebody
-    else remembers, until then."""
+    """What readers are told. `health` is None until the first verdict."""
 
-    __slots__ = ("action", "earlier", "facts", "faults", "health", "key", "known", "message", "since")
+    __slots__ = ("action", "facts", "faults", "health", "key", "message", "since")
 
     def __init__(self, key: DeviceKey) -> None:
         self.key = key
         self.facts: list[Fact] = []
         self.health: Health | None = None
         self.message = self.action = ""
-        self.since = self.known = 0.0
+        self.since = 0.0
         self.faults: tuple[Episode, ...] = ()
-        self.earlier: tuple[Episode, ...] = ()
 
     def add(self, fact: "Fact") -> None:
         self.facts.append(fact)
@@ -83,24 +81,9 @@ class Device:
         if after == before:
             return False
         self.faults = with_change(self.faults, self.health, health, message, action, wall)
-        first = self.health is None
         if health is not self.health:
             self.since = wall
         self.health, self.message, self.action = after
-        if first:
-            self.known = wall
-            self.recall(self.earlier)
-            self.earlier = ()
-        return True
-
-    def recall(self, earlier: tuple[Episode, ...]) -> bool:
-        """Takes over what somebody else remembers of the time before `known`; whether readers see a change."""
-        faults = with_history(self.faults, earlier, self.known)
-        if faults == self.faults:
-            return False
-        self.faults = faults
-        if faults[-1].end is None:
-            self.since = faults[-1].start
         return True
 
     def state(self) -> DeviceState:

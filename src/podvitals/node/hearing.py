@@ -8,14 +8,16 @@ from podvitals.wire.report import Decoder, Match
 
 
 class Place:
-    """One registered endpoint. `health`: it serves a health service. `heard`: Unix seconds of its last report, 0.0 for never."""
+    """One registered endpoint. `health`: it serves a health service. `heard`: Unix seconds of its last report, 0.0 for never.
 
-    __slots__ = ("endpoint", "health", "heard", "memory", "number", "reports", "source")
+    `stream`: which of its streams it is, so that what is read after the end of the one it came from is known to be late."""
+
+    __slots__ = ("endpoint", "health", "heard", "memory", "number", "reports", "source", "stream")
 
     def __init__(self, number: int, source: SourceKey, endpoint: str, health: bool, memory: Memory) -> None:
         self.number, self.source, self.endpoint, self.health = number, source, endpoint, health
         self.memory = memory
-        self.reports = 0
+        self.reports = self.stream = 0
         self.heard = 0.0
 
 
@@ -23,10 +25,10 @@ class Hearing:
     """`arrived`: boottime. `said`: the earlier report that it repeats, and how it differs (None: not at all), so that there is nothing to
     read; else it is read by `decoder`."""
 
-    __slots__ = ("arrived", "decoder", "error", "match", "place", "raw", "said")
+    __slots__ = ("arrived", "decoder", "error", "match", "place", "raw", "said", "stream")
 
     def __init__(self, place: Place, raw: bytes, arrived: float) -> None:
-        self.place, self.raw, self.arrived = place, raw, arrived
+        self.place, self.stream, self.raw, self.arrived = place, place.stream, raw, arrived
         self.said: Heard | None = None
         self.match: Match | None = None
         self.decoder: Decoder | None = None

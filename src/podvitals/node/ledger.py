@@ -21,7 +21,6 @@ from podvitals.device.verdict import DEFAULT_LEASE, LONGEST_LEASE, SHORTEST_LEAS
 from podvitals.node.fact import GONE_AFTER, RETENTION, Device, Fact, Source, ended_text
 from podvitals.node.lease import Batch, Batches, Deadlines, move
 from podvitals.node.outcome import NOBODY, Delivery, Outcome, Summary
-from podvitals.node.past import Past, sound
 from podvitals.node.record import DeviceState, Fault, SourceKey
 from podvitals.node.rows import FactKey, FactRow, Rows
 from podvitals.wire.messages import DeviceReport
@@ -35,7 +34,6 @@ class Ledger:
         self._sources: dict[SourceKey, Source] = {}
         self._devices: dict[DeviceKey, Device] = {}
         self._per_driver: dict[str, int] = {}
-        self._past = Past(devices_per_driver)
         self._batches = Batches()
         self._deadlines = Deadlines()
         self._unsaved_facts: dict[Fact, None] = {}
@@ -157,26 +155,12 @@ class Ledger:
     def next_deadline(self) -> float | None:
         return self._deadlines.next()
 
-    def seed(self, key: DeviceKey, faults: Iterable[Fault], wall: float) -> frozenset[DeviceKey]:
-        """Faults that somebody else remembers of the time before anything was known here. They make no health."""
-        device, earlier = self._devices.get(key), sound(faults)
-        if device is None:
-            return frozenset((key,)) if self._past.add(key, earlier, wall) else NOBODY
-        if not device.recall(earlier):
-            return NOBODY
-        self._unsaved_devices[device] = None
-        return frozenset((key,))
-
     # --- questions ---------------------------------------------------------------------------------------------------------------
 
     def state(self, key: DeviceKey) -> DeviceState | None:
         """None: no source ever reported it."""
         device = self._devices.get(key)
         return None if device is None else device.state()
-
-    def remembered(self, key: DeviceKey) -> tuple[Fault, ...]:
-        """The faults that were seeded for a device no source reported."""
-        return self._past.get(key)
 
     def states(self) -> Mapping[DeviceKey, DeviceState]:
         return {key: device.state() for key, device in self._devices.items()}
@@ -199,14 +183,13 @@ class Ledger:
     @property
     def unsaved(self) -> bool:
         """Whether a verdict changed since the last `drain`; what only says "heard again" does not count."""
-        return bool(self._unsaved_facts or self._unsaved_devices or self._dropped or self._past.unsaved)
+        return bool(self._unsaved_facts or self._unsaved_devices or self._dropped)
 
     def drain(self) -> Rows:
         """What changed since the last call."""
         rows, self._dropped = self._dropped, Rows()
         rows.facts.update((fact.key, fact.row()) for fact in self._unsaved_facts)
         rows.devices.update((device.key, device.row()) for device in self._unsaved_devices)
-        self._past.drain(rows)
         rows.heard.update((batch.serial, batch.heard if batch.members else None) for batch in self._unsaved_heard)
         self._unsaved_facts, self._unsaved_devices, self._unsaved_heard = {}, {}, {}
         return rows
@@ -217,7 +200,7 @@ class Ledger:
         batches = {fact.batch for fact in facts if fact.batch is not None}
         return Rows(
             {fact.key: fact.row() for fact in facts},
-            {**{key: device.row() for key, device in self._devices.items()}, **self._past.everything()},
+            {key: device.row() for key, device in self._devices.items()},
             {batch.serial: batch.heard for batch in batches},
         )
 
@@ -225,9 +208,6 @@ class Ledger:
         """Begins where another process stopped. No state becomes better than its remaining lease; no endpoint is connected yet."""
         batches: dict[int, Batch] = {}
         facts = [self._restore(key, row, rows, batches, now) for key, row in sorted(rows.facts.items()) if row is not None]
-        for device, told in rows.devices.items():
-            if told is not None and told.faults and device not in self._devices:
-                self._past.restore(device, told)
         for source in self._sources.values():
             source.why = "missed"
         for batch in batches.values():
@@ -275,7 +255,6 @@ class Ledger:
         device = self._devices.get(key)
         if device is None:
             device = self._devices[key] = Device(key)
-            device.earlier = self._past.take(key)
             self._per_driver[key.driver] = self._per_driver.get(key.driver, 0) + 1
             self._dropped.devices.pop(key, None)
         fact = source.facts[key.pool, key.device] = Fact(source, device)
@@ -363,7 +342,6 @@ class Ledger:
         device, told = fact.device, rows.devices.get(fact.device.key)
         if told is not None and device.health is None:
             device.health, device.message, device.action, device.since, device.faults = told
-            device.known = min((fault.start for fault in told.faults), default=told.since)
         fact.health, fact.message, fact.action, fact.checked_at, fact.ended = row.health, row.message, row.action, row.checked_at, row.ended
         if fact.ended:
             fact.source.ended[fact] = now

@@ -25,7 +25,8 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`delivery` is None where the report was fenced off, or came too late for some devices: a repetition may be in time. `refused`: devices past the driver's limit."""
+    """`delivery` is None where the report was fenced off, or came too late for some devices: a repetition may be in time. `refused`:
+    devices past the driver's limit."""
 
     changed: frozenset[DeviceKey]
     delivery: Delivery | None = None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.hearing import Hearing, Place
-from podvitals.node.ledger import DeviceState, Fault, Ledger
+from podvitals.node.ledger import DeviceState, Ledger
 from podvitals.node.limits import Limits
 from podvitals.node.memory import Heard, Memory
 from podvitals.node.record import SourceKey
@@ -64,6 +64,7 @@ class Switchboard:
         self._apply(self.session.on(number, event), telling, now, wall)
         if event in (Event.STREAM_END, Event.DISCONNECT):
             place.memory.clear()
+            place.stream += 1
         if event is Event.REMOVE:
             del self._places[number]
         self._tell_standing(place.source.driver, telling)
@@ -79,8 +80,8 @@ class Switchboard:
     def begin(self, number: int, raw: bytes, now: float, wall: float, arrived: float | None = None) -> Hearing | None:
         """The same in steps: call `step()` of the answer while it is true (others may be heard in between), then `finish`."""
         place = self._places.get(number)
-        if place is None:
-            return None
+        if place is None or self.session.stage(number) is Stage.REGISTERED:
+            return None  # late: its connection is gone
         place.reports += 1
         place.heard = wall
         hearing = Hearing(place, raw, now if arrived is None else arrived)
@@ -92,8 +93,8 @@ class Switchboard:
 
     def finish(self, hearing: Hearing, now: float, wall: float) -> Told:
         place, telling, report = hearing.place, Telling(), hearing.report
-        if self._places.get(place.number) is not place:
-            return NOTHING  # it went while its words were read
+        if self._places.get(place.number) is not place or place.stream != hearing.stream:
+            return NOTHING  # it went, or its stream ended, while its words were read
         if hearing.said is not None:
             self._repeated(hearing, telling, wall)
             return telling.told()
@@ -125,11 +126,6 @@ class Switchboard:
     def restore(self, rows: Rows, now: float, wall: float) -> Told:
         return Told(self.ledger.restore(rows, now, wall))
 
-    def seed(self, key: DeviceKey, faults: tuple[Fault, ...], wall: float) -> Told:
-        """What somebody else remembers of a device's past, where the ledger's own memory is gone: history alone, never a health. One that
-        was never reported stays Unknown; a fault that lasted ends where knowledge begins again, or goes on if the first verdict is it."""
-        return Told(self.ledger.seed(key, faults, wall))
-
     @property
     def unsaved(self) -> bool:
         """Whether a verdict changed since the last `drain`."""
@@ -153,7 +149,7 @@ class Switchboard:
         asked = self._asked_for.setdefault(key.driver, {})
         if len(asked) < self.limits.devices_per_driver:
             asked[key] = why
-        return DeviceState(key, Health.UNKNOWN, why, "", 0.0, 0.0, None, self.ledger.remembered(key))
+        return DeviceState(key, Health.UNKNOWN, why, "", 0.0, 0.0, None, ())
 
     def states(self) -> Mapping[DeviceKey, DeviceState]:
         """Every device that was ever reported (and not forgotten since)."""

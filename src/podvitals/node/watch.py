@@ -18,7 +18,7 @@ from podvitals.node.endpoint import Endpoint
 from podvitals.node.hearing import Hearing
 from podvitals.node.keeper import Keeper
 from podvitals.node.limits import Limits
-from podvitals.node.record import DeviceState, Fault, SourceKey
+from podvitals.node.record import DeviceState, SourceKey
 from podvitals.node.session import Event, Stage
 from podvitals.node.standstill import TICK, Standstill
 from podvitals.node.switchboard import Switchboard
@@ -109,10 +109,6 @@ class NodeWatch:
     def states(self) -> Mapping[DeviceKey, DeviceState]:
         """Every device that was ever reported (and not forgotten since)."""
         return self._board.states()
-
-    def seed(self, key: DeviceKey, faults: tuple[Fault, ...]) -> None:
-        """Faults that stand on a pod, for the case that this node's own memory is lost (`Switchboard.seed`). Call it after `loaded`."""
-        self._tell(self._board.seed(key, faults, self._clock.wall()))
 
     def plugin(self, driver: str) -> tuple[PluginClient, str] | None:
         """Client and DRA version of the newest connected endpoint that takes calls."""
