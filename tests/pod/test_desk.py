@@ -259,6 +259,20 @@ def test_after_a_silence_a_pod_is_named_until_it_is_told() -> None:
     assert world.desk.vouch(world.now, standing=False).untold == {}
 
 
+def test_a_pod_that_was_named_stays_named_until_it_is_told_also_when_the_lease_stands_again() -> None:
+    world = World()
+    one, other = fill(world, 2)
+    world.refuses = lambda _patch: Outcome.AGAIN
+    break_all(world, 1)
+    assert set(world.desk.vouch(world.now, standing=False).untold) == {one}
+    world.wait(2)
+    break_all(world, 2)
+    assert set(world.desk.vouch(world.now, standing=True).untold) == {one}
+    world.refuses = lambda patch: Outcome.AGAIN if patch.uid == other else Outcome.SENT
+    world.wait(10)
+    assert world.desk.vouch(world.now, standing=True).untold == {}
+
+
 def test_an_annotation_that_is_refused_while_an_older_one_stands_is_not_the_truth() -> None:
     world = World()
     (uid,) = fill(world, 1)
@@ -274,8 +288,8 @@ def test_a_pod_that_says_something_and_whose_claims_cannot_be_read_is_named() ->
     world = World()
     world.see(planted(asking(pod("a"))))
     world.desk.synced()
-    assert world.desk.vouch(world.now, standing=False).untold == {"uid-a": 100.0}
     assert world.desk.vouch(world.now, standing=True).untold == {}
+    assert world.desk.vouch(world.now, standing=False).untold == {"uid-a": 100.0}
     world.wait(UNTOLD_LIMIT)
     assert world.desk.vouch(world.now, standing=True).untold == {"uid-a": 100.0}
     world.hold("uid-a", "gpu-0")

@@ -96,6 +96,10 @@ class Book:
                 self._by_key.setdefault(key, {})[uid] = None
             if not pod.ended:
                 self._close(record)
+            elif record.final is not None:
+                # What was found while nobody watched, or before this process had seen the pod.
+                late = [self._found_late(record, key, wall) for key in record.keys]
+                return any(late)
         record.pod = pod
         record.known = record.known or not names_claims(pod)
         if pod.ended and record.final is None and record.holdings:

@@ -74,6 +74,7 @@ class Desk:
         self._nudges = Nudges()
         self._seen: dict[str, _Seen] = {}
         self._synced = False
+        self._named: dict[str, float] = {}
         self._news = False
 
     # --- events ------------------------------------------------------------------------------------------------------------------
@@ -183,13 +184,21 @@ class Desk:
         if not self._synced:
             return Vouch({}, "not every pod of this node has been seen")
         before = now - UNTOLD_LIMIT if standing else now
-        untold = self.outbox.untold(before)
+        # Who was named once stays named until it is told: nobody has vouched for it meanwhile, so it has no time to be granted.
+        waiting = self._waiting(now)
+        self._named = {uid: since for uid, since in waiting.items() if since <= before or self._named.get(uid) == since}
+        untold = dict(self._named)
+        return Vouch(untold, f"{len(untold)} pods could not be told the truth" if len(untold) > MOST_UNTOLD else "")
+
+    def _waiting(self, now: float) -> dict[str, float]:
+        """The pods on which something of ours stands that is not known to be so, and since when."""
+        waiting = self.outbox.untold(now)
         for record in self.book:
             seen = self._seen[record.pod.metadata.uid]
-            if not record.known and not record.pod.ended and seen.since <= before and seen.shown != Shown():
+            if not record.known and not record.pod.ended and seen.shown != Shown():
                 # Somebody wrote something on it, and nobody here knows what it holds.
-                untold[record.pod.metadata.uid] = seen.since
-        return Vouch(untold, f"{len(untold)} pods could not be told the truth" if len(untold) > MOST_UNTOLD else "")
+                waiting[record.pod.metadata.uid] = seen.since
+        return waiting
 
     @property
     def unsaved(self) -> bool:
