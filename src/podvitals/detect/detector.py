@@ -103,6 +103,8 @@ class Detector:
     interval: float = 5.0
     timeout: float = 2.0
     lease: float = 0.0
+    settled: bool = True
+    """False while a detector that watches is still busy with what was said before it began (a log's beginning)."""
 
     def devices(self) -> Iterable[Device]:
         """What ought to be there. Called in a worker thread, each interval; one that is not listed any more is a fault, not a removal."""

@@ -85,8 +85,6 @@ class Family(Detector):
     clock: Clock = SYSTEM
     tap: Tap | None = None
     damping: Damping | None = None
-    settled: bool = True
-    """False while a family that listens is still busy with what was said before (a log's beginning)."""
 
     @cached_property
     def judge(self) -> Judge:

@@ -137,7 +137,7 @@ def signal_document(signal: Signal) -> dict[str, Any]:
             document = {"level": name, "value": level, "part": signal.part}
         case Unread(name=name, why=why):
             document = {"unread": name, "why": why, "part": signal.part}
-    return {key: value for key, value in document.items() if value not in ("", {}) or key == "value"}
+    return {key: value for key, value in document.items() if value or key not in ("params", "text", "age", "part")}
 
 
 def signal_of(document: Mapping[str, Any]) -> Signal:

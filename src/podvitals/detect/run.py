@@ -18,6 +18,7 @@ log = logging.getLogger("podvitals.detect")
 T = TypeVar("T")
 JITTER = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+SETTLING = 0.01
 LANES = 4
 """Checks at a time while one of the same detector hangs."""
 MOST_STRANGERS = 1000
@@ -76,6 +77,18 @@ class Run:
         changed = self._board.take(self._index, found, now, wall)
         self._tell(changed, inventory=before != self._board.inventory_version)
         return list(found.problems.values())
+
+    async def once(self) -> None:
+        """One check of every device, once a detector that watches has told what was said before."""
+        watching = asyncio.create_task(self.watch(), name=f"detect: watch of {self.detector}") if self.detector.watches else None
+        deadline = self._clock.now() + self.detector.timeout
+        while not self.detector.settled and self._clock.now() < deadline:
+            await self._clock.sleep_until(self._clock.now() + SETTLING)
+        if self.detector.checks:
+            await self._check_all()
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def rounds(self) -> None:
         started = self._clock.now()

@@ -92,6 +92,11 @@ class Schedule:
             self.end()
             raise InvalidInput("; ".join(problems))
 
+    async def once(self) -> None:
+        """One check of every device by every detector, instead of run(). What is pushed is waited for until it is settled, not longer."""
+        await asyncio.gather(*(run.once() for run in self._runs))
+        self.end()
+
     async def run(self) -> None:
         """Until cancelled. Hung calls do not delay the end: their threads are left behind."""
         try:

@@ -78,6 +78,14 @@ def _shown(value: Any) -> str:
     return repr(value)[:60]
 
 
+def _part(name: str, read: Callable[[Any], Any], value: Any) -> Any:
+    """A field of a field: what is wrong with it is said with its name."""
+    try:
+        return read(value)
+    except Wrong as wrong:
+        raise Wrong(f"{name} {wrong}") from None
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise Wrong(f"{_shown(value)} is not a text")
@@ -96,7 +104,7 @@ def _one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
 
 
 def _class(value: Any) -> Class:
-    return Class(_one_of(tuple(Class))(value))
+    return Class(_one_of(tuple(map(str, Class)))(value))
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -158,9 +166,11 @@ def match_of(value: Any) -> Match:
             where = value.get("where", {})
             if "code" not in value or not isinstance(where, dict):
                 raise Wrong("about a table needs `code`, and `where` is a table: { severity = 'Fatal' }")
-            return CodeMatch(what, _texts(value["code"]), tuple((name, _texts(values)) for name, values in where.items()))
+            details = tuple((name, _part(name, _texts, values)) for name, values in where.items())
+            return CodeMatch(what, _part("code", _texts, value["code"]), details)
         case "counter":
-            return GrowthMatch(what, _whole(value.get("grew", 1)), seconds(value["within"]) if "within" in value else 0.0)
+            within = _part("within", seconds, value["within"]) if "within" in value else 0.0
+            return GrowthMatch(what, _part("grew", _whole, value.get("grew", 1)), within)
         case "state":
             return _state(what, value)
         case _:
@@ -171,7 +181,7 @@ def _state(what: str, value: Mapping[str, Any]) -> StateMatch:
     how = [name for name in ("is", "is_not", "became") if name in value]
     if len(how) != 1:
         raise Wrong("about a state needs one of is, is_not, became")
-    return StateMatch(what, _texts(value[how[0]]), differs=how[0] == "is_not", became=how[0] == "became")
+    return StateMatch(what, _part(how[0], _texts, value[how[0]]), differs=how[0] == "is_not", became=how[0] == "became")
 
 
 def _level(what: str, value: Mapping[str, Any]) -> LevelMatch:
@@ -197,10 +207,7 @@ def _escalation(value: Any) -> Escalation:
             raise Wrong(f"has no {name!r}{nearest(name, fields)}")
     read: dict[str, Any] = {}
     for name, one in value.items():
-        try:
-            read["verdict" if name == "class" else name] = fields[name](one)
-        except Wrong as wrong:
-            raise Wrong(f": {name} {wrong}") from None
+        read["verdict" if name == "class" else name] = _part(name, fields[name], one)
     return Escalation(**read)
 
 

@@ -1,0 +1,100 @@
+"""What `podvitals check` prints. No I/O here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from podvitals.cli.output import Table, age, paint
+from podvitals.detect.detector import Device
+from podvitals.detect.findings import Finding
+from podvitals.detect.replay import Change
+from podvitals.device.health import Health
+
+_PRODUCT = ("productName", "product", "model", "type", "kind", "driver")
+
+
+def table(findings: Iterable[Finding]) -> Table:
+    rows = [
+        (
+            one.device.name,
+            str(one.verdict.health) if one.verdict is not None else "not read",
+            product(one.device),
+            one.verdict.message if one.verdict is not None else "",
+            one.verdict.action if one.verdict is not None else "",
+            ", ".join(one.rules),
+            ", ".join(word.family for word in one.words),
+            ", ".join(dict.fromkeys(spoken.rule.source for word in one.words for spoken in word.spoken if spoken.rule.source)),
+        )
+        for one in findings
+    ]
+    return Table(("DEVICE", "HEALTH", "PRODUCT", "WHY", "DO", "RULE", "READ BY", "SOURCE"), rows, wide_from=6)
+
+
+def product(device: Device) -> str:
+    """What a person would call it: the first attribute that tells."""
+    names = {name.rpartition("/")[2]: str(value) for name, value in device.attributes.items()}
+    return next((names[name] for name in _PRODUCT if names.get(name)), "")
+
+
+def tally(findings: Sequence[Finding]) -> str:
+    """`8 devices: 6 healthy (1 degraded), 1 unhealthy, 1 unknown`."""
+    healths = [one.verdict.health if one.verdict is not None else Health.UNKNOWN for one in findings]
+    degraded = sum(1 for one in findings if one.verdict is not None and one.verdict.health is Health.HEALTHY and one.verdict.message)
+    parts = [f"{healths.count(Health.HEALTHY)} healthy{f' ({degraded} degraded)' if degraded else ''}"]
+    parts += [f"{count} {health.lower()}" for health in (Health.UNHEALTHY, Health.UNKNOWN) if (count := healths.count(health))]
+    return f"{len(findings)} device{'s' if len(findings) != 1 else ''}: {', '.join(parts)}"
+
+
+def change_line(change: Change) -> str:
+    """`+2m5s  gpu-3  Healthy → Unhealthy  Xid 79: GPU has fallen off the bus  (do: power-cycle)`."""
+    was, now = change.before, change.now
+    health = f"{was.health} → " if was is not None and was.health is not now.health else ""
+    do = f"  (do: {now.action})" if now.action else ""
+    return f"+{age(change.at)}  {now.key.device}  {health}{paint(str(now.health), now.health)}  {now.message}{do}".rstrip()
+
+
+def document(findings: Iterable[Finding], changes: Iterable[Change]) -> Mapping[str, object]:
+    """For machines; the order is that of the table."""
+    whole: dict[str, object] = {"devices": [_device(one) for one in findings]}
+    if listed := [_change(change) for change in changes]:
+        whole["changes"] = listed
+    return whole
+
+
+def _device(one: Finding) -> Mapping[str, object]:
+    verdict = one.verdict
+    return {
+        "device": one.device.name,
+        "attributes": {name: value if isinstance(value, bool | int) else str(value) for name, value in one.device.attributes.items()},
+        "health": str(verdict.health) if verdict is not None else None,
+        "message": verdict.message if verdict is not None else "",
+        "action": verdict.action if verdict is not None else "",
+        "sources": [
+            {
+                "family": word.family,
+                "rules": [
+                    {
+                        "id": spoken.rule.id,
+                        "class": str(spoken.rule.verdict),
+                        "message": spoken.text,
+                        "action": spoken.rule.action,
+                        "source": spoken.rule.source,
+                    }
+                    for spoken in word.spoken
+                ],
+                "readings": dict(word.values),
+                "unread": dict(word.unread),
+                "counts": dict(word.counts),
+            }
+            for word in one.words
+        ],
+    }
+
+
+def _change(change: Change) -> Mapping[str, object]:
+    return {
+        "at": round(change.at, 3),
+        "device": change.now.key.device,
+        "before": str(change.before.health) if change.before is not None else None,
+        "health": str(change.now.health),
+        "message": change.now.message,
+        "action": change.now.action,
+    }

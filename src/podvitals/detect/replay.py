@@ -1,0 +1,75 @@
+"""A recording, run through rules: what would have been shown, and when. Pure.
+
+The same evidence and the same merging as at work; what is left out is the passing of leases, since a recording does not tell that nothing
+came. So a bug report becomes a test, and an operator's rules can be tried on what really happened.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from podvitals.detect.board import Board, Source
+from podvitals.detect.damping import Damping
+from podvitals.detect.detector import Device
+from podvitals.detect.evidence import Evidence
+from podvitals.detect.findings import Finding, finding
+from podvitals.detect.inventory import listing
+from podvitals.detect.recording import Failed, Found, Record, Taken
+from podvitals.detect.rules.rule import Rules
+from podvitals.device.verdict import Verdict
+
+FOREVER = 1e12
+"""Seconds: the lease of what was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`at`: seconds from the beginning of the recording. `before`: None for a device's first verdict."""
+
+    at: float
+    before: Verdict | None
+    now: Verdict
+
+
+class Replay:
+    def __init__(self, rules: Rules, records: Iterable[Record], damping: Damping | None = None) -> None:
+        self._records = tuple(records)
+        families = tuple(dict.fromkeys(record.family for record in self._records))
+        self._sources = {family: number for number, family in enumerate(families)}
+        self._evidence = {family: Evidence(rules, damping) for family in families}
+        self._rules = rules
+        self._board = Board("replay", "recorded", [Source(family, FOREVER) for family in families])
+
+    def run(self) -> Iterator[Change]:
+        """Every change of a verdict's health, message or action, in order."""
+        before: dict[str, Verdict] = {}
+        for record in self._records:
+            for name in sorted(self._take(record)):
+                verdict = self._board.verdict(name)
+                if verdict is not None:
+                    yield Change(record.at, before.get(name), verdict)
+                    before[name] = verdict
+
+    def findings(self) -> list[Finding]:
+        """How it ended, of every device."""
+        return [finding(device, self._board.verdict(name), self._rules, self._evidence) for name, device in self._board.devices.items()]
+
+    def _take(self, record: Record) -> frozenset[str]:
+        source, evidence = self._sources[record.family], self._evidence[record.family]
+        match record:
+            case Found(devices=devices):
+                for device in devices:
+                    evidence.know(device.name, device.attributes)
+                return self._board.take(source, listing(record.family, devices), record.at, record.at)
+            case Taken(device=device, signals=signals, whole=whole):
+                reading = evidence.take(device, signals, record.at, whole=whole)
+                return self._board.read(source, self._listed(source, device, record.at), reading, record.at, record.at)
+            case Failed(device=device, why=why):
+                still = evidence.look(device, record.at)
+                return self._board.fail(source, self._listed(source, device, record.at), f"{record.family}: {why}", still)
+
+    def _listed(self, source: int, name: str, at: float) -> str:
+        """A recording that was cut may speak of a device before it lists it."""
+        if not self._board.knows(name):
+            known = self._board.listed_by(source)
+            self._board.take(source, listing("recording", [*known, Device(name)]), at, at)
+        return name

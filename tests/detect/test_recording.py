@@ -1,0 +1,179 @@
+"""What came from the hardware, written down and run again; and what is left out of it on request."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podvitals.detect.anonymise import Anonymiser
+from podvitals.detect.detector import Device, Version
+from podvitals.detect.record import Recorder
+from podvitals.detect.recording import Failed, Found, Record, Taken, Writing, read_recording, signal_document, signal_of
+from podvitals.detect.replay import Replay
+from podvitals.detect.rules.load import builtin
+from podvitals.detect.signal import Code, Count, Level, Signal, State, Unread
+from podvitals.device.health import Health
+from podvitals.errors import InvalidInput, LocalError
+
+text = st.text(max_size=8)
+signals = st.one_of(
+    st.builds(
+        Code,
+        text,
+        text,
+        text,
+        st.lists(st.tuples(text, text), max_size=2, unique_by=lambda pair: pair[0]).map(tuple),
+        st.sampled_from([0.0, 1.5]),
+    ),
+    st.builds(Count, text, st.integers(0, 2**64), text),
+    st.builds(State, text, text, text, text),
+    st.builds(Level, text, st.sampled_from([0.0, 2.5, 16.0]), text),
+    st.builds(Unread, text, text, text),
+)
+GPU = Device("gpu-a", {"resource.kubernetes.io/pciBusID": "0000:3b:00.0", "lanes": 16, "ok": True, "v": Version("1.2.3")}, handle="h")
+DISK = Device("disk-b")
+RECORDS: list[Record] = [
+    Found(100.0, "nvidia", (GPU,)),
+    Found(100.0, "block", (DISK,)),
+    Taken(100.1, "nvidia", "gpu-a", (State("nvidia.presence", "present"),), whole=True),
+    Taken(100.1, "block", "disk-b", (Count("block.ioerr_cnt", 5),), whole=True),
+    Taken(105.1, "nvidia", "gpu-a", (State("nvidia.presence", "present"),), whole=True),
+    Taken(105.1, "block", "disk-b", (Count("block.ioerr_cnt", 6),), whole=True),
+    Taken(
+        107.0,
+        "nvidia",
+        "gpu-a",
+        (Code("xid", "79", "NVRM: Xid (PCI:0000:3b:00): 79, pid=1234, name=python, GPU has fallen off the bus."),),
+        whole=False,
+    ),
+    Failed(110.0, "nvidia", "gpu-a", "GPU is lost"),
+]
+
+
+def lines(records: list[Record]) -> list[str]:
+    writing = Writing("0.1.0")
+    return [writing.head, *map(writing.line, records)]
+
+
+@given(signals)
+def test_every_signal_is_written_and_read_back_as_it_was(signal: Signal) -> None:
+    assert signal_of(json.loads(json.dumps(signal_document(signal)))) == signal
+
+
+def test_a_recording_reads_back_as_it_was_with_times_from_its_beginning() -> None:
+    back = list(read_recording(lines(RECORDS), "r"))
+    assert [round(record.at + 100.0, 3) for record in back] == [record.at for record in RECORDS]
+    assert [type(record) for record in back] == [type(record) for record in RECORDS]
+    assert isinstance(back[0], Found)
+    assert back[0].devices == (GPU,)
+    assert [record.signals for record in back if isinstance(record, Taken)] == [r.signals for r in RECORDS if isinstance(r, Taken)]
+
+
+def test_a_reading_that_is_as_before_costs_one_short_line() -> None:
+    assert json.loads(lines(RECORDS)[5]) == {"at": 5.1, "family": "nvidia", "device": "gpu-a", "same": True}
+
+
+def test_a_recording_is_replayed_to_the_verdicts_it_led_to() -> None:
+    replay = Replay(builtin(), read_recording(lines(RECORDS), "r"))
+    told = [(round(c.at, 1), c.now.key.device, c.now.health, c.now.message) for c in replay.run() if c.before is not None]
+    fallen = "Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0)"
+    assert told == [
+        (5.1, "disk-b", Health.HEALTHY, "commands failed (ioerr_cnt)"),
+        (7.0, "gpu-a", Health.UNHEALTHY, fallen),
+        (10.0, "gpu-a", Health.UNHEALTHY, f"{fallen}; nvidia: GPU is lost"),
+    ]
+    by_name = {one.device.name: one for one in replay.findings()}
+    assert by_name["gpu-a"].rules == ("xid.79",)
+    assert by_name["disk-b"].words[0].values == {"block.ioerr_cnt": "6"}
+
+
+def test_a_recording_whose_beginning_is_lost_is_replayed_all_the_same() -> None:
+    replay = Replay(builtin(), RECORDS[4:])
+    assert [change.now.health for change in replay.run()][-1] is Health.UNHEALTHY
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ([], "it is no recording"),
+        (["{}"], "r:1: this is no line of a recording (the first line does not say that it is one)"),
+        ([json.dumps({"podvitals": "recording", "format": 99})], "its format is 99, this podvitals reads 1"),
+        ([lines([])[0], "nonsense"], "r:2: this is no line of a recording"),
+        ([lines([])[0], '{"at": 1, "family": "f"}'], "r:2: this is no line of a recording (KeyError: 'device')"),
+        ([lines([])[0], '{"at": 1, "family": "f", "device": "d", "same": true}'], "r:2: this is no line of a recording"),
+        ([lines([])[0], "[1]"], "r:2: this is no line of a recording"),
+    ],
+)
+def test_what_is_no_recording_is_refused_with_its_line(broken: list[str], why: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        list(read_recording(broken, "r"))
+    assert why in str(refused.value)
+
+
+def test_threads_that_tell_at_once_make_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    with Recorder(path, "0.1.0") as recorder:
+        threads = [threading.Thread(target=lambda: list(map(recorder, RECORDS))) for _ in range(8)]  # type: ignore[func-returns-value]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(list(read_recording(path.read_text().splitlines(), "r"))) == 8 * len(RECORDS)
+
+
+def test_a_recording_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="cannot write recording"), Recorder(tmp_path / "no" / "r", "0.1.0"):
+        pass
+    with pytest.raises(LocalError, match="is not whole: No space left on device"), Recorder(Path("/dev/full"), "0.1.0") as recorder:
+        recorder(RECORDS[0])
+
+
+SECRETS = {
+    "attributes": {
+        "serial": "SN-0042-XYZ",
+        "uuid": "GPU-b850f46d-d5ea-c752-ddf3-c4453e44d3f7",
+        "mac": "aa:bb:cc:dd:ee:ff",
+        "wwn": "eui.0025385391b0f21c",
+        "resource.kubernetes.io/pciBusID": "0000:3b:00.0",
+    }
+}
+
+
+def test_serial_numbers_addresses_programs_and_hosts_are_left_out_and_the_rest_still_means_what_it_meant() -> None:
+    found = json.dumps({"at": 0.0, "family": "f", "found": [{"name": "disk-sn-0042-xyz", "handle": "SN-0042-XYZ"} | SECRETS]})
+    told = json.dumps(
+        {
+            "at": 1.0,
+            "family": "f",
+            "device": "disk-sn-0042-xyz",
+            "told": [
+                {
+                    "code": "13",
+                    "table": "xid",
+                    "params": {"pid": "4711", "name": "secret-trainer", "pci": "0000:3b:00.0"},
+                    "text": "NVRM: Xid (PCI:0000:3b:00): 13, pid=4711, name=secret-trainer, on big-host at 10.1.2.3 with aa:bb:cc:dd:ee:ff",
+                }
+            ],
+        }
+    )
+    anonymiser = Anonymiser("big-host")
+    clean = [anonymiser.line(found), anonymiser.line(told)]
+    for secret in ("0042", "b850f46d", "aa:bb", "0025385391", "secret-trainer", "4711", "big-host", "10.1.2.3"):
+        assert secret not in "".join(clean), secret
+    assert "0000:3b:00.0" in clean[0]
+    assert json.loads(clean[0])["found"][0]["name"] == json.loads(clean[1])["device"]
+    assert json.loads(clean[1])["told"][0]["code"] == "13"
+
+
+def test_an_anonymised_recording_is_replayed_to_the_same_verdicts() -> None:
+    anonymiser = Anonymiser("host")
+    clean = [anonymiser.line(line) for line in lines(RECORDS)]
+    assert "python" not in "".join(clean)
+
+    def healths(said: list[str]) -> list[tuple[float, Health]]:
+        return [(change.at, change.now.health) for change in Replay(builtin(), read_recording(said, "r")).run()]
+
+    assert healths(clean) == healths(lines(RECORDS))
