@@ -1,6 +1,7 @@
 """From bytes to changed devices: what is recognised unread means what it means when read; late news counts from when it came."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.hearing import Hearing
 from podvitals.node.limits import Limits
-from podvitals.node.record import SourceKey
+from podvitals.node.record import DeviceState, SourceKey
 from podvitals.node.session import Event
 from podvitals.node.switchboard import Switchboard
 from podvitals.wire.convert import encode_report
@@ -99,11 +100,16 @@ STEP = st.one_of(
 )
 
 
+def told(node: Node, exact: bool) -> dict[DeviceKey, DeviceState]:
+    return {key: state if exact else replace(state, faults=()) for key, state in node.board.states().items()}
+
+
 @given(st.lists(STEP, min_size=4, max_size=30))
 @settings(max_examples=400)
 def test_what_is_recognised_means_what_it_means_when_read(steps: Sequence[tuple[object, ...]]) -> None:
     nodes = [Node(), Node(Reads(Limits(devices_per_driver=6)))]
     last: dict[int, list[DeviceReport]] = {1: [], 2: []}
+    exact = True
     for node in nodes:
         node.event(1, Event.CONNECT)
         node.event(2, Event.CONNECT)
@@ -123,11 +129,12 @@ def test_what_is_recognised_means_what_it_means_when_read(steps: Sequence[tuple[
                 changed = [node.wait(seconds) for node in nodes]
             case _:
                 raise AssertionError(step)
-        assert changed[0] == changed[1]
-        assert nodes[0].board.states() == nodes[1].board.states()
+        # What the one that waits took back before it had the floor is no part of any record, whether it is read or not.
+        exact = exact and step[:1] != ("event",)
+        assert changed[0] <= changed[1]
+        assert changed[0] == changed[1] or not exact
+        assert [told(node, exact) for node in nodes] == [told(nodes[1], exact)] * 2
         assert nodes[0].board.next_deadline() == nodes[1].board.next_deadline()
-        rows = [node.board.everything() for node in nodes]
-        assert rows[0].devices == rows[1].devices
 
 
 def test_of_a_report_with_new_times_and_one_change_only_the_change_is_read(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,9 +178,17 @@ def test_news_that_lay_in_the_socket_count_from_when_they_may_have_come(node: No
     assert node.board.next_deadline() == node.now + 3
 
 
-def test_old_news_are_no_news_where_newer_were_heard(node: Node) -> None:
+def test_what_comes_later_on_one_stream_is_newer_whenever_it_came(node: Node) -> None:
     node.hear(1, said(health=Health.UNHEALTHY))
     node.hear(1, said(at=WALL + 3), arrived=node.now - 10)
+    assert node.health() is Health.HEALTHY
+    assert node.board.next_deadline() == node.now + 30
+
+
+def test_old_news_of_another_stream_are_no_news_where_newer_were_heard(node: Node) -> None:
+    node.hear(1, said(health=Health.UNHEALTHY))
+    node.event(2, Event.CONNECT)
+    node.hear(2, said(at=WALL + 3), arrived=node.now - 10)
     assert node.health() is Health.UNHEALTHY
 
 

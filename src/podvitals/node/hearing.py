@@ -1,5 +1,7 @@
 """A report on its way from bytes to the ledger. Pure. Reading a large one is done in steps, so that others are heard in between."""
 
+import math
+
 from podvitals.errors import PluginProtocolError
 from podvitals.node.memory import Heard, Memory
 from podvitals.node.record import SourceKey
@@ -10,15 +12,22 @@ from podvitals.wire.report import Decoder, Match
 class Place:
     """One registered endpoint. `health`: it serves a health service. `heard`: Unix seconds of its last report, 0.0 for never.
 
-    `stream`: which of its streams it is, so that what is read after the end of the one it came from is known to be late."""
+    `stream`: which of its streams it is, so that what is read after the end of the one it came from is known to be late. `arrived`: when
+    (boottime) the last report came on it."""
 
-    __slots__ = ("endpoint", "health", "heard", "memory", "number", "reports", "source", "stream")
+    __slots__ = ("arrived", "endpoint", "health", "heard", "memory", "number", "reports", "source", "stream")
 
     def __init__(self, number: int, source: SourceKey, endpoint: str, health: bool, memory: Memory) -> None:
         self.number, self.source, self.endpoint, self.health = number, source, endpoint, health
         self.memory = memory
         self.reports = self.stream = 0
         self.heard = 0.0
+        self.arrived = -math.inf
+
+    def end_stream(self) -> None:
+        self.memory.clear()
+        self.stream += 1
+        self.arrived = -math.inf
 
 
 class Hearing:
@@ -27,8 +36,8 @@ class Hearing:
 
     __slots__ = ("arrived", "decoder", "error", "match", "place", "raw", "said", "stream")
 
-    def __init__(self, place: Place, raw: bytes, arrived: float) -> None:
-        self.place, self.stream, self.raw, self.arrived = place, place.stream, raw, arrived
+    def __init__(self, place: Place, raw: bytes) -> None:
+        self.place, self.stream, self.raw, self.arrived = place, place.stream, raw, place.arrived
         self.said: Heard | None = None
         self.match: Match | None = None
         self.decoder: Decoder | None = None

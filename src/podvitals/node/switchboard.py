@@ -63,8 +63,7 @@ class Switchboard:
             return NOTHING
         self._apply(self.session.on(number, event), telling, now, wall)
         if event in (Event.STREAM_END, Event.DISCONNECT):
-            place.memory.clear()
-            place.stream += 1
+            place.end_stream()
         if event is Event.REMOVE:
             del self._places[number]
         self._tell_standing(place.source.driver, telling)
@@ -84,7 +83,9 @@ class Switchboard:
             return None  # late: its connection is gone
         place.reports += 1
         place.heard = wall
-        hearing = Hearing(place, raw, now if arrived is None else arrived)
+        # What comes later on one stream is newer.
+        place.arrived = max(place.arrived, now if arrived is None else arrived)
+        hearing = Hearing(place, raw)
         if self.session.stage(number) is Stage.REPORTING:
             self._recognise(hearing, now)
         if hearing.said is None:
@@ -222,7 +223,8 @@ class Switchboard:
         telling.say("speaks", driver=place.source.driver, source=place.source.source, endpoint=place.endpoint)
         # What it said while another spoke counts where nothing was heard of a device since.
         for heard in place.memory.not_taken():
-            hearing = Hearing(place, heard.raw, heard.arrived)
+            hearing = Hearing(place, heard.raw)
+            hearing.arrived = heard.arrived
             hearing.decoder = Decoder(heard.raw, self.limits.entries_per_report)
             while hearing.step():
                 pass

@@ -115,7 +115,7 @@ def taken_time(seconds: int) -> float:
     return float(seconds) if 0 < seconds <= _LAST_TIME else 0.0
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=1024)
 def names(pool: bytes, device: bytes) -> tuple[str, str, str]:
     """Pool and device as text, and why they cannot be those of a ResourceSlice, "" if they can.
 

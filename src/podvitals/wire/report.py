@@ -123,14 +123,17 @@ class Layout:
         self._mask: bytes | None = None
         self._times_of: itemgetter[tuple[bytes, ...]] | None = None
 
+    def __len__(self) -> int:
+        return len(self._starts)
+
     def match(self, raw: bytes, most: int) -> Match | None:
-        """`raw` as this report with at most `most` entries changed, none more or less; None where it is not that."""
+        """`raw` as this report with at most `most` entries changed, of the same devices; None where it is not that."""
         changed: dict[int, Plain] = {}
         old = new = 0
         while (index := self._differs(raw, old, new)) is not None:
             new += self._starts[index] - old
             plain = _plain(raw, new) if len(changed) < most else None
-            if plain is None:
+            if plain is None or (known := _plain(self.raw, self._starts[index])) is None or known[1] != plain[1]:
                 return None
             changed[index] = plain
             old, new = self._end(index), plain[2]
@@ -249,11 +252,11 @@ def _plain(raw: bytes, at: int) -> Plain | None:
     return said, name, end, slice(begin, here)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def _named(identifier: bytes) -> tuple[tuple[str, str], str]:
-    """Pool and device, and what is wrong with them. Cached, because a driver names the same thousands of devices every few seconds."""
+    """Pool and device, and what is wrong with them. Cached for drivers that say the same in another order each time."""
     said = health_pb2.DeviceIdentifier.FromString(identifier)
-    pool, device, wrong = names(said.pool_name, said.device_name)
+    pool, device, wrong = names.__wrapped__(said.pool_name, said.device_name)
     return (pool, device), wrong
 
 
