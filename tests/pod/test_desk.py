@@ -117,6 +117,44 @@ def test_a_fault_that_lasted_has_ended_when_the_driver_says_healthy() -> None:
     assert (fault.start, fault.until) == (moment(START + 1), moment(START + 65))
 
 
+def test_what_was_taken_over_gives_no_later_fault_its_beginning_and_does_not_come_back() -> None:
+    """The ledger keeps three faults: when it has displaced one, it does not know less of the time before its first word."""
+    world = World(states={BROKEN.key: BROKEN})
+    uid = world.a_pod(asking(pod("a")), "gpu-0")
+    world.now += 60
+    world.restart()
+    world.hold(uid, "gpu-0")
+    faults = [Fault(Health.UNHEALTHY, "Xid 79", "", START + 1, START + 100)]
+    for n in range(4):
+        at = START + 200 + 10 * n
+        faults = [*faults, Fault(Health.UNHEALTHY, f"Xid {n}", "", at, at + 5)][-3:]
+        world.set(state("gpu-0", Health.HEALTHY, "", *faults, since=at + 5))
+        world.wait(2)
+    assert [(fault.message, fault.start) for fault in world.entry(uid).faults] == [
+        (f"Xid {n}", moment(START + 200 + 10 * n)) for n in (1, 2, 3)
+    ]
+
+
+def test_a_wall_clock_set_back_takes_no_fault_off_a_pod() -> None:
+    world = World()
+    world.heal("gpu-0")
+    uid = world.a_pod(asking(pod("a")), "gpu-0")
+    world.back = 3600.0
+    for _ in range(2):
+        broken = Fault(Health.UNHEALTHY, "Xid", "", world.wall)
+        world.set(state("gpu-0", Health.UNHEALTHY, "Xid", broken, since=world.wall))
+        world.wait(2)
+        world.set(state("gpu-0", Health.HEALTHY, "", Fault(Health.UNHEALTHY, "Xid", "", broken.start, world.wall), since=world.wall))
+        world.wait(2)
+    assert [fault.message for fault in world.entry(uid).faults] == ["Xid"]
+    before = world.entry(uid)
+    world.states.clear()
+    world.restart()
+    world.hold(uid, "gpu-0")
+    world.wait(2)
+    assert world.entry(uid).faults == before.faults
+
+
 def test_faults_taken_over_never_make_a_device_better_than_unknown() -> None:
     world = World()
     uid = world.a_pod(planted(asking(pod("a"))), "gpu-9")
@@ -161,6 +199,7 @@ def test_of_a_pod_that_ended_while_all_memory_was_lost_the_faults_stay_and_the_h
     assert [(entry.health, [fault.message for fault in entry.faults]) for entry in said.entries] == [(Health.UNKNOWN, ["Xid 79"])]
     assert world.status(uid) == "Unknown"
     world.set(state("gpu-0", Health.UNHEALTHY, "late", Fault(Health.UNHEALTHY, "late", "", START + 101), since=START + 101))
+    world.wait(2)
     assert len(world.entry(uid).faults) == 1, "nobody knows that the device was this pod's"
 
 

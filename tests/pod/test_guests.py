@@ -70,6 +70,16 @@ def test_the_history_goes_on_over_a_restart(world: World) -> None:
     assert [fault.message for fault in shown(world, uid, "Healthy").faults] == ["Xid"]
 
 
+def test_what_has_been_healthy_since_before_a_restart_still_has(world: World) -> None:
+    uid = world.a_pod(saying(pod("a")), "gpu-0")
+    before = shown(world, uid, "Healthy")
+    world.now += 60
+    world.restart(world.memory())
+    world.hold(uid, "gpu-0")
+    world.wait(2)
+    assert world.entry(uid) == before
+
+
 def test_the_kubelets_last_word_stays_although_its_field_goes_with_the_pod(world: World) -> None:
     uid = world.a_pod(saying(pod("a"), "Healthy"), "gpu-0")
     shown(world, uid, "Unhealthy")

@@ -4,7 +4,7 @@ from podvitals.device.health import Health
 from podvitals.node.record import Fault
 from podvitals.pod.entry import DeviceEntry
 from podvitals.pod.notice import BURST, REMEMBERED, REPEAT_PACE, Notice, Notices, Reason
-from podvitals.pod.status import entries
+from podvitals.pod.status import began, entries
 from tests.pod.make import START, holding, pod, state
 
 
@@ -12,7 +12,7 @@ def held(*healths: Health) -> tuple[DeviceEntry, ...]:
     states = {
         f"gpu-{n}": state(f"gpu-{n}", health, "Xid 79", Fault(Health.UNHEALTHY, "Xid 79", "", START)) for n, health in enumerate(healths)
     }
-    return entries(pod(), [holding(name) for name in states], lambda key: states[key.device])
+    return entries(began(pod()), [holding(name) for name in states], lambda key: states[key.device])
 
 
 H, K, U = Health.HEALTHY, Health.UNKNOWN, Health.UNHEALTHY

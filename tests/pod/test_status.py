@@ -9,7 +9,7 @@ from podvitals.claim.times import rfc3339
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState, Fault
-from podvitals.pod.status import condition, ended_at, entries, field
+from podvitals.pod.status import began, condition, ended_at, entries, field
 from tests.pod.make import START, holding, key, pod, state
 
 HEALTHS = st.sampled_from(Health)
@@ -21,7 +21,7 @@ def of(*states: DeviceState) -> dict[DeviceKey, DeviceState]:
 
 def the_condition(*states: DeviceState, shown: Condition | None = None) -> Condition:
     held = [holding(one.key.device) for one in states]
-    return condition(entries(pod(), held, of(*states).__getitem__), shown, START + 100)
+    return condition(entries(began(pod()), held, of(*states).__getitem__), shown, START + 100)
 
 
 @given(st.lists(HEALTHS, min_size=1, max_size=6))
@@ -46,7 +46,7 @@ def test_a_condition_message_stays_short_and_counts_the_rest() -> None:
 
 def test_a_device_of_two_containers_counts_once_in_the_condition() -> None:
     held = [holding("gpu-0", "train"), holding("gpu-0", "watch")]
-    assert condition(entries(pod(), held, lambda _: state("gpu-0")), None, START).message == "1 of 1 device healthy"
+    assert condition(entries(began(pod()), held, lambda _: state("gpu-0")), None, START).message == "1 of 1 device healthy"
 
 
 def test_the_transition_time_moves_only_with_the_status() -> None:
@@ -59,7 +59,7 @@ def test_faults_from_before_the_pod_are_not_its_own() -> None:
     old = Fault(Health.UNHEALTHY, "old", "", START - 500, START - 400)
     met = Fault(Health.UNHEALTHY, "met", "", START - 10, START + 10)
     lasts = Fault(Health.UNHEALTHY, "lasts", "", START - 20, None)
-    (entry,) = entries(pod(), [holding("gpu-0")], lambda _: state("gpu-0", Health.UNHEALTHY, "", old, met, lasts))
+    (entry,) = entries(began(pod()), [holding("gpu-0")], lambda _: state("gpu-0", Health.UNHEALTHY, "", old, met, lasts))
     assert [fault.message for fault in entry.faults] == ["met", "lasts"]
 
 

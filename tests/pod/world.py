@@ -35,9 +35,12 @@ class World:
     def __post_init__(self) -> None:
         self.restart(self.memos)
 
+    back: float = 0.0
+
     @property
     def wall(self) -> float:
-        return START + self.now - 100.0
+        """`back`: seconds by which the wall clock was set back."""
+        return START + self.now - 100.0 - self.back
 
     def restart(self, memos: Iterable[Memo] = ()) -> None:
         """Another process, which remembers `memos`, sees the pods there are."""

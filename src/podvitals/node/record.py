@@ -66,31 +66,10 @@ def with_change(
         faults = (*faults[:-1], Fault(last.health, last.message, last.action, last.start, max(last.start, wall)))
     if health is Health.HEALTHY:
         return faults
-    return _bounded((*faults, Fault(health, message, action, wall)))
+    return bounded((*faults, Fault(health, message, action, wall)))
 
 
-SAME_START = 1.0
-"""Seconds: times that stand on a pod may be rounded to whole ones."""
-
-
-def with_history(own: tuple[Fault, ...], earlier: tuple[Fault, ...], known: float) -> tuple[Fault, ...]:
-    """`own` (since `known`, when the first verdict came), and what somebody else remembers of the time before it.
-
-    What lasted when it was remembered goes on where the first verdict says the same, else it ended by then at the latest."""
-    new = [fault for fault in earlier if not any(fault.health is one.health and abs(fault.start - one.start) < SAME_START for one in own)]
-    if not new:
-        return own
-    last = new[-1]
-    if last.end is None:
-        new.pop()
-        if own and own[0].health is last.health and own[0].start == known >= last.start:
-            own = (Fault(last.health, own[0].message, own[0].action, last.start, own[0].end), *own[1:])
-        else:
-            new.append(Fault(last.health, last.message, last.action, last.start, max(last.start, known)))
-    return _bounded(tuple(sorted((*new, *own), key=lambda fault: (fault.end is None, fault.start))))
-
-
-def _bounded(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+def bounded(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
     """The oldest Unknown goes first, else the oldest; the newest always stays."""
     while len(faults) > MOST_FAULTS:
         drop = next((index for index, fault in enumerate(faults[:-1]) if fault.health is Health.UNKNOWN), 0)

@@ -5,6 +5,7 @@ held is remembered under its uid: when it ends, Kubernetes deletes its claims, a
 within the post-mortem window is added to an ended pod, marked, unless the device has since served another pod.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
@@ -14,7 +15,7 @@ from podvitals.claim.pod import Pod
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState
-from podvitals.pod.earlier import NOT_KNOWN_AT_END, Faults, earlier_faults, holding_of, joined, last_words
+from podvitals.pod.earlier import NOT_KNOWN_AT_END, Earlier, earlier_faults, holding_of, last_words
 from podvitals.pod.entry import DeviceEntry, FaultEntry, PodDevices, moment
 from podvitals.pod.status import began, ended_at, entries, fault_entry
 
@@ -41,14 +42,15 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Record:
     """One pod. `known`: whether it is known what it holds, be it nothing. `closed`: devices that have served another pod since this one
-    ended. `earlier`: the faults that stood on the pod when it was first seen, at `taken_over` (Unix seconds)."""
+    ended. `earlier`: the faults that stood on it when it was first seen. `set_back`: the earliest that the wall clock was during its life,
+    where that was before its life began."""
 
-    __slots__ = ("closed", "earlier", "ended", "final", "holdings", "known", "pod", "taken_over")
+    __slots__ = ("closed", "earlier", "ended", "final", "holdings", "known", "pod", "set_back")
 
-    def __init__(self, pod: Pod, memo: Memo | None, wall: float) -> None:
+    def __init__(self, pod: Pod, memo: Memo | None) -> None:
         self.pod = pod
-        self.earlier: Faults = {}
-        self.taken_over = wall
+        self.set_back = math.inf
+        self.earlier: dict[DeviceKey, Earlier] = {}
         self.holdings: tuple[Holding, ...] = memo.holdings if memo else ()
         self.known = bool(self.holdings) or not names_claims(pod)
         self.ended: float | None = memo.ended if memo else None
@@ -56,8 +58,18 @@ class Record:
         self.closed: frozenset[DeviceKey] = memo.closed if memo else frozenset()
 
     @property
+    def began(self) -> float:
+        """When its life began, Unix seconds, by the clock of the faults in it."""
+        return min(began(self.pod), self.set_back)
+
+    @property
     def keys(self) -> frozenset[DeviceKey]:
         return frozenset(holding.key for holding in self.holdings)
+
+    def lived(self, wall: float) -> None:
+        """It was there at `wall`: where its life had not begun by then, the clock was set back."""
+        if wall < self.began:
+            self.set_back = wall
 
     def memo(self) -> Memo:
         meta = self.pod.metadata
@@ -90,7 +102,7 @@ class Book:
         uid = pod.metadata.uid
         record = self._records.get(uid)
         if record is None:
-            record = self._records[uid] = Record(pod, self._remembered.pop(uid, None), wall)
+            record = self._records[uid] = Record(pod, self._remembered.pop(uid, None))
             self._take_over(record, earlier, wall)
             for key in record.keys:
                 self._by_key.setdefault(key, {})[uid] = None
@@ -101,6 +113,7 @@ class Book:
                 late = [self._found_late(record, key, wall) for key in record.keys]
                 return any(late)
         record.pod = pod
+        record.lived(wall)
         record.known = record.known or not names_claims(pod)
         if pod.ended and record.final is None and record.holdings:
             self._end(record, wall)
@@ -118,6 +131,7 @@ class Book:
         record.holdings = holdings
         for key in record.keys:
             self._by_key.setdefault(key, {})[uid] = None
+            self._settle(record, key)
         self._close(record)
         self._unsaved[uid] = None
         return True
@@ -136,6 +150,8 @@ class Book:
         for key in keys:
             for uid in self._by_key.get(key, ()):
                 record = self._records[uid]
+                record.lived(wall)
+                self._settle(record, key)
                 if record.final is None or self._found_late(record, key, wall):
                     dirty[uid] = None
         return dirty
@@ -181,6 +197,11 @@ class Book:
             return
         if record.final is None:
             record.earlier = earlier_faults(earlier.entries, wall)
+            if wall < record.began:
+                # The clock was set back since the pod began: what stands on it happened in its life all the same.
+                record.lived(min((fault.start for one in record.earlier.values() for fault in one.faults), default=wall))
+            for key in record.keys:
+                self._settle(record, key)
         if record.pod.ended and not record.known and earlier.ended is None:
             # It ended while nobody watched, its claims are gone, and so is our memory of it.
             record.holdings = tuple(holding_of(entry) for entry in earlier.entries)
@@ -189,15 +210,26 @@ class Book:
             self._unsaved[record.pod.metadata.uid] = None
 
     def _entries(self, record: Record) -> tuple[DeviceEntry, ...]:
-        return entries(record.pod, record.holdings, self._stating(record))
+        return entries(record.began, record.holdings, self._stating(record))
 
     def _stating(self, record: Record) -> Callable[[DeviceKey], DeviceState]:
         by_key = {holding.key: holding for holding in record.holdings}
 
         def state(key: DeviceKey) -> DeviceState:
-            return joined(self._state_of(record.pod, by_key[key]), record.earlier.get(key, ()), record.taken_over)
+            told, earlier = self._state_of(record.pod, by_key[key]), record.earlier.get(key)
+            if earlier is None:
+                return told
+            record.earlier[key] = earlier.settle(told)
+            return record.earlier[key].joined(told)
 
         return state
+
+    def _settle(self, record: Record, key: DeviceKey) -> None:
+        earlier = record.earlier.get(key)
+        if earlier is not None and not earlier.settled:
+            holding = next((holding for holding in record.holdings if holding.key == key), None)
+            if holding is not None:
+                record.earlier[key] = earlier.settle(self._state_of(record.pod, holding))
 
     def _unindex(self, key: DeviceKey, uid: str) -> None:
         holders = self._by_key.get(key, {})
@@ -224,7 +256,7 @@ class Book:
         record.ended = wall if end is None else end
         at = record.ended + _EXIT_ROUNDING
         state = self._stating(record)
-        record.final = entries(record.pod, record.holdings, lambda key: as_of(state(key), at))
+        record.final = entries(record.began, record.holdings, lambda key: as_of(state(key), at))
         record.earlier = {}
         record.closed |= {key for key in record.keys if self._serves_another(record, key)}
         self._unsaved[record.pod.metadata.uid] = None
@@ -237,7 +269,7 @@ class Book:
             return False
         holding = next(holding for holding in record.holdings if holding.key == key)
         state = self._state_of(record.pod, holding)
-        since = max(record.ended + _EXIT_ROUNDING, began(record.pod))
+        since = max(record.ended + _EXIT_ROUNDING, record.began)
         found = [fault_entry(fault, after_end=True) for fault in state.faults if fault.health is Health.UNHEALTHY and fault.start > since]
         final = tuple(_with_late(entry, found) if entry.key == key else entry for entry in record.final)
         if final == record.final:

@@ -6,25 +6,78 @@ create a pod may write its annotation too.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from podvitals.claim.holdings import Holding
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.device.text import clean
-from podvitals.node.record import MOST_FAULTS, DeviceState, Fault, with_history
+from podvitals.node.record import MOST_FAULTS, DeviceState, Fault, bounded
 from podvitals.pod.entry import DeviceEntry, FaultEntry
 
 NOT_KNOWN_AT_END = "its health when the pod ended is not known"
-Faults = dict[DeviceKey, tuple[Fault, ...]]
 
 
-def earlier_faults(entries: Iterable[DeviceEntry], wall: float) -> Faults:
-    """The faults of each device that has any, as of `wall` (Unix seconds): none of them lies in the future or was found after an end."""
-    found: Faults = {}
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The faults that stood on a pod for one device when it was taken over, at `at` (Unix seconds).
+
+    What lasted then goes on, or has ended, as the ledger's first verdict after that says: this is settled once, since the ledger keeps only
+    three and so forgets when its record began. `goes_on`: the beginning of the fault, by the ledger, which is that of an earlier one, and
+    when that began."""
+
+    faults: tuple[Fault, ...]
+    at: float
+    settled: bool = False
+    goes_on: tuple[float, float] | None = None
+
+    def settle(self, state: DeviceState) -> "Earlier":
+        """As of the ledger's word about the device; itself while there is none."""
+        starts = [fault.start for fault in state.faults] + ([state.since] if state.since > 0 else [])
+        if self.settled or not starts:
+            return self
+        begins, left, goes_on = min(starts), _missing(state.faults, self.faults), None
+        if left and left[-1].end is None:
+            last, first = left.pop(), state.faults[0] if state.faults else None
+            if first is not None and first.health is last.health and first.start == begins >= last.start:
+                goes_on = (first.start, last.start)
+            else:
+                left.append(_closed(last, begins))
+        return Earlier(tuple(left), self.at, True, goes_on)
+
+    def joined(self, state: DeviceState) -> DeviceState:
+        """`state` with these faults."""
+        if self.settled and not self.faults and self.goes_on is None:
+            return state
+        since, own, older = state.since, state.faults, self.faults
+        if not self.settled:
+            older = tuple(_closed(fault, self.at) for fault in older)
+        elif self.goes_on is not None:
+            began, earlier = self.goes_on
+            since = earlier if since == began else since
+            own = tuple(Fault(f.health, f.message, f.action, earlier, f.end) if f.start == began else f for f in own)
+        faults = bounded(tuple(sorted((*older, *own), key=lambda fault: (fault.end is None, fault.start))))
+        return DeviceState(state.key, state.health, state.message, state.action, since, state.checked_at, state.deadline, faults)
+
+
+def _missing(own: tuple[Fault, ...], earlier: tuple[Fault, ...]) -> list[Fault]:
+    """Those of `earlier` that are not one of `own`; the annotation's times are milliseconds."""
+    return [fault for fault in earlier if not any(fault.health is one.health and abs(fault.start - one.start) < 0.002 for one in own)]
+
+
+def _closed(fault: Fault, at: float) -> Fault:
+    return fault if fault.end is not None else Fault(fault.health, fault.message, fault.action, fault.start, max(fault.start, at))
+
+
+def earlier_faults(entries: Iterable[DeviceEntry], wall: float) -> dict[DeviceKey, Earlier]:
+    """Of each device that has any, as of `wall` (Unix seconds): none of them lies in the future or was found after an end."""
+    found: dict[DeviceKey, Earlier] = {}
     for entry in entries:
         faults = tuple(fault for fault in map(_fault, entry.faults) if fault is not None and fault.start <= wall)
         if faults:
-            found[entry.key] = tuple(sorted(faults, key=lambda fault: fault.start))[-MOST_FAULTS:]
+            latest = sorted(faults, key=lambda fault: (fault.end is None, fault.start))[-MOST_FAULTS:]
+            # Only the last can last.
+            found[entry.key] = Earlier((*(_closed(fault, wall) for fault in latest[:-1]), latest[-1]), wall)
     return found
 
 
@@ -34,21 +87,6 @@ def _fault(entry: FaultEntry) -> Fault | None:
     start = entry.start.timestamp()
     end = None if entry.until is None else max(start, entry.until.timestamp())
     return Fault(entry.health, clean(entry.message), clean(entry.action), start, end)
-
-
-def joined(state: DeviceState, earlier: tuple[Fault, ...], taken_over: float) -> DeviceState:
-    """`state` with the faults that its own record lacks. `taken_over`: Unix seconds when they were read from the pod.
-
-    One that lasted goes on where the record begins with the same health; else it ended when the record began, or was taken over."""
-    if not earlier:
-        return state
-    starts = [fault.start for fault in state.faults] + ([state.since] if state.since > 0 else [])
-    faults = with_history(state.faults, earlier, min(starts, default=taken_over))
-    if faults == state.faults:
-        return state
-    goes_on = bool(state.faults) and bool(faults) and state.faults[-1].end is None and state.since == state.faults[-1].start
-    since = faults[-1].start if goes_on else state.since
-    return DeviceState(state.key, state.health, state.message, state.action, since, state.checked_at, state.deadline, faults)
 
 
 def last_words(entries: Iterable[DeviceEntry]) -> tuple[DeviceEntry, ...]:

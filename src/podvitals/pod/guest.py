@@ -63,7 +63,7 @@ class Guests:
 def _next(known: DeviceState, said: DeviceState, wall: float) -> DeviceState:
     if (known.health, known.message) == (said.health, said.message):
         return known
-    return _with(said, known, known.health if known.since > 0 else None, wall)
+    return _with(said, known, known.health, wall)
 
 
 def _with(said: DeviceState, known: DeviceState, before: Health | None, wall: float) -> DeviceState:

@@ -53,9 +53,8 @@ def ended_at(pod: Pod) -> float | None:
     return max((stop for stop in stops if stop is not None), default=None)
 
 
-def entries(pod: Pod, holdings: Iterable[Holding], state_of: StateOf) -> tuple[DeviceEntry, ...]:
-    """One entry for each device of each container, with the faults that met the pod's life."""
-    start = began(pod)
+def entries(start: float, holdings: Iterable[Holding], state_of: StateOf) -> tuple[DeviceEntry, ...]:
+    """One entry for each device of each container, with the faults that met the pod's life, which began at `start` (Unix seconds)."""
     found = {}
     for holding in holdings:
         if holding.key not in found:

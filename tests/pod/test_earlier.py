@@ -1,0 +1,82 @@
+"""The faults that stood on a pod, joined to a ledger's record of the time after it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podvitals.device.health import Health
+from podvitals.node.record import DeviceState, Fault, with_change
+from podvitals.pod.earlier import Earlier
+from tests.pod.make import key
+
+HOT = Fault(Health.UNHEALTHY, "hot", "reset-gpu", 100.0, 200.0)
+XID = Fault(Health.UNHEALTHY, "Xid 79", "power-cycle", 300.0)
+
+
+def joined(own: tuple[Fault, ...], *earlier: Fault, since: float, at: float = 380.0) -> tuple[Fault, ...]:
+    health = own[-1].health if own and own[-1].end is None else Health.HEALTHY
+    state = DeviceState(key("gpu-0"), health, "", "", since, since, None, own)
+    return Earlier(earlier, at).settle(state).joined(state).faults
+
+
+def test_a_fault_goes_on_where_the_first_verdict_says_the_same() -> None:
+    own = (Fault(Health.UNHEALTHY, "Xid 79 again", "", 400.0),)
+    assert joined(own, HOT, XID, since=400.0) == (HOT, Fault(Health.UNHEALTHY, "Xid 79 again", "", 300.0))
+
+
+def test_a_fault_ended_at_the_latest_when_the_first_verdict_said_otherwise() -> None:
+    assert joined((), HOT, XID, since=400.0) == (HOT, Fault(Health.UNHEALTHY, "Xid 79", "power-cycle", 300.0, 400.0))
+
+
+def test_before_the_first_verdict_it_ended_when_it_was_taken_over() -> None:
+    assert joined((), XID, since=0.0, at=380.0) == (Fault(Health.UNHEALTHY, "Xid 79", "power-cycle", 300.0, 380.0),)
+
+
+def test_what_the_record_has_is_not_counted_twice() -> None:
+    own = (Fault(Health.UNHEALTHY, "Xid 79", "", 300.0004, 350.0),)
+    assert joined(own, XID, since=350.0) == own
+
+
+def test_two_faults_within_a_second_are_two() -> None:
+    own = (Fault(Health.UNHEALTHY, "Xid 79", "", 300.4, 300.6),)
+    assert len(joined(own, Fault(Health.UNHEALTHY, "Xid 79", "", 300.0, 300.2), since=300.6)) == 2
+
+
+def test_three_faults_stay_and_an_unknown_goes_first() -> None:
+    silent, then = Fault(Health.UNKNOWN, "silent", "", 210.0, 220.0), Fault(Health.UNHEALTHY, "then", "", 250.0, 260.0)
+    own = (Fault(Health.UNHEALTHY, "now", "", 400.0),)
+    assert [fault.message for fault in joined(own, HOT, silent, then, since=400.0)] == ["hot", "then", "now"]
+
+
+CHANGES = st.lists(st.tuples(st.sampled_from(Health), st.integers(1, 9)), max_size=6)
+
+
+def record(changes: list[tuple[Health, int]], wall: float) -> tuple[tuple[Fault, ...], float, float]:
+    """The faults, since when the last health, and the time then."""
+    faults: tuple[Fault, ...] = ()
+    before, since = None, 0.0
+    for health, seconds in changes:
+        wall += seconds
+        since = wall if health is not before else since
+        faults, before = with_change(faults, before, health, "", "", wall), health
+    return faults, since, wall
+
+
+@given(earlier=CHANGES, own=CHANGES, later=CHANGES)
+def test_a_joined_record_is_a_record_and_stays_one_as_it_goes_on(
+    earlier: list[tuple[Health, int]], own: list[tuple[Health, int]], later: list[tuple[Health, int]]
+) -> None:
+    before, _, wall = record(earlier, 100.0)
+    taken = Earlier(before, wall + 1)
+    for changes in (own, own + later):
+        after, since, _ = record(changes, wall + 1)
+        state = DeviceState(key("gpu-0"), changes[-1][0] if changes else Health.UNKNOWN, "", "", since, since, None, after)
+        taken = taken.settle(state)
+        faults = taken.joined(state).faults
+        assert len(faults) <= 3
+        assert [fault.start for fault in faults] == sorted(fault.start for fault in faults)
+        assert all(fault.end is not None and fault.end >= fault.start for fault in faults[:-1])
+        assert (bool(faults) and faults[-1].end is None) == (bool(after) and after[-1].end is None)
+        known = {fault.start for fault in before} | {fault.start for fault in after}
+        assert {fault.start for fault in faults} <= known
+        if len(after) == 3 and all(fault.health is Health.UNHEALTHY for fault in (*before, *after)) and taken.goes_on is None:
+            assert faults == after
