@@ -43,7 +43,7 @@ class Tree:
         where.mkdir(parents=True, exist_ok=True)
         (at / "driver").symlink_to(where)
 
-    def classed(self, kind: str, name: str, at: Path, **files: object) -> Path:
+    def classed(self, kind: str, name: str, at: Path, /, **files: object) -> Path:
         """A device of class `kind` below `at` (a PCI device's directory), linked from /sys/class; its `device` leads back."""
         where = at / kind / name
         where.mkdir(parents=True)

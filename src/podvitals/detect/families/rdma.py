@@ -1,0 +1,134 @@
+"""Family `rdma`: InfiniBand and RoCE adapters: their ports' state and error counters. `rdma[:PATTERN,...]`, of the kernel's names
+(`mlx5_*`), PCI addresses or devices' names; without one, all.
+
+Kernel ABI: Documentation/ABI/stable/sysfs-class-infiniband (ports/N/{state,phys_state,link_layer,rate}, counters/*, hw_counters/*).
+
+Trap kept in mind: reading the counters of a function that may not (a VF, a container) makes some drivers write a line to the kernel log
+each time. So a counter that failed is asked for ever more rarely.
+"""
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from podvitals.detect.detector import Attribute, Device
+from podvitals.detect.families import pcidev, sysfs
+from podvitals.detect.families.sysfs import tried
+from podvitals.detect.family import Family, pci_device
+from podvitals.detect.inventory import device_name
+from podvitals.detect.roots import Roots
+from podvitals.detect.signal import Count, Signal, State, Unread
+from podvitals.detect.spec import Spec
+
+COUNTERS = (
+    "link_downed",
+    "symbol_error",
+    "link_error_recovery",
+    "excessive_buffer_overrun_errors",
+    "local_link_integrity_errors",
+    "port_rcv_errors",
+)
+HARDWARE_COUNTERS = ("rnr_nak_retry_err", "local_ack_timeout_err", "packet_seq_err", "out_of_sequence")
+MOST_PORTS = 64
+LONGEST_PAUSE = 64
+"""Rounds between two attempts to read counters that cannot be read."""
+
+
+class Rdma(Family):
+    family, about = "rdma", "InfiniBand and RoCE adapters"
+    needs = "/sys/class/infiniband"
+    interval, timeout = 5.0, 2.0
+
+    def __init__(self, *patterns: str) -> None:
+        self.patterns = patterns
+        self._devices: dict[str, Device] = {}
+        self._pauses: dict[Path, tuple[int, int, str]] = {}
+
+    def __str__(self) -> str:
+        return f"rdma:{','.join(self.patterns)}" if self.patterns else "rdma"
+
+    @classmethod
+    def available(cls, roots: Roots) -> str:
+        return "" if (roots.sys / "class/infiniband").is_dir() else f"no RDMA: {roots.sys}/class/infiniband is not there"
+
+    def find(self) -> Iterable[Device]:
+        for name in sysfs.entries_if_any(self.roots.sys / "class/infiniband"):
+            device, address = self._device(name)
+            if not self.patterns or any(fnmatchcase(word, pattern) for word in (name, address, device.name) for pattern in self.patterns):
+                self._devices[device.name] = device
+        # One that is gone stays listed: reading it says so.
+        return [device for _, device in sorted(self._devices.items())]
+
+    def read(self, device: Device) -> Iterable[Signal]:
+        at = self.roots.sys / "class/infiniband" / str(device.attributes["ibdev"])
+        return self._present(at) if at.exists() else self._absent(at)
+
+    def _device(self, name: str) -> tuple[Device, str]:
+        at = self.roots.sys / "class/infiniband" / name
+        address = pcidev.behind(self.roots.sys, at)
+        found: dict[str, Attribute] = {"ibdev": pcidev.fits(name), "type": "ib"}
+        if address:
+            found |= {**pcidev.attributes(self.roots.sys, address), "ibdev": found["ibdev"]}
+        texts = (
+            ("guid", "node_guid"),
+            ("firmware", "fw_ver"),
+            ("board", "board_id"),
+            ("link", "ports/1/link_layer"),
+            ("rate", "ports/1/rate"),
+        )
+        for attribute, file in texts:
+            if value := pcidev.fits(sysfs.optional(at / file, 128)):
+                found[attribute] = value
+        return Device(pci_device(address) if address else device_name(name), found, handle=name), address
+
+    def _absent(self, at: Path) -> Iterator[Signal]:
+        try:
+            gone = at.name not in sysfs.entries(at.parent)
+        except OSError as error:
+            yield Unread("rdma.presence", sysfs.why(error))
+            return
+        yield State("rdma.presence", "gone" if gone else "present")
+
+    def _present(self, at: Path) -> Iterator[Signal]:
+        yield State("rdma.presence", "present")
+        try:
+            ports = sysfs.entries(at / "ports")[:MOST_PORTS]
+        except OSError as error:
+            yield Unread("rdma.state", sysfs.why(error))
+            return
+        for port in ports:
+            yield from _states(at / "ports" / port, port)
+            for folder, counters in (("counters", COUNTERS), ("hw_counters", HARDWARE_COUNTERS)):
+                yield from self._counters(at / "ports" / port / folder, port, counters)
+
+    def _counters(self, folder: Path, port: str, names: Iterable[str]) -> Iterator[Signal]:
+        pause, left, why = self._pauses.get(folder, (0, 0, ""))
+        if left > 0:
+            self._pauses[folder] = (pause, left - 1, why)
+            yield Unread(f"rdma.{folder.name}", why, port)
+            return
+        for name in names:
+            try:
+                yield Count(f"rdma.{name}", sysfs.number(folder / name), port)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                pause = min(max(1, pause * 2), LONGEST_PAUSE)
+                self._pauses[folder] = (pause, pause, sysfs.why(error))
+                yield Unread(f"rdma.{folder.name}", sysfs.why(error), port)
+                return
+        self._pauses.pop(folder, None)
+
+
+def _states(at: Path, port: str) -> Iterator[Signal]:
+    """`4: ACTIVE` and `5: LinkUp`, as their words."""
+    for name, file in (("rdma.state", "state"), ("rdma.phys_state", "phys_state")):
+        yield from tried(name, lambda n=name, f=file: [State(n, sysfs.text(at / f, 64).rpartition(": ")[2], port)])  # type: ignore[misc]
+
+
+FAMILY = Rdma
+
+
+def from_spec(spec: Spec) -> Rdma:
+    spec.only()
+    return Rdma(*spec.what)
