@@ -16,7 +16,7 @@ from podvitals.testing.conformance.driver import CASES
 from podvitals.testing.conformance.driver.subject import DriverSubject
 from podvitals.testing.conformance.execute import execute
 from tests.conformance.model import REAL, Model
-from tests.conformance.twins import TWINS
+from tests.conformance.twins import TWINS, LooksClaimsUp
 
 NEEDS_A_LEASE = {"heartbeat", "slow-watcher", "watchers-independent"}
 """Cases that wait for the end of a lease, 1 s here."""
@@ -38,14 +38,23 @@ async def test_a_driver_that_keeps_the_contract_passes_every_case(short: Path) -
     assert not_passed(results) == {"restart": "skip: how to restart the driver is not known: --restart-command says it"}
 
 
-async def test_a_driver_without_health_passes_what_is_left(short: Path) -> None:
+@pytest.mark.parametrize("listed", [2, 4])
+async def test_a_driver_without_health_passes_what_is_left(short: Path, listed: int) -> None:
+    """It lists no health service, or, as upstream's helper has it, lists them and answers UNIMPLEMENTED."""
     driver = Model(short)
-    driver.versions = driver.versions[:2]
+    driver.versions = driver.versions[:listed]
     driver._unimplemented = True
     async with driver:
         results = await tried(driver.registration_path)
     assert {result.outcome for result in results} == {Outcome.PASS, Outcome.NOT_APPLICABLE, Outcome.SKIP}
     assert {result.name for result in results if result.outcome is Outcome.SKIP} == {"restart"}
+
+
+async def test_a_call_that_fails_as_a_whole_for_an_unknown_claim_is_no_failure(short: Path) -> None:
+    """Upstream's helper looks every claim up first, and fails the call where one is not found."""
+    async with LooksClaimsUp(short) as driver:
+        unknown, every = await tried(driver.registration_path, "unknown-claim", "every-claim-answered")
+    assert (unknown.outcome, every.outcome) == (Outcome.WARN, Outcome.PASS)
 
 
 async def test_the_sdks_driver_passes_every_case(short: Path) -> None:

@@ -21,7 +21,6 @@ from tests.conformance.twins_health import (
     Garbled,
     HealthSeven,
     Huge,
-    ListsHealthOnly,
     LongMessage,
     Milliseconds,
     Mute,
@@ -31,6 +30,7 @@ from tests.conformance.twins_health import (
     OneEndsAll,
     OneTruthAWatcher,
     OnlyOnChange,
+    ServesOneOfTwo,
     Talkative,
     TellsNewcomersOne,
     Twice,
@@ -118,6 +118,17 @@ class NoEmptyClaims(Model):
 class PreparesAnything(Model):
     async def prepare(self, claims: Sequence[ClaimRef]) -> Mapping[str, PrepareResult]:
         return {claim.uid: PrepareResult() for claim in claims}
+
+
+class LooksClaimsUp(Model):
+    """No twin: fails the whole call where a claim is not found, as upstream's helper does."""
+
+    async def prepare(self, claims: Sequence[ClaimRef]) -> Mapping[str, PrepareResult]:
+        results = await super().prepare(claims)
+        for result in results.values():
+            if result.error:
+                raise LocalError(result.error)
+        return results
 
 
 class AnswersTheFirst(Model):
@@ -303,7 +314,7 @@ TWINS: Mapping[str, type[Model]] = {
     "shared-connection": BusyWhileWatched,
     "unlisted-services": SaysInternalToHealth,
     "unknown-method": SaysInternal,
-    "health-served": ListsHealthOnly,
+    "health-served": ServesOneOfTwo,
     "first-report": Mute,
     "whole-state": TellsNewcomersOne,
     "heartbeat": OnlyOnChange,

@@ -10,10 +10,13 @@ from podvitals.testing.conformance.rawreport import HEALTHY, RawDevice, write_re
 from tests.conformance.model import LEASE, Model
 
 
-class ListsHealthOnly(Model):
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self._unimplemented = True
+class ServesOneOfTwo(Model):
+    """Lists both health versions."""
+
+    async def start(self) -> None:
+        listed, self.versions = self.versions, self.versions[:3]
+        await super().start()
+        self.versions = listed
 
 
 class Mute(Model):

@@ -33,6 +33,11 @@ class Watcher:
         return not self.heard
 
     @property
+    def unimplemented(self) -> bool:
+        """The driver answered that it does not serve this."""
+        return self.nothing and self.ended.startswith("UNIMPLEMENTED")
+
+    @property
     def reports(self) -> list[tuple[float, tuple[RawDevice, ...]]]:
         """Every report that can be read, with its time."""
         found = []

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from podvitals.testing.conformance.case import Cases, Failed, Finding, Skipped, Warned, passed
+from podvitals.testing.conformance.case import Cases, Failed, Finding, NotApplicable, Skipped, Warned, passed
 from podvitals.testing.conformance.driver.calls import prepare, unprepare
 from podvitals.testing.conformance.driver.registration import dead_sockets
 from podvitals.testing.conformance.driver.subject import DriverSubject, RawInfo
@@ -23,7 +23,7 @@ _AGAIN = 0.05
 )
 async def restarted(driver: DriverSubject) -> Finding:
     before = await driver.info()
-    known = {device.name for device in (await driver.observation()).first.devices().values()} if before.health else set()
+    known = await _told(driver)
     claims = await _prepared(driver)
     file = await _file(driver)
     began = time.monotonic()
@@ -34,7 +34,7 @@ async def restarted(driver: DriverSubject) -> Finding:
     if await _file(driver) == file:
         raise Failed("the registration socket is the same file as before: a kubelet does not register it again")
     again = DriverSubject(driver.socket, driver.timeout, driver.claims)
-    if before.health and (gone := sorted(known - {device.name for device in (await again.observation()).first.devices().values()})):
+    if gone := sorted(known - await _told(again)):
         raise Failed(f"{len(gone)} of {len(known)} devices are not reported any more, such as {gone[0]}")
     await _unprepared(again, claims)
     if stale := await asyncio.to_thread(dead_sockets, driver.socket.parent, before.name):
@@ -46,6 +46,14 @@ async def _file(driver: DriverSubject) -> tuple[int, int]:
     """What tells a new socket at the same path from the old one: a file system may give the inode again."""
     facts = await asyncio.to_thread(driver.socket.stat)
     return facts.st_ino, facts.st_mtime_ns
+
+
+async def _told(driver: DriverSubject) -> set[str]:
+    """The devices a watcher is told of; none for a driver without health."""
+    try:
+        return {device.name for device in (await driver.observation()).first.devices().values()}
+    except NotApplicable:
+        return set()
 
 
 async def _prepared(driver: DriverSubject) -> tuple[ClaimRef, ...]:

@@ -50,6 +50,7 @@ class DriverSubject:
     restart: str = ""
     _info: RawInfo | None = None
     _observation: Observation | None = None
+    _has_health: bool | None = None
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _observing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -92,10 +93,18 @@ class DriverSubject:
             await line.__aexit__(None, None, None)
 
     async def health_version(self) -> str:
-        """The health service a kubelet takes. NotApplicable for a driver that lists none."""
+        """The health service a kubelet takes. NotApplicable for a driver that has none: it lists none, or answers UNIMPLEMENTED, as
+        drivers built with upstream's helper do (CONTRACT §3)."""
         info = await self.info()
         if not info.health:
             raise NotApplicable("the driver lists no health service")
+        async with self._observing:
+            if self._has_health is None:
+                async with self.calling() as line, listening(line, info.health[0]) as listener:
+                    await listener.heard(1.0)
+                self._has_health = not listener.watcher.unimplemented
+        if not self._has_health:
+            raise NotApplicable("the driver has no health: it answers UNIMPLEMENTED")
         return info.health[0]
 
     async def observed(self) -> Observation:
