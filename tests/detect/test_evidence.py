@@ -7,11 +7,20 @@ import pytest
 from podvitals.detect.damping import Damping
 from podvitals.detect.detector import Reading
 from podvitals.detect.evidence import Evidence
+from podvitals.detect.rules.load import read_rules
+from podvitals.detect.rules.rule import Rules
 from podvitals.detect.signal import Code, Count, Level, Signal, State, Unread
 from podvitals.device.health import Health
 from tests.detect.rulesets import toys
 
 HOUR = 3600.0
+LATCHED = """
+[toy.broken]
+match = { level = "toy.broken", above = 0 }
+class = "fatal"
+message = "broken"
+needs = "service"
+"""
 
 
 @pytest.fixture
@@ -52,6 +61,14 @@ def test_a_reset_does_not_end_what_needs_a_reboot_or_a_service(evidence: Evidenc
 def test_a_device_that_was_serviced_needs_nothing_more(evidence: Evidence) -> None:
     told(evidence, 0.0, Code("toy", "dead"), Code("toy", "worn"), Code("toy", "stuck"))
     assert told(evidence, 1.0, Code("life", "service")) == Reading.healthy()
+
+
+def test_what_was_read_before_a_service_does_not_bring_the_fault_back_but_what_is_read_after_it_does() -> None:
+    evidence = Evidence(read_rules(LATCHED, "latched.toml", Rules(), origin=""))
+    assert polled(evidence, 0.0, Count("toy.broken", 1)).health is Health.UNHEALTHY
+    assert told(evidence, 1.0, Code("life", "service")) == Reading.healthy()
+    assert polled(evidence, 2.0, Count("toy.broken", 0)) == Reading.healthy()
+    assert polled(evidence, 3.0, Count("toy.broken", 2)).health is Health.UNHEALTHY
 
 
 def test_another_serial_number_under_the_name_is_another_device(evidence: Evidence) -> None:

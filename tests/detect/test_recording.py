@@ -116,7 +116,7 @@ def test_what_is_no_recording_is_refused_with_its_line(broken: list[str], why: s
 def test_threads_that_tell_at_once_make_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with Recorder(path, "0.1.0") as recorder:
-        threads = [threading.Thread(target=lambda: list(map(recorder, RECORDS))) for _ in range(8)]  # type: ignore[func-returns-value]
+        threads = [threading.Thread(target=lambda: list(map(recorder, RECORDS))) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

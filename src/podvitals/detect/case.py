@@ -224,6 +224,7 @@ class Case:
     def _end(self, rule: str) -> None:
         for where in [where for where in self.conditions if where[0] == rule]:
             del self.conditions[where]
+            self.pending.pop(where, None)
 
     def ended(self, needs: tuple[str, ...]) -> None:
         """What some conditions waited for has happened."""
@@ -231,6 +232,7 @@ class Case:
             if self.rules.rules[condition.rule].needs in needs:
                 del self.conditions[where]
                 self.tallies.pop(where, None)
+                self.pending.pop(where, None)  # what was read before says nothing any more: the next reading does
 
     def pass_time(self, now: float) -> None:
         """Ends what is over by now, begins what has lasted."""

@@ -1,0 +1,204 @@
+"""`podvitals check`, `detectors` and `rules` as a person or a script uses them."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from podvitals.detect.detector import Device
+from podvitals.detect.recording import Found, Record, Taken, Writing
+from podvitals.detect.signal import Code, Count, State
+from tests.cli.test_main import podvitals
+
+PCI = "resource.kubernetes.io/pciBusID"
+GPUS = tuple(Device(f"gpu-{n}", {PCI: f"0000:{n}b:00.0", "productName": "H200", "serial": f"SERIAL-{n}"}) for n in range(3))
+XID = Code("xid", "79", "NVRM: Xid (PCI:0000:1b:00): 79, pid=4711, name=secret-trainer, GPU has fallen off the bus.")
+
+
+def recorded(path: Path, *records: Record) -> Path:
+    writing = Writing("0.1.0")
+    path.write_text("\n".join([writing.head, *map(writing.line, records)]) + "\n")
+    return path
+
+
+@pytest.fixture
+def fallen(tmp_path: Path) -> Path:
+    healthy = [Taken(1.0, "nvidia", gpu.name, (State("nvidia.presence", "present"),), whole=True) for gpu in GPUS]
+    errors = [Taken(at, "nvidia", "gpu-2", (Count("pcie.aer_nonfatal", count),), whole=False) for at, count in ((2.0, 0), (7.0, 1))]
+    fault = Taken(125.0, "nvidia", "gpu-1", (XID,), whole=False)
+    return recorded(tmp_path / "fallen.jsonl", Found(0.0, "nvidia", GPUS), *healthy, *errors, fault)
+
+
+@pytest.fixture
+def toys(tmp_path: Path) -> Path:
+    directory = tmp_path / "toys"
+    directory.mkdir()
+    for name in ("t1", "t2"):
+        (directory / name).write_text("Healthy\n")
+    return directory
+
+
+STATES = [
+    (("Healthy", "Healthy"), 0),
+    (("Healthy", "Unhealthy: torn"), 1),
+    (("Unknown: dark", "Healthy"), 2),
+    (("Unknown: dark", "Unhealthy: torn"), 1),
+]
+
+
+@pytest.mark.parametrize(("states", "code"), STATES)
+def test_the_exit_code_says_whether_all_is_well_something_broken_or_unknown(toys: Path, states: tuple[str, str], code: int) -> None:
+    for name, state in zip(("t1", "t2"), states, strict=True):
+        (toys / name).write_text(f"{state}\n")
+    outcome = podvitals("check", "--detector", f"sim:{toys}")
+    assert outcome.returncode == code, outcome.stderr
+    assert outcome.stderr == ""
+
+
+def test_a_look_at_this_machine_lists_its_devices_and_whether_they_work(toys: Path) -> None:
+    (toys / "t2").write_text("Unhealthy: torn\naction=service\n")
+    outcome = podvitals("check", "--detector", f"sim:{toys}")
+    assert outcome.stdout.splitlines() == [
+        "DEVICE   HEALTH      PRODUCT   WHY    DO        RULE",
+        "t1       Healthy     sim       -      -         -",
+        "t2       Unhealthy   sim       torn   service   -",
+        "2 devices: 1 healthy, 1 unhealthy",
+    ]
+    assert "t1" not in podvitals("check", "--detector", f"sim:{toys}", "--unhealthy").stdout
+
+
+def test_a_recording_is_told_with_the_rule_its_source_and_what_changed_when(fallen: Path) -> None:
+    outcome = podvitals("check", "--replay", str(fallen), "-o", "wide")
+    assert outcome.returncode == 1
+    table, changes = outcome.stdout.split("\n\n")
+    assert "xid.79" in table
+    assert "https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html" in table
+    assert changes.splitlines() == [
+        "+7s  gpu-2  Healthy  uncorrectable PCIe errors, not fatal (AER) (PCI 0000:2b:00.0)",
+        "+2m5s  gpu-1  Healthy → Unhealthy  Xid 79: GPU has fallen off the bus (PCI 0000:1b:00.0)  (do: power-cycle)",
+        "3 devices: 2 healthy (1 degraded), 1 unhealthy",
+    ]
+
+
+def test_a_script_gets_readings_rules_and_actions_as_json(fallen: Path) -> None:
+    outcome = podvitals("check", "--replay", str(fallen), "-o", "json")
+    document = json.loads(outcome.stdout)
+    gpu = document["devices"][1]
+    assert (gpu["device"], gpu["health"], gpu["action"]) == ("gpu-1", "Unhealthy", "power-cycle")
+    (source,) = gpu["sources"]
+    assert source["rules"][0]["id"] == "xid.79"
+    assert source["readings"] == {"nvidia.presence": "present"}
+    assert document["changes"][-1]["at"] == 125.0
+
+
+def test_a_recording_is_made_anonymous_and_means_the_same(fallen: Path, tmp_path: Path) -> None:
+    clean = tmp_path / "clean.jsonl"
+    assert podvitals("check", "--replay", str(fallen), "--record", str(clean), "--anonymise").returncode == 1
+    for secret in ("SERIAL-1", "secret-trainer", "4711"):
+        assert secret in fallen.read_text()
+        assert secret not in clean.read_text()
+    assert podvitals("check", "--replay", str(clean)).stdout == podvitals("check", "--replay", str(fallen)).stdout
+
+
+def test_what_is_watched_is_told_once_and_then_what_changes_until_ctrl_c(toys: Path) -> None:
+    line = [sys.executable, "-m", "podvitals", "check", "--watch", "--detector", f"sim:{toys},interval=0.2"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        until(process.stdout.readline, "2 devices: 2 healthy")
+        (toys / "t2").write_text("Unhealthy: torn\naction=service\n")
+        told = until(process.stdout.readline, "t2")
+        assert told.split("  ", 1)[1] == "t2  Healthy → Unhealthy  torn  (do: service)\n"
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=30)
+    assert (process.returncode, rest, errors) == (1, "", "")
+
+
+def until(read: Callable[[], str], words: str) -> str:
+    while line := read():
+        if words in line:
+            return line
+    raise AssertionError(f"it ended without saying {words!r}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["check", "--anonymise"], 2, "give --record FILE too"),
+        (["check", "-w", "-o", "json"], 2, "-w prints a table"),
+        (["check", "--replay", "r", "-w"], 2, "--watch and --detector are for this machine"),
+        (["check", "--replay", "/nonexistent/r"], 3, "cannot read recording /nonexistent/r"),
+        (["check", "--detector", "sims:/x"], 2, "did you mean sim?"),
+        (["check", "--rules", "/nonexistent/r"], 3, "cannot read rules /nonexistent/r"),
+        (["check", "--replay", "/etc/hostname"], 2, "/etc/hostname:1: this is no line of a recording"),
+        (["rules", "show", "xid.999"], 2, "there is no rule xid.999"),
+        (["rules", "explain", "nothing"], 2, "no rule says anything of nothing"),
+        (["rules", "list", "--family", "nvidea"], 2, "did you mean 'nvidia'?"),
+        (["rules", "frobnicate"], 2, "No such command"),
+    ],
+)
+def test_wrong_input_is_told_in_one_sentence(arguments: list[str], code: int, says: str) -> None:
+    outcome = podvitals(*arguments)
+    assert outcome.returncode == code
+    assert says in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+
+
+def test_a_recording_does_not_overwrite_what_it_is_made_of(fallen: Path) -> None:
+    before = fallen.read_text()
+    assert podvitals("check", "--replay", str(fallen), "--record", str(fallen)).returncode == 2
+    assert fallen.read_text() == before
+
+
+def test_the_families_are_listed_with_what_they_need_and_why_they_cannot_run_here(tmp_path: Path) -> None:
+    rows = json.loads(podvitals("detectors", "-o", "json", "--root", str(tmp_path)).stdout)["detectors"]
+    assert {row["family"] for row in rows} >= {"nvidia", "pcie", "kmsg"}
+    assert not any(row["available"] for row in rows if row["family"] in ("nvidia", "pcie", "kmsg"))
+    assert all(row["why"] or row["available"] for row in rows)
+    assert "FAMILY" in podvitals("detectors").stdout
+
+
+def test_a_rule_is_explained_by_its_code_its_signal_or_its_name() -> None:
+    explained = podvitals("rules", "explain", "xid", "63").stdout
+    for words in ("xid.63", "degraded", "reset-gpu", "when the device was reset", "https://docs.nvidia.com/"):
+        assert words in explained
+    assert podvitals("rules", "explain", "xid.63").stdout == explained
+    assert "pcie.aer-nonfatal" in podvitals("rules", "explain", "pcie.aer_nonfatal").stdout
+    assert "any other" in podvitals("rules", "explain", "xid", "4711").stdout
+
+
+def test_rules_are_listed_by_family_and_for_scripts() -> None:
+    assert "fpga.state" in podvitals("rules", "list", "--family", "fpga").stdout
+    rules = json.loads(podvitals("rules", "list", "-o", "json").stdout)["rules"]
+    assert {rule["id"] for rule in rules} >= {"xid.79", "pcie.gone"}
+
+
+def test_a_rule_shown_can_be_copied_into_a_file_of_ones_own(tmp_path: Path) -> None:
+    ours = tmp_path / "ours.toml"
+    ours.write_text(podvitals("rules", "show", "xid.79").stdout.replace("fatal", "degraded"))
+    assert podvitals("rules", "test", str(ours)).stdout == "changed  xid.79: class: fatal → degraded\n"
+
+
+def test_an_operators_rules_are_tried_on_a_recording(fallen: Path, tmp_path: Path) -> None:
+    ours = tmp_path / "ours.toml"
+    ours.write_text('[xid.79]\nclass = "degraded"\n')
+    outcome = podvitals("rules", "test", str(ours), "--replay", str(fallen))
+    assert outcome.returncode == 1
+    assert "only with podvitals' own rules:\n  +2m5s  gpu-1  Healthy → Unhealthy" in outcome.stdout
+    assert "only with your rules:\n  +2m5s  gpu-1  Healthy  Xid 79" in outcome.stdout
+    assert podvitals("check", "--replay", str(fallen), "--rules", str(ours)).returncode == 0
+    ours.write_text('[fpga.state]\nclass = "degraded"\n')
+    same = podvitals("rules", "test", str(ours), "--replay", str(fallen))
+    assert same.returncode == 0
+    assert "comes out the same" in same.stdout
+
+
+def test_a_mistake_in_an_operators_rules_is_told_with_line_and_column(tmp_path: Path) -> None:
+    ours = tmp_path / "ours.toml"
+    ours.write_text('[xid.79]\nclas = "degraded"\n')
+    outcome = podvitals("rules", "test", str(ours))
+    assert outcome.returncode == 2
+    assert f"{ours}:2:1: rule xid.79 has no field 'clas': did you mean 'class'?" in outcome.stderr
