@@ -41,7 +41,7 @@ class Lab:
             server.log_source = kubelet.log_source
             async with asyncio.TaskGroup() as tasks:
                 running = [
-                    tasks.create_task(kubelet.run(), name="lab: kubelet"),
+                    tasks.create_task(_after(watch.loaded, kubelet), name="lab: kubelet"),
                     tasks.create_task(Scheduler(client, self.clock).run(), name="lab: scheduler"),
                     tasks.create_task(watch.run(), name="lab: drivers"),
                     *(
@@ -67,6 +67,12 @@ class Lab:
     async def _back(self, child: Child) -> None:
         await asyncio.to_thread(self.estate.note_children)
         self._told(f"{child.spec.name} runs again (pid {child.process.pid})")
+
+
+async def _after(loaded: asyncio.Event, kubelet: Kubelet) -> None:
+    """Before what is remembered of devices can be asked for, a pod's field would say that nothing is known of them."""
+    await loaded.wait()
+    await kubelet.run()
 
 
 def _how(code: int) -> str:

@@ -1,103 +1,15 @@
 """The lab's kubelet on the lab's API: pods as processes, their status, logs and devices. Drivers are stand-ins answering from a table."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from podvitals.claim.pod import ContainerStatus
-from podvitals.clock import SYSTEM
 from podvitals.device.health import Health
-from podvitals.device.key import DeviceKey
 from podvitals.errors import NotFound
-from podvitals.kube.client import Client
-from podvitals.kube.config import ClusterConfig
-from podvitals.kube.follow import follow
-from podvitals.kube.resources import CLAIMS, EVENTS, LEASES, NODES, Resource
-from podvitals.lab.api import ApiServer
-from podvitals.lab.kubelet.backoff import BackoffSettings
+from podvitals.kube.resources import EVENTS, LEASES, NODES
 from podvitals.lab.kubelet.gates import Gates
-from podvitals.lab.kubelet.run import Kubelet, KubeletSettings
 from podvitals.lab.pods import RUNNABLE_PODS, RunnablePod
-from podvitals.wire.messages import PreparedDevice
-from tests.lab.kubelet.fakes import FakeDrivers, FakePlugin
-
-GPU = DeviceKey("gpu.example.com", "lab", "gpu-0")
-PREPARED = PreparedDevice(("gpu",), "lab", "gpu-0", ("gpu.example.com/claim=gpu-0",))
-
-
-@dataclass
-class Lab:
-    client: Client
-    kubelet: Kubelet
-    drivers: FakeDrivers
-    root: Path
-
-    async def run(self, *containers: dict[str, Any], name: str = "p", init: list[dict[str, Any]] | None = None, **spec: Any) -> None:
-        full = [{"name": "main", "image": "none"} | container for container in containers]
-        first = [{"name": "init", "image": "none"} | container for container in init or []]
-        body = {"metadata": {"name": name}, "spec": {"nodeName": "lab", "containers": full, "initContainers": first} | spec}
-        await self.client.create(RUNNABLE_PODS, body, "default")
-
-    async def sees(self, holds: Callable[[RunnablePod], object], resource: Resource[Any] = RUNNABLE_PODS) -> Any:
-        async with asyncio.timeout(15), aclosing(follow(self.client, resource)) as changes:
-            async for change in changes:
-                if change.object is not None and change.kind != "deleted" and holds(change.object):
-                    return change.object
-        raise AssertionError("unreachable")
-
-    async def gone(self, name: str = "p") -> None:
-        async with asyncio.timeout(15), aclosing(follow(self.client, RUNNABLE_PODS)) as changes:
-            async for change in changes:
-                if change.kind == "deleted" and change.object is not None and change.object.metadata.name == name:
-                    return
-
-    async def logs(self, container: str = "main", *, previous: bool = False, follows: bool = False, name: str = "p") -> str:
-        source = self.kubelet.log_source("default", name, container, previous, follows, None)
-        return b"".join([chunk async for chunk in source]).decode()
-
-    async def claim(self, name: str = "named", pod: str = "p") -> None:
-        """An allocated claim, reserved for the pod that is there already."""
-        found = await self.client.get(RUNNABLE_PODS, pod, "default")
-        spec = {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu"}}]}}
-        await self.client.create(CLAIMS, {"metadata": {"name": name}, "spec": spec}, "default")
-        results = [{"request": "gpu", "driver": GPU.driver, "pool": GPU.pool, "device": GPU.device}]
-        reserved = [{"resource": "pods", "name": pod, "uid": found.metadata.uid}]
-        status = {"allocation": {"devices": {"results": results}}, "reservedFor": reserved}
-        await self.client.patch(CLAIMS, name, {"status": status}, "default", subresource="status", kind="merge")
-
-
-@pytest.fixture
-async def lab(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
-    drivers = FakeDrivers()
-    for part in ("cdi", "logs", "pods"):
-        (tmp_path / part).mkdir()
-    gates: Gates = getattr(request, "param", Gates())
-    settings = KubeletSettings("lab", tmp_path / "cdi", tmp_path / "logs", tmp_path / "pods", BackoffSettings(0.05, 0.4), gates)
-    async with ApiServer() as server, Client(ClusterConfig(server.url)) as client:
-        kubelet = Kubelet(client, drivers, settings, SYSTEM)
-        running = asyncio.create_task(kubelet.run(), name="kubelet")
-        yield Lab(client, kubelet, drivers, tmp_path)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    assert not list((tmp_path / "pods").iterdir()), "nothing of a pod stays"
-    assert not list((tmp_path / "logs").iterdir())
-
-
-def sh(script: str, **fields: Any) -> dict[str, Any]:
-    return {"command": ["sh", "-c", script]} | fields
-
-
-def main(pod: RunnablePod) -> ContainerStatus:
-    return next(status for status in pod.status.container_statuses if status.name == "main")
-
-
-def running(pod: RunnablePod) -> bool:
-    return bool(pod.status.container_statuses) and main(pod).state.running is not None
+from tests.lab.kubelet.place import GPU, Lab, gpu_pod, health, main, running, sh, use_gpu
 
 
 async def test_the_node_is_ready_and_has_a_lease(lab: Lab) -> None:
@@ -196,24 +108,6 @@ async def test_a_program_that_does_not_exist_crash_loops_with_128(lab: Lab) -> N
     pod = await lab.sees(lambda pod: pod.status.container_statuses and main(pod).last_state.terminated is not None)
     assert main(pod).last_state.terminated.exit_code == 128  # type: ignore[union-attr]
     assert main(pod).last_state.terminated.reason == "StartError"  # type: ignore[union-attr]
-
-
-def use_gpu(lab: Lab) -> FakePlugin:
-    (lab.root / "cdi" / "gpu.json").write_text(
-        '{"kind": "gpu.example.com/claim", "devices": [{"name": "gpu-0", "containerEdits": {"env": ["GPU=gpu-0"]}}]}'
-    )
-    plugin = lab.drivers.plugins[GPU.driver] = FakePlugin((PREPARED,))
-    return plugin
-
-
-async def gpu_pod(lab: Lab, script: str, **spec: Any) -> None:
-    claims = {"claims": [{"name": "gpus"}]}
-    await lab.run(sh(script, resources=claims), resourceClaims=[{"name": "gpus", "resourceClaimName": "named"}], **spec)
-    await lab.claim()
-
-
-def health(pod: RunnablePod) -> list[tuple[str, str, str | None]]:
-    return [(r.resource_id, r.health, r.message) for entry in main(pod).allocated_resources_status for r in entry.resources]
 
 
 async def test_a_claim_is_prepared_its_edits_reach_the_container_and_its_health_the_field(lab: Lab) -> None:

@@ -26,7 +26,7 @@ HEALTHS = ("Healthy", "Unhealthy", "Unknown")
 
 def spec(pod: Body) -> list[Fault]:
     """A new pod's spec."""
-    return [*_choices(pod), *_containers(pod), *_claims(pod)]
+    return [*_choices(pod), *_containers(pod), *_ephemeral(pod), *_claims(pod)]
 
 
 def _choices(pod: Body) -> Iterator[Fault]:
@@ -51,6 +51,15 @@ def _containers(pod: Body) -> Iterator[Fault]:
             if not container.get("image"):
                 yield required(f"{path}.image")
             yield from _claim_references(pod, container, path)
+
+
+def _ephemeral(pod: Body) -> Iterator[Fault]:
+    """They come later, by a subresource; and they claim no devices."""
+    if containers := pod.get("ephemeralContainers"):
+        yield forbidden("spec.ephemeralContainers", "cannot be set on create")
+        for at, container in enumerate(containers):
+            if container.get("resources"):
+                yield forbidden(f"spec.ephemeralContainers[{at}].resources", "cannot be set for an Ephemeral Container")
 
 
 def _claim_references(pod: Body, container: Body, path: str) -> Iterator[Fault]:

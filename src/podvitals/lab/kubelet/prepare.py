@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from podvitals.claim.pod import RequestMapping
 from podvitals.claim.resource import ResourceClaim
 from podvitals.clock import Clock
 from podvitals.device.key import DeviceKey
@@ -26,6 +27,8 @@ from podvitals.wire.messages import ClaimRef, PreparedDevice, PrepareResult
 PATIENCE = 3.0
 """Seconds a prepare waits for a driver that is not registered (yet) before it counts as failed."""
 LOOK_EVERY = 0.02
+EXTENDED = ""
+"""In place of a claim's name in the pod: the claim that stands for its extended resources is not in its spec."""
 
 
 class Drivers(Protocol):
@@ -48,12 +51,11 @@ class PreparedClaim:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What a pod's containers get, by the claim's name in the pod."""
+    """What a pod's containers get, by the claim's name in the pod; EXTENDED names the claim made for its extended resources, and
+    `mappings` tell which of that claim's requests is which container's."""
 
     claims: Mapping[str, PreparedClaim] = field(default_factory=dict)
-
-    def by_name(self) -> dict[str, ResourceClaim]:
-        return {prepared.claim.metadata.name: prepared.claim for prepared in self.claims.values()}
+    mappings: tuple[RequestMapping, ...] = ()
 
     def resource_ids(self) -> dict[DeviceKey, str]:
         """Device → its first CDI id, the kubelet's name for it in the field (CONTRACT §4)."""
@@ -66,11 +68,13 @@ class Preparation:
 
     def cdi_ids(self, container: RunnableContainer) -> list[str]:
         """Of every device that the container's claims and requests name."""
+        named = [(reference.name, reference.request) for reference in container.resources.claims]
+        named += [(EXTENDED, mapping.request_name) for mapping in self.mappings if mapping.container_name == container.name]
         ids: list[str] = []
-        for reference in container.resources.claims:
-            prepared = self.claims.get(reference.name)
+        for claim, request in named:
+            prepared = self.claims.get(claim)
             for _, device in prepared.devices if prepared is not None else ():
-                if not reference.request or not device.request_names or _base(reference.request) in map(_base, device.request_names):
+                if not request or not device.request_names or _base(request) in map(_base, device.request_names):
                     ids += device.cdi_device_ids
         return ids
 
@@ -87,15 +91,20 @@ class Preparer:
         self._client, self._drivers, self._cdi, self._clock = client, drivers, cdi, clock
         self._uses: dict[str, _Use] = {}
 
-    async def prepare(self, pod: RunnablePod) -> Preparation:
-        """Raises a PodvitalsError that says which claim or driver stands in the way."""
-        claims = dict(await asyncio.gather(*(self._claim(pod, entry, name) for entry, name in _named(pod))))
+    async def claims(self, pod: RunnablePod) -> Mapping[str, ResourceClaim]:
+        """The pod's claims by their names in the pod, each allocated and reserved for it. Raises a PodvitalsError for one that is not."""
+        return dict(await asyncio.gather(*(self._claim(pod, entry, name) for entry, name in _named(pod))))
+
+    async def prepare(self, pod: RunnablePod, claims: Mapping[str, ResourceClaim]) -> Preparation:
+        """Raises a PodvitalsError that says which driver stands in the way."""
         for claim in claims.values():
             use = self._uses.setdefault(claim.metadata.uid, _Use(_ref(claim), _drivers(claim)))
             use.pods.add(pod.metadata.uid)
         drivers = sorted({driver for claim in claims.values() for driver in _drivers(claim)})
         answers = dict(zip(drivers, await asyncio.gather(*(self._prepare(driver, claims) for driver in drivers)), strict=True))
-        return Preparation({entry: PreparedClaim(claim, tuple(_devices(claim, answers))) for entry, claim in claims.items()})
+        extended = pod.status.extended_resource_claim_status
+        prepared = {entry: PreparedClaim(claim, tuple(_devices(claim, answers))) for entry, claim in claims.items()}
+        return Preparation(prepared, extended.request_mappings if extended is not None else ())
 
     async def unprepare(self, pod_uid: str) -> None:
         """Gives back the claims that no other pod of this node uses. Raises where a driver does not; then it is to be called again."""
@@ -164,11 +173,14 @@ class Preparer:
 def _named(pod: RunnablePod) -> list[tuple[str, str | None]]:
     """Each claim of the pod with its ResourceClaim's name; one that turned out not to be needed (noted without a name) is left out."""
     noted = {entry.name: entry.resource_claim_name for entry in pod.status.resource_claim_statuses}
-    return [
+    named = [
         (claim.name, claim.resource_claim_name or noted.get(claim.name))
         for claim in pod.spec.resource_claims
         if claim.resource_claim_name or claim.name not in noted or noted[claim.name]
     ]
+    if (extended := pod.status.extended_resource_claim_status) is not None:
+        named.append((EXTENDED, extended.resource_claim_name))
+    return named
 
 
 def _ref(claim: ResourceClaim) -> ClaimRef:

@@ -1,41 +1,45 @@
-"""Writes one pod's status: always the newest, never a queue, again when somebody else changed what is the kubelet's.
+"""Writes the pods' statuses: always the newest, never a queue, again when somebody else changed what is the kubelet's.
 
 Rules: a change is written at once (upstream's pod worker takes one a second); an unchanged status is not written; what another writer did
-to the container statuses is undone, as upstream's 10 s reconcile does, but at once.
+to the container statuses is undone, as upstream's 10 s reconcile does, but at once. When which pod is written is decided by `writes.py`.
 """
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from podvitals.claim.pod import PodStatus
-from podvitals.clock import Clock
-from podvitals.errors import Conflict, Invalid, NotFound, PodvitalsError
+from podvitals.clock import Clock, set_by
+from podvitals.errors import ApiUnreachable, Conflict, Invalid, NotFound, PodvitalsError, ServerFault, TooManyRequests
 from podvitals.kube.client import Client
+from podvitals.lab.kubelet.writes import Outcome, Writes
 from podvitals.lab.pods import RUNNABLE_PODS, RunnablePod
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds between attempts while the API does not take the status."""
+PATCH_TIMEOUT = 10.0
+SAY_EVERY = 60.0
+_TROUBLED = (500, 502, 503, 504)
 
 
-class Publisher:
-    """`build` gives the status as it should be now. `changed()` after anything that may have changed it; `run` until cancelled."""
+class Page:
+    """One pod's status. `changed()` after anything that may have changed it; `last()` writes it a last time; `close()` when the pod is
+    over."""
 
-    def __init__(self, client: Client, pod: RunnablePod, build: Callable[[], dict[str, Any]], clock: Clock) -> None:
-        self._client, self._build, self._clock = client, build, clock
-        self._name, self._namespace, self._uid = pod.metadata.name, pod.metadata.namespace, pod.metadata.uid
-        self._wanted = asyncio.Event()
+    def __init__(self, publisher: "Publisher", pod: RunnablePod, build: Callable[[], dict[str, Any]]) -> None:
+        self._publisher, self._build = publisher, build
+        self.name, self.namespace, self.uid = pod.metadata.name, pod.metadata.namespace, pod.metadata.uid
+        self.complained = -SAY_EVERY
         self._writing = asyncio.Lock()
         self._published: dict[str, Any] | None = None
         self._version = 0
 
     def changed(self) -> None:
-        self._wanted.set()
+        self._publisher.mark(self.uid)
 
     def observe(self, pod: RunnablePod) -> None:
         """The pod as the watch shows it: if it is newer than our last write and says something else of our fields, that is put right."""
@@ -43,38 +47,105 @@ class Publisher:
             return
         ours: PodStatus = msgspec.convert(self._published, PodStatus)
         if _owned(pod.status) != _owned(ours):
-            log.info("status of pod %s/%s was changed by another writer and is put right", self._namespace, self._name)
+            log.info("status of pod %s/%s was changed by another writer and is put right", self.namespace, self.name)
             self._published = None
-            self._wanted.set()
+            self.changed()
 
-    async def run(self) -> None:
-        pause = FIRST_PAUSE
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            try:
-                await self.publish()
-                pause = FIRST_PAUSE
-            except (NotFound, Conflict) as error:
-                log.debug("pod %s/%s is gone: %s", self._namespace, self._name, error)
-            except Invalid as error:
-                log.error("the API refused the status of pod %s/%s: %s", self._namespace, self._name, error)
-                await self._clock.sleep_until(self._clock.now() + LONGEST_PAUSE)
-            except PodvitalsError as error:
-                log.warning("status of pod %s/%s waits: %s", self._namespace, self._name, error)
-                await self._clock.sleep_until(self._clock.now() + pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-                self._wanted.set()
+    async def is_another(self) -> bool:
+        """Whether the pod is gone, or another has its name now."""
+        try:
+            pod = await self._publisher.client.get(RUNNABLE_PODS, self.name, self.namespace, timeout=PATCH_TIMEOUT)
+        except NotFound:
+            return True
+        except PodvitalsError:
+            return False
+        return pod.metadata.uid != self.uid
 
-    async def publish(self) -> None:
+    async def last(self) -> None:
+        await self.write(self._publisher.client)
+
+    def close(self) -> None:
+        self._publisher.close(self.uid)
+
+    async def write(self, client: Client) -> None:
         """Writes the status if it differs from what was written last. One write at a time, each of the newest."""
         async with self._writing:
             status = self._build()
             if status == self._published:
                 return
-            body = {"metadata": {"uid": self._uid}, "status": status}
-            pod = await self._client.patch(RUNNABLE_PODS, self._name, body, self._namespace, subresource="status")
+            body = {"metadata": {"uid": self.uid}, "status": status}
+            # Until its answer comes nobody knows what stands there.
+            self._published = None
+            pod = await client.patch(RUNNABLE_PODS, self.name, body, self.namespace, subresource="status", timeout=PATCH_TIMEOUT)
             self._published, self._version = status, _version(pod)
+
+
+class Publisher:
+    """`open` a page for each pod; `run` until cancelled."""
+
+    def __init__(self, client: Client, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
+        self.client, self._clock = client, clock
+        self.writes = Writes(jitter)
+        self._pages: dict[str, Page] = {}
+        self._news = asyncio.Event()
+        self._troubled = False
+
+    def open(self, pod: RunnablePod, build: Callable[[], dict[str, Any]]) -> Page:
+        """`build` gives the status as it should be now."""
+        page = self._pages[pod.metadata.uid] = Page(self, pod, build)
+        return page
+
+    def close(self, uid: str) -> None:
+        self._pages.pop(uid, None)
+        self.writes.forget(uid)
+        self._news.set()
+
+    def mark(self, uid: str) -> None:
+        if uid in self._pages:
+            self.writes.mark(uid, self._clock.now())
+            self._news.set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._news.clear()
+                while (uid := self.writes.take(self._clock.now())) is not None:
+                    page = self._pages[uid]
+                    tasks.create_task(self._write(page), name=f"lab kubelet: status of pod {page.namespace}/{page.name}")
+                await set_by(self._news, self._clock, self.writes.next_deadline())
+
+    async def _write(self, page: Page) -> None:
+        wait = 0.0
+        try:
+            await page.write(self.client)
+            outcome = Outcome.WRITTEN
+        except PodvitalsError as error:
+            outcome = await self._outcome(error, page)
+            wait = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
+            self._complain(error, outcome, page)
+        if self._troubled and outcome is not Outcome.TROUBLE:
+            self._troubled = False
+            log.info("the API answers again: %d pod statuses wait", self.writes.waiting)
+        self.writes.done(page.uid, outcome, self._clock.now(), wait)
+        self._news.set()
+
+    async def _outcome(self, error: PodvitalsError, page: Page) -> Outcome:
+        if isinstance(error, NotFound):
+            return Outcome.GONE
+        if isinstance(error, Conflict | Invalid) and await page.is_another():
+            return Outcome.GONE
+        if isinstance(error, ApiUnreachable | TooManyRequests) or (isinstance(error, ServerFault) and error.status in _TROUBLED):
+            return Outcome.TROUBLE
+        return Outcome.AGAIN
+
+    def _complain(self, error: PodvitalsError, outcome: Outcome, page: Page) -> None:
+        if outcome is Outcome.TROUBLE:
+            if not self._troubled:
+                self._troubled = True
+                log.warning("pod statuses wait for the API: %s", error)
+        elif outcome is Outcome.AGAIN and self._clock.now() - page.complained >= SAY_EVERY:
+            page.complained = self._clock.now()
+            log.warning("status of pod %s/%s is not taken, and tried again: %s", page.namespace, page.name, error)
 
 
 def _owned(status: PodStatus) -> tuple[object, ...]:

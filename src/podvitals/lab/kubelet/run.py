@@ -20,7 +20,9 @@ from podvitals.lab.kubelet import logs, status
 from podvitals.lab.kubelet.backoff import BackoffSettings
 from podvitals.lab.kubelet.gates import Gates
 from podvitals.lab.kubelet.prepare import Drivers, Preparer
+from podvitals.lab.kubelet.publish import Publisher
 from podvitals.lab.kubelet.worker import PodWorker, Tools
+from podvitals.lab.kubelet.writes import Writes
 from podvitals.lab.pods import RUNNABLE_PODS, RunnablePod
 from podvitals.lab.recorder import Recorder
 
@@ -57,6 +59,7 @@ class Kubelet:
             clock,
             drivers,
             Preparer(client, drivers, settings.cdi, clock),
+            Publisher(client, clock),
             self._recorder,
             logs.Logs(settings.logs),
             settings.pods,
@@ -72,7 +75,13 @@ class Kubelet:
             tasks.create_task(self._recorder.run(), name="lab kubelet: events")
             tasks.create_task(self._keep_node(), name="lab kubelet: node")
             tasks.create_task(self._tools.logs.keep_small(self._clock), name="lab kubelet: logs")
+            tasks.create_task(self._tools.publisher.run(), name="lab kubelet: pod statuses")
             tasks.create_task(self._follow(tasks), name="lab kubelet: follow pods")
+
+    @property
+    def statuses(self) -> Writes:
+        """Which pods' statuses wait to be written."""
+        return self._tools.publisher.writes
 
     def log_source(self, namespace: str, pod: str, container: str, previous: bool, follows: bool, tail: int | None) -> AsyncIterator[bytes]:
         """As `lab.api.LogSource`. Raises NotFound for what this kubelet never ran."""
@@ -90,7 +99,7 @@ class Kubelet:
     def _health_changed(self, keys: frozenset[DeviceKey]) -> None:
         for worker in self._workers.values():
             if not keys.isdisjoint(worker.keys):
-                worker.publisher.changed()
+                worker.page.changed()
 
     async def _follow(self, tasks: asyncio.TaskGroup) -> None:
         mine = f"spec.nodeName={self._settings.node_name}"

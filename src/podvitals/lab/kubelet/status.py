@@ -9,6 +9,7 @@ from typing import Any
 
 from podvitals.claim.pod import AllocatedResourceStatus, ResourceHealth
 from podvitals.claim.times import rfc3339
+from podvitals.device.text import clean
 from podvitals.lab.kubelet.machine import PodMachine, Run
 from podvitals.lab.kubelet.plan import Ended, Kind, Restart, Running, State, Waiting
 from podvitals.lab.pods import RunnablePod
@@ -16,6 +17,9 @@ from podvitals.lab.pods import RunnablePod
 Field = Mapping[str, Sequence[AllocatedResourceStatus]]
 
 HOST = "127.0.0.1"
+MESSAGES = 256 * 1024
+"""Bytes of all messages of a pod's field: an object in etcd has at most 1.5 MiB, and a thousand devices may each say something."""
+FORGOTTEN = "the kubelet began anew and does not know yet what this pod holds"
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
@@ -150,6 +154,42 @@ def _state(state: State) -> dict[str, Any]:
             terminated |= {"message": message} if message else {}
             terminated |= {"containerID": container_id} if container_id else {}
             return {"terminated": terminated}
+
+
+def unknown(pod: RunnablePod) -> Field:
+    """The field as it stands on a pod whose kubelet began anew and cannot learn what it holds: what it says is not known any more."""
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    return {
+        status.name: [
+            AllocatedResourceStatus(
+                name=entry.name,
+                resources=tuple(ResourceHealth(resource_id=each.resource_id, message=FORGOTTEN) for each in entry.resources),
+            )
+            for entry in status.allocated_resources_status
+        ]
+        for status in statuses
+        if status.allocated_resources_status
+    }
+
+
+def within(field: Field, most: int = MESSAGES) -> Field:
+    """The field with its messages cut alike where all of them together are longer than the API would take."""
+    said = [each.message for entries in field.values() for entry in entries for each in entry.resources if each.message]
+    if sum(len(message.encode()) for message in said) <= most:
+        return field
+    share = most // len(said)
+    return {
+        name: [
+            AllocatedResourceStatus(name=entry.name, resources=tuple(_shortened(each, share) for each in entry.resources))
+            for entry in entries
+        ]
+        for name, entries in field.items()
+    }
+
+
+def _shortened(resource: ResourceHealth, share: int) -> ResourceHealth:
+    message = clean(resource.message, share) if resource.message else None
+    return ResourceHealth(resource_id=resource.resource_id, health=resource.health, message=message)
 
 
 def restart_policy(text: str) -> Restart:

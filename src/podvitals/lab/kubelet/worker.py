@@ -4,6 +4,7 @@ should be."""
 import asyncio
 import contextlib
 import logging
+import random
 import secrets
 import shutil
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 from podvitals.claim.holdings import Holding, holdings
 from podvitals.clock import Clock, done_by
 from podvitals.device.key import DeviceKey
-from podvitals.errors import Conflict, NotFound, PodvitalsError
+from podvitals.errors import Conflict, Invalid, NotFound, PodvitalsError
 from podvitals.kube.client import Client
 from podvitals.lab.kubelet import command, status
 from podvitals.lab.kubelet.backoff import BackoffSettings
@@ -56,7 +57,7 @@ log = logging.getLogger(__name__)
 
 LAST_GRACE = 0.5
 """Seconds that containers get when the lab itself ends."""
-REMOVE_PAUSE = 0.5
+REMOVE_PAUSE, LONGEST_REMOVE_PAUSE = 0.5, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Tools:
     clock: Clock
     drivers: Drivers
     preparer: Preparer
+    publisher: Publisher
     recorder: Recorder
     logs: Logs
     pods: Path
@@ -93,7 +95,7 @@ class PodWorker:
         self._transitions: dict[str, status.Moment] = {}
         self._started = self._clock.wall()
         self._removed = asyncio.Event()
-        self.publisher = Publisher(tools.client, pod, self._status, tools.clock)
+        self.page = tools.publisher.open(pod, self._status)
         self._containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
 
     def observe(self, pod: RunnablePod) -> None:
@@ -101,7 +103,7 @@ class PodWorker:
         self.pod = pod
         if pod.deleting and (True, pod.metadata.deletion_grace_period_seconds) != deleted_before:
             self._events.put_nowait(Deleted(float(pod.metadata.deletion_grace_period_seconds or 0)))
-        self.publisher.observe(pod)
+        self.page.observe(pod)
 
     def forget(self) -> None:
         """The object is gone already (a forced deletion): the processes follow at once."""
@@ -119,18 +121,17 @@ class PodWorker:
     async def run(self) -> None:
         self._tasks = asyncio.TaskGroup()
         try:
-            async with self._tasks as tasks:
-                publisher = tasks.create_task(self.publisher.run(), name=self._named("publish"))
+            async with self._tasks:
                 if self.pod.deleting:
                     self._events.put_nowait(Deleted(float(self.pod.metadata.deletion_grace_period_seconds or 0)))
                 await self._drive()
-                publisher.cancel()
         finally:
+            self.page.close()
             await self._clear()
 
     async def _drive(self) -> None:
         self._carry_out(self.machine.start(self._clock.now()))
-        self.publisher.changed()
+        self.page.changed()
         waiting = asyncio.ensure_future(self._events.get())
         gone = asyncio.ensure_future(self._removed.wait())
         try:
@@ -146,7 +147,7 @@ class PodWorker:
                     waiting = asyncio.ensure_future(self._events.get())
                 else:
                     self._carry_out(self.machine.tick(self._clock.now()))
-                self.publisher.changed()
+                self.page.changed()
         finally:
             waiting.cancel()
             gone.cancel()
@@ -177,14 +178,23 @@ class PodWorker:
             process.signal(number)
 
     async def _prepare(self) -> None:
+        """What the pod holds is known once its claims are read, and shown from then on: a driver that cannot prepare a device may be one
+        whose device is broken."""
         try:
-            self._preparation = await self._tools.preparer.prepare(self.pod)
+            claims = await self._tools.preparer.claims(self.pod)
+            self._hold(holdings(self.pod, {claim.metadata.name: claim for claim in claims.values()}))
+            self._preparation = await self._tools.preparer.prepare(self.pod, claims)
         except PodvitalsError as error:
+            if not self._holdings:
+                self._last_field = status.unknown(self.pod)
             self._events.put_nowait(PrepareFailed(str(error)))
             return
-        self._holdings = holdings(self.pod, self._preparation.by_name())
-        self.keys = frozenset(holding.key for holding in self._holdings)
         self._events.put_nowait(Prepared())
+
+    def _hold(self, held: tuple[Holding, ...]) -> None:
+        self._holdings = held
+        self.keys = frozenset(holding.key for holding in held)
+        self.page.changed()
 
     async def _unprepare(self) -> None:
         try:
@@ -218,24 +228,35 @@ class PodWorker:
         return await ContainerProcess.start(line.argv, line.env, Path(line.directory) if line.directory else own, output)
 
     async def _remove(self) -> None:
-        while True:
-            try:
-                await self.publisher.publish()
-                meta = self.pod.metadata
-                await self._tools.client.delete(RUNNABLE_PODS, meta.name, meta.namespace, uid=meta.uid, grace=0)
-                break
-            except (NotFound, Conflict):
-                break
-            except PodvitalsError as error:
-                log.warning("pod %s/%s cannot be removed yet: %s", self.pod.metadata.namespace, self.pod.metadata.name, error)
-                await self._clock.sleep_until(self._clock.now() + REMOVE_PAUSE)
+        pause, said = REMOVE_PAUSE, False
+        while why := await self._not_removed():
+            if not said:
+                log.warning("pod %s/%s cannot be removed yet: %s", self.pod.metadata.namespace, self.pod.metadata.name, why)
+            said = True
+            await self._clock.sleep_until(self._clock.now() + pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, LONGEST_REMOVE_PAUSE)
         self._removed.set()
 
+    async def _not_removed(self) -> str:
+        """Why the pod's object is still there, "" if it is gone."""
+        meta = self.pod.metadata
+        try:
+            with contextlib.suppress(Conflict, Invalid):  # a status that is not taken must not keep the pod
+                await self.page.last()
+            await self._tools.client.delete(RUNNABLE_PODS, meta.name, meta.namespace, uid=meta.uid, grace=0)
+        except NotFound:
+            return ""
+        except Conflict as error:
+            return "" if await self.page.is_another() else str(error)
+        except PodvitalsError as error:
+            return str(error)
+        return ""
+
     def _status(self) -> dict[str, Any]:
-        if self._tools.gates.resource_health_status and not self.machine.over:
+        if self._tools.gates.resource_health_status and self._holdings and not self.machine.over:
             messages = self._tools.gates.resource_health_status_message
             ids = self._preparation.resource_ids()
-            self._last_field = health_field(self._holdings, self._tools.drivers.state, ids, messages=messages)
+            self._last_field = status.within(health_field(self._holdings, self._tools.drivers.state, ids, messages=messages))
         wall = self._clock.wall()
         built, self._transitions = status.build(self.pod, self.machine, self._last_field, self._transitions, self._started, wall)
         return built
@@ -273,7 +294,7 @@ def _plan(pod: RunnablePod) -> PodPlan:
         f"{meta.name}_{meta.namespace}({meta.uid})",
         (*inits, *mains),
         status.restart_policy(pod.spec.restart_policy),
-        bool(pod.spec.resource_claims),
+        bool(pod.spec.resource_claims) or pod.status.extended_resource_claim_status is not None,
         float(pod.spec.termination_grace_period_seconds),
     )
 
