@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -99,9 +100,15 @@ class Stage:
     async def until_told(self, pods: Iterable[int], within: float) -> None:
         """Until the agent has written of the devices of each."""
         names = [f"bench-{pod}" for pod in pods]
-        async with asyncio.timeout(within):
-            while not all(ANNOTATION in self.recorder.pods.get(name, {}).get("metadata", {}).get("annotations", {}) for name in names):
-                await asyncio.sleep(0.02)
+        deadline = time.monotonic() + within
+        while untold := [name for name in names if not self._told(name)]:
+            if time.monotonic() > deadline:
+                log = await asyncio.to_thread(self.subject.log("agent").read_text)
+                raise RuntimeError(f"nothing was written on {', '.join(untold)} within {within:g} s; the agent's log ends:\n{log[-2000:]}")
+            await asyncio.sleep(0.02)
+
+    def _told(self, name: str) -> bool:
+        return ANNOTATION in self.recorder.pods.get(name, {}).get("metadata", {}).get("annotations", {})
 
     async def _fill(self, pods: int, twins: int, per_claim: int) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
