@@ -57,11 +57,9 @@ async def watching(
     checkpoint: Path | None = None,
     leave: frozenset[str] = frozenset(),
     registrar: bool = False,
-    devices: int = 8192,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Seen]:
-    settings = NodeSettings(
-        plugin_dir=directory / "plugins_registry", checkpoint=checkpoint, leave=leave, limits=Limits(devices_per_driver=devices)
-    )
+    settings = NodeSettings(plugin_dir=directory / "plugins_registry", checkpoint=checkpoint, leave=leave, limits=limits or Limits())
     watch = NodeWatch(settings, clock, registrar=registrar)
     seen = Seen(watch)
     task = asyncio.create_task(watch.run(), name="node watch")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from podvitals.device.health import Health
+from podvitals.node.discovery import scan
+from podvitals.node.limits import Limits
 from podvitals.testing import FakeDriver
 from podvitals.wire.messages import PluginInfo
 from tests.node.seen import watching
@@ -201,3 +203,73 @@ async def test_a_rival_that_goes_while_it_is_probed_costs_the_newcomer_nothing(p
         gone.set()
         await second.called("NotifyRegistrationStatus", timeout=2)
         await second.stop()
+
+
+async def test_more_sockets_than_are_followed_do_not_push_out_a_driver_nor_keep_a_new_one_out(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("podvitals.node.choice.TRIAL", 0.05)
+    dead: list[socket.socket] = []
+
+    def flood(first: int) -> None:
+        for number in range(first, first + 20):
+            dead.append(one := socket.socket(socket.AF_UNIX))
+            one.bind(str(place / "plugins_registry" / f"dead-{number}.sock"))
+
+    async with FakeDriver(place) as driver, watching(place, limits=Limits(sockets=8)) as seen:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        await asyncio.to_thread(flood, 0)
+        async with FakeDriver(place, "nic.example.com") as late:
+            late.report({"nic-0": Health.HEALTHY})
+            await seen.device("nic-0", Health.HEALTHY, driver="nic.example.com")
+            await asyncio.to_thread(flood, 20)
+            driver.report({"gpu-0": Health.UNHEALTHY})
+            await seen.device("gpu-0", Health.UNHEALTHY)
+            late.report({"nic-0": Health.UNHEALTHY})
+            await seen.device("nic-0", Health.UNHEALTHY, driver="nic.example.com")
+            assert driver.calls["GetInfo"] == late.calls["GetInfo"] == 1, "neither was lost and found again"
+    for one in dead:
+        one.close()
+    assert caplog.text.count("more sockets than are followed") == 1
+
+
+def _rubbish(registry: Path) -> None:
+    outside = registry.parent / "outside"
+    outside.mkdir()
+    (registry / "loop").symlink_to(registry)
+    (registry / "out").symlink_to(outside)
+    os.mkfifo(registry / "fifo-reg.sock")
+    (registry / "a-file.sock").write_text("x")
+    for number in range(40):
+        (registry / f"directory-{number:02}").mkdir()
+    (registry / "not\udcffutf8\x1b[31m").mkdir()
+    deep = registry / "deep" / "1" / "2" / "3" / "4" / "5"
+    deep.mkdir(parents=True)
+
+
+async def test_links_fifos_files_and_directories_in_the_plugin_directory_harm_nobody(place: Path) -> None:
+    registry = place / "plugins_registry"
+    await asyncio.to_thread(_rubbish, registry)
+    async with FakeDriver(place) as driver, watching(place, limits=Limits(directories=8)) as seen:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        await asyncio.to_thread((registry / "zz").mkdir)
+        async with FakeDriver(place, "nic.example.com") as nic:
+            nic.report({"nic-0": Health.HEALTHY})
+            await seen.device("nic-0", Health.HEALTHY, driver="nic.example.com")
+        assert driver.calls["GetInfo"] == 1
+
+
+def test_known_sockets_are_found_however_much_lies_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("podvitals.node.discovery.MOST_ENTRIES", 50)
+    (tmp_path / "sub").mkdir()
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "sub" / "reg.sock"))
+        known = scan(tmp_path).sockets
+        assert len(known) == 1
+        for number in range(200):
+            (tmp_path / f"{number}").touch()
+        found = scan(tmp_path, known)
+        assert found.sockets == known
+        assert found.cut

@@ -12,6 +12,7 @@ import pytest
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.checkpoint import Checkpoint
+from podvitals.node.limits import Limits
 from podvitals.node.stream import Pace
 from podvitals.testing import FakeDriver, ManualClock
 from podvitals.wire.convert import encode_report
@@ -183,7 +184,11 @@ async def test_an_auxiliary_source_adds_what_it_knows(place: Path) -> None:
 
 
 async def test_what_is_refused_is_counted_and_said_and_harms_nobody(place: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with FakeDriver(place) as driver, FakeDriver(place, "nic.example.com") as nic, watching(place, devices=4) as seen:
+    async with (
+        FakeDriver(place) as driver,
+        FakeDriver(place, "nic.example.com") as nic,
+        watching(place, limits=Limits(devices_per_driver=4)) as seen,
+    ):
         driver.report_raw(b"\xff\xff\xff")
         nic.report({"nic-0": Health.HEALTHY})
         await seen.device("nic-0", Health.HEALTHY, driver="nic.example.com")

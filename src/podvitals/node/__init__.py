@@ -1,6 +1,6 @@
 """stream -> Ledger: everything between a driver's socket and the truth about its devices.
 
-    discovery.py   the plugin directory: which registration sockets are there
+    discovery.py   the plugin directory: which registration sockets are there; choice.py (pure): which are followed
     endpoint.py    the life of one registration: asked, connected, watched, gone
     stream.py      one health stream: counts refusals, keeps it from taking all our time
     switchboard.py what all endpoints say becomes changed devices pure: the cores below, wired

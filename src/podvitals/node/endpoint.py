@@ -15,7 +15,7 @@ from podvitals.clock import Clock
 from podvitals.device.key import check_driver_name
 from podvitals.device.text import clean
 from podvitals.errors import InvalidInput, LocalError, PluginError, PluginProtocolError, PluginUnimplemented, PluginUnreachable
-from podvitals.node.discovery import Socket
+from podvitals.node.choice import Socket
 from podvitals.node.hearing import Hearing
 from podvitals.node.record import SourceKey
 from podvitals.node.session import Event

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 class Limits:
     """`devices_per_driver`: kept, all sources together; a node with more devices of one kind than this has not been seen.
 
+    `sockets`: registration sockets followed at once; a driver that is connected keeps its place. `directories`: looked into below the
+    plugin directory, itself included.
+
     `remembered_reports`, `remembered_bytes`: of each connection, so that a repetition is recognised by its bytes; a driver that splits
     its state over more messages is read each time."""
 
     devices_per_driver: int = 8192
+    sockets: int = 512
+    directories: int = 256
     remembered_reports: int = 8
     remembered_bytes: int = 2 * 1024 * 1024
 

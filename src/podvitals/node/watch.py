@@ -13,7 +13,8 @@ from pathlib import Path
 
 from podvitals.clock import Clock
 from podvitals.device.key import DeviceKey
-from podvitals.node.discovery import Discovery, Socket
+from podvitals.node.choice import Socket
+from podvitals.node.discovery import Discovery
 from podvitals.node.endpoint import Endpoint
 from podvitals.node.hearing import Hearing
 from podvitals.node.keeper import Keeper
@@ -83,7 +84,7 @@ class NodeWatch:
         self._settings, self._clock = settings, clock
         self._registrar, self._confirms = registrar, confirms
         self._board = Switchboard(settings.limits, settings.leave)
-        self._discovery = Discovery(settings.plugin_dir, self._found, self._lost)
+        self._discovery = Discovery(settings.plugin_dir, self._found, self._lost, self._is_driver, settings.limits)
         self._keeper = Keeper(settings.checkpoint, self._board, clock)
         self._endpoints: dict[int, Endpoint] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -215,6 +216,14 @@ class NodeWatch:
         self._endpoints[endpoint.number] = endpoint
         self._tasks[endpoint.number] = self._group.create_task(self._live(endpoint), name=f"node: {socket.path}")
 
+    def _is_driver(self, socket: Socket) -> bool:
+        """Whether somebody is behind it who has shown that he is a driver."""
+        endpoint = next((one for one in self._endpoints.values() if one.socket.path == socket.path), None)
+        return endpoint is not None and endpoint.source is not None and (endpoint.left or self._connected(endpoint))
+
+    def _connected(self, endpoint: Endpoint) -> bool:
+        return self._board.session.stage(endpoint.number) in (Stage.CONNECTED, Stage.REPORTING)
+
     def _lost(self, socket: Socket) -> None:
         for endpoint in [one for one in self._endpoints.values() if one.socket.path == socket.path]:
             self.drop(endpoint)
@@ -312,7 +321,7 @@ class NodeWatch:
             driver=source.driver,
             source=source.source,
             endpoint=endpoint.info.endpoint,
-            connected=self._board.session.stage(endpoint.number) in (Stage.CONNECTED, Stage.REPORTING),
+            connected=self._connected(endpoint),
             speaks=speaker == endpoint.number,
             since=endpoint.since,
             last_report=0.0 if place is None else place.heard,
