@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help lab test lint test-cluster bench lock proto wheel recording
+.PHONY: help lab test lint test-cluster bench lock proto wheel recording conformance docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,9 @@ lint: $(VENV)/.installed-dev
 
 test-cluster: $(VENV)/.installed-dev ## the same claims on a real Kubernetes (needs root and Go; K8S=1.37.2 picks the release)
 	@$(BIN)/python -m pytest -q tests/cluster $(ARGS)
+
+conformance: $(VENV)/.installed-dev ## the table of docs/conformance.md, measured anew on lab, agent and real kubelet (needs root and Go; 10 min)
+	@$(BIN)/python -m tests.conformance.table $(ARGS)
 
 bench: $(VENV)/.installed-dev ## one table of latencies and sizes (CLUSTER=1: against the real API server; ARGS=--json)
 	@$(BIN)/python -m tests.bench $(ARGS)
@@ -58,3 +61,6 @@ lock: ## requirements*.lock from pyproject.toml (maintainers; needs uv)
 
 recording: $(VENV)/.installed ## docs/lab.svg, from what the lab really prints
 	@$(BIN)/python docs/record.py docs/lab.svg -- $(BIN)/podvitals lab --once
+
+docs: $(VENV)/.installed ## docs/detectors.md, from the families and rules
+	@$(BIN)/python docs/detectors.py

@@ -145,6 +145,22 @@ async def test_a_reset_that_is_due_and_the_familys_own_place_survive_a_restart(t
         assert second.place == "4711"
 
 
+def test_a_service_that_somebody_tells_of_ends_what_was_due_once_and_for_every_family(tmp_path: Path) -> None:
+    device, families = Device("d"), [Toys(), Toys()]
+    for family in families:
+        family.keep_in(tmp_path)
+        family.judge.take("d", [Code("toy", "worn")])
+        assert family.check(device).message == "worn out"
+    (tmp_path / "serviced").mkdir()
+    (tmp_path / "serviced" / "d").touch()
+    assert [family.check(device).health for family in families] == [Health.HEALTHY, Health.HEALTHY]
+    families[0].judge.take("d", [Code("toy", "worn")])
+    assert families[0].check(device).message == "worn out", "it broke again after the service"
+    again = Toys()
+    again.keep_in(tmp_path)
+    assert again.check(device).message == "worn out", "the service of before is not another one after a restart"
+
+
 async def test_a_reboot_ends_what_needed_a_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Told()
     await asyncio.to_thread(first.keep_in, tmp_path)
@@ -156,7 +172,7 @@ async def test_a_reboot_ends_what_needed_a_reset(tmp_path: Path, monkeypatch: py
         await watched.says("d", Health.HEALTHY)
 
 
-@pytest.mark.parametrize("body", ['{"evidence": 1, "family": {}}', '{"evidence": {"format": 9}}', '{"family": {}}'])
+@pytest.mark.parametrize("body", ['{"evidence": 1, "family": {}}', '{"evidence": {"format": 9}}', '{"family": {}}', '{"serviced": 1}'])
 def test_a_memory_that_makes_no_sense_is_set_aside(tmp_path: Path, body: str, caplog: pytest.LogCaptureFixture) -> None:
     import hashlib
 

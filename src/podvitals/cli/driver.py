@@ -1,15 +1,18 @@
 """`podvitals driver NAME --detector SPEC`: a DRA driver whose devices are watched by detectors, without writing one."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
+from podvitals.cli.options import GivenPath
 from podvitals.driver.flags import driver_flags
 
 _HELP = """Run a DRA driver named NAME on this node: its detectors find the devices, read their health and report it to the kubelet.
 
 \b
-Detectors (--detector, once or several times):
+Detectors (--detector, once or several times; podvitals detectors lists the families of hardware):
+  nvidia, amd, intel, pcie, nic, rdma ...  a family of hardware, and behind a colon which of its devices
   sim:DIR[,model=NAME][,memory=QUANTITY]   simulated devices, one file each (see: podvitals inject)
   files:PATTERN[,PATTERN...]               device nodes and files, such as files:/dev/accel*
   net:PATTERN[,PATTERN...]                 network interfaces, such as net:eth*,bond0

@@ -101,6 +101,7 @@ class Family(Detector):
         return found
 
     def check(self, device: Device) -> Reading:
+        self.judge.ask_service(device.name)
         since = self.clock.now()
         try:
             signals = tuple(self.read(device))

@@ -11,7 +11,7 @@ from podvitals.detect.evidence import Evidence
 from podvitals.detect.memory import Memory
 from podvitals.detect.recording import Failed, Found, Record, Taken
 from podvitals.detect.rules.rule import Rules
-from podvitals.detect.signal import Signal
+from podvitals.detect.signal import LIFE, Code, Signal
 
 SAVE_EVERY = 60.0
 """Seconds between two saves while only counters grow. A fault that begins or ends is saved at once."""
@@ -31,6 +31,7 @@ class Judge:
         self._boot = ""
         self._saved: tuple[object, float] = (None, 0.0)
         self._found: dict[str, Device] = {}
+        self._serviced: dict[str, float] = {}
 
     def know(self, devices: Iterable[Device]) -> None:
         found = {device.name: device for device in devices}
@@ -51,6 +52,18 @@ class Judge:
                 return self.evidence.take(device, signals, now, whole=False)
             return self.evidence.take(device, signals, now, whole=True, since=since)
 
+    def ask_service(self, device: str) -> None:
+        """Whether somebody touched `serviced/<device>` beside the memory: then nothing is due any more. Blocks."""
+        if self._memory is None:
+            return
+        try:
+            at = (self._memory.path.parent / "serviced" / device).stat().st_mtime
+        except OSError:
+            return
+        if at > self._serviced.get(device, 0.0):
+            self._serviced[device] = at
+            self.take(device, (Code(LIFE, "service"),))
+
     def failed(self, device: str, why: str) -> Reading:
         """What is known of a device that could not be read."""
         with self._lock:
@@ -70,6 +83,7 @@ class Judge:
         if document is None:
             return {}, False
         try:
+            self._serviced = {str(name): float(at) for name, at in document["serviced"].items()}
             self.evidence.restore(document["evidence"], self._clock.now(), self._clock.wall(), boot)
             return {str(name): str(value) for name, value in document["family"].items()}, document["evidence"]["boot"] == boot
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -91,6 +105,7 @@ class Judge:
             now = self._clock.now()
             document: dict[str, Any] = {
                 "family": dict(remember()),
+                "serviced": self._serviced,
                 "evidence": self.evidence.snapshot(now, self._clock.wall(), self._boot),
             }
             self._saved = (self.evidence.state, now)

@@ -1,0 +1,122 @@
+"""Writes docs/detectors.md from the families and rules podvitals comes with: `make docs`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from podvitals.detect.damping import Damping
+from podvitals.detect.rules.describe import duration, ending, matching, meaning
+from podvitals.detect.rules.load import builtin
+from podvitals.detect.rules.rule import Rule
+from podvitals.detect.spec import FAMILIES, family_of
+
+PAGE = Path(__file__).with_name("detectors.md")
+
+ABOUT = """# Detectors: what podvitals reads, and what it means
+
+<!-- Written by docs/detectors.py from the families and their rules: change those, then `make docs`. -->
+
+A **family** reads hardware and gives signals; a **rule** says what a signal means, what a person should do, and how it ends. Every rule is
+data (`src/podvitals/detect/rules/*.toml`), and an operator's file may change any of it.
+
+```
+podvitals check                         # this machine's devices, no Kubernetes needed; exit code 0, 1 or 2
+podvitals detectors                     # the families, and which can run here
+podvitals driver gpu.example.com --detector nvidia --rules ours.toml
+```
+
+Three rules hold for all of them:
+
+1. A probe that fails is not a device that fails: the device is Unknown, with the probe's error.
+2. `checked_at` is when the hardware was last read. Only a fresh reading renews a lease.
+3. Recovery is judged, not assumed: each rule says how it ends.
+
+## What a class means
+
+| class | the device is | |
+|---|---|---|
+| healthy | Healthy | the rule says nothing; it may end others |
+| application | Healthy | a program's fault: counted, and repeats may escalate |
+| degraded | Healthy, with a message | |
+| unknown | Unknown | |
+| fatal | Unhealthy | |
+
+The worst counts, and the message holds every reason, the worst first. What needs a **reset** or a **reboot** stays until one was seen, over
+restarts of the driver too; what needs a **service** also stays over a reboot, until the device's serial number changes, or somebody says
+that it was done: `touch /var/lib/kubelet/plugins/<driver>/serviced/<device>`.
+"""
+
+DAMPING = """
+## Damping
+
+Getting worse is shown at once. Getting better is shown when enough changes are left for it to get worse again: no device changes more than
+{changes} times in {window}. What comes and goes is shown at its worst meanwhile, with one text for both.
+
+## Rules of your own
+
+Copy a rule (`podvitals rules show xid.48`), change it, and try it on what really happened before it decides over pods:
+
+```
+podvitals check --watch --record gpu-07.jsonl --anonymise      # serial numbers, addresses and names of programs are left out
+podvitals rules test ours.toml --replay gpu-07.jsonl           # what your rules would have changed; mistakes with line and column
+podvitals rules explain xid 63
+```
+
+```toml
+[xid.48]                        # known: only the fields given here change
+class = "degraded"
+
+[xid.4711]                      # new
+match = {{ table = "xid", code = "4711" }}
+class = "fatal"
+action = "reset-gpu"
+message = "Xid {{code}}: ours[ (PCI {{pci}})]"
+needs = "reset"
+```
+
+| field | |
+|---|---|
+| `match` | `{{ table, code, where }}` something said once · `{{ counter, grew, within }}` growth, or a rate · `{{ state, is, is_not, became }}` · `{{ level, above, below, at_least }}` against a number or another level |
+| `class`, `action` | as above; one of restart-app, reset-gpu, reboot, power-cycle, service |
+| `message` | `{{...}}` is filled in from the signal and the device's attributes; `[...]` is left out where something in it is not known |
+| `clears`, `needs`, `expires` | how it ends: with the signal (or its pair) · at a reset, reboot or service · after a quiet time. One of them |
+| `cancels` | the rules that this one ends |
+| `escalate` | `{{ at, within, class, action, message }}` for repeats on one device |
+| `lasting`, `hold`, `fresh` | how long it must last before it counts · how long it is held after it ended · how old it may be |
+| `yields_to` | a state that knows better: while it is known, this rule says degraded at most |
+"""  # noqa: E501 - rows of a table
+
+
+def page() -> str:
+    damping = Damping()
+    parts = [ABOUT, *_families(), DAMPING.format(changes=damping.changes, window=duration(damping.window)), *_rules()]
+    return "\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _families() -> Iterator[str]:
+    yield "\n## Families\n\n| family | devices | needs |\n|---|---|---|"
+    for name in FAMILIES:
+        if (family := family_of(name)) is not None:
+            yield f"| `{name}` | {_cell(family.about)} | {_cell(family.needs)} |"
+
+
+def _rules() -> Iterator[str]:
+    rules = builtin()
+    yield "\n## All rules"
+    for family in dict.fromkeys(rule.family for rule in rules):
+        yield f"\n### {family}\n\n{rules.about.get(family, family)}.\n"
+        yield "| rule | when | means | do | ends | says |\n|---|---|---|---|---|---|"
+        yield from (_row(rule) for rule in rules if rule.family == family)
+
+
+def _row(rule: Rule) -> str:
+    name = f"[{rule.id}]({rule.source})" if rule.source else rule.id
+    says = _cell(rule.message) + (f"<br>({_cell(rule.note)})" if rule.note else "")
+    return f"| {name} | {_cell(matching(rule))} | {_cell(meaning(rule))} | {rule.action} | {_cell(ending(rule))} | {says} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
