@@ -23,9 +23,9 @@ from tests.roots import requires
 def tree(tmp_path: Path) -> Tree:
     tree = Tree(tmp_path)
     at = tree.pci("0000:3b:00.0", "020000", driver="mlx5_core")
-    nic = tree.classed("net", "eth0", at, carrier_changes=2, speed=25000)
+    nic = tree.classed("net", "eth0", at, carrier_changes=2, speed=25000, flags="0x1003", operstate="up", carrier=1)
     tree.write(nic / "statistics", rx_crc_errors=0, rx_frame_errors=0, rx_missed_errors=4, tx_carrier_errors=0)
-    tree.classed("net", "br0", tree.sys / "devices/virtual", carrier_changes=1)
+    tree.classed("net", "br0", tree.sys / "devices/virtual", carrier_changes=1, flags="0x1003", operstate="up", carrier=1)
     (tree.sys / "class/net/br0/device").unlink()
     return tree
 
@@ -44,6 +44,9 @@ def test_without_a_pattern_only_hardware_is_looked_at(tree: Tree) -> None:
     assert set(nics(tree, "*")[1]) == {"eth0", "br0"}
     assert values(list(nic.read(devices["eth0"]))) == {
         "net.presence": "present",
+        "net.admin": "up",
+        "net.carrier": "1",
+        "net.operstate": "up",
         "net.carrier_changes": 2,
         "net.rx_crc_errors": 0,
         "net.rx_frame_errors": 0,
@@ -51,6 +54,63 @@ def test_without_a_pattern_only_hardware_is_looked_at(tree: Tree) -> None:
         "net.tx_carrier_errors": 0,
         "net.speed": 25000,
     }
+
+
+def test_a_port_that_was_never_up_is_only_expected_to_be_where_it_is_named(tree: Tree) -> None:
+    at = tree.write(tree.sys / "class/net/eth0", carrier=0, operstate="down")
+    nic, devices = nics(tree)
+    assert "net.carrier" not in values(list(nic.read(devices["eth0"])))
+    named, _ = nics(tree, "eth*")
+    assert values(list(named.read(devices["eth0"])))["net.carrier"] == "0"
+    tree.write(at, carrier=1, operstate="up")
+    assert values(list(nic.read(devices["eth0"])))["net.carrier"] == "1"
+    tree.write(at, carrier=0, operstate="down")
+    assert values(list(nic.read(devices["eth0"])))["net.carrier"] == "0"
+    after = Nic()
+    after.roots = tree.roots
+    after.recall(nic.remember(), same_boot=False)
+    assert values(list(after.read(devices["eth0"])))["net.carrier"] == "0", "also after a restart"
+
+
+@pytest.mark.parametrize(
+    ("flags", "operstate", "carrier", "states"),
+    [
+        ("0x1003", "up", 1, ("up", "1", "up")),
+        ("0x1003", "unknown", 1, ("up", "1", "unknown")),
+        ("0x1002", "down", 0, ("down", "1", "unknown")),
+        ("0x1003", "down", 0, ("up", "0", "unknown")),
+        ("0x1003", "lowerlayerdown", 0, ("up", "0", "unknown")),
+        ("0x1003", "dormant", 1, ("up", "1", "dormant")),
+        ("0x1003", "notpresent", 1, ("up", "1", "notpresent")),
+    ],
+)
+def test_of_what_is_wrong_with_a_link_the_nearest_cause_is_told(
+    tree: Tree, flags: str, operstate: str, carrier: int, states: tuple[str, ...]
+) -> None:
+    nic, devices = nics(tree, "eth0")
+    tree.write(tree.sys / "class/net/eth0", flags=flags, operstate=operstate, carrier=carrier)
+    said = values(list(nic.read(devices["eth0"])))
+    assert (said["net.admin"], said["net.carrier"], said["net.operstate"]) == states
+
+
+@requires_veth
+async def test_a_real_carrier_loss_is_pushed_and_heals() -> None:
+    with veth.pair("pd") as (name, peer):
+        nic = Nic(name)
+        nic.interval = 600  # polls so rarely that only the kernel can have told
+        async with running(nic) as frame:
+            await frame.says(name, Health.HEALTHY)
+            veth.down(peer)
+            await frame.says(name, Health.UNHEALTHY, f"interface {name} is down: no carrier", seconds=2)
+            veth.up(peer)
+            await frame.says(name, Health.HEALTHY)
+            veth.down(name)
+            verdict = await frame.says(name, Health.UNHEALTHY, f"interface {name} is down: set down by an administrator", seconds=2)
+            assert "carrier" not in verdict.message
+            veth.up(name)
+            await frame.says(name, Health.HEALTHY)
+            veth.remove(name)
+            await frame.says(name, Health.UNHEALTHY, f"interface {name} does not exist", seconds=2)
 
 
 def test_an_unknown_speed_is_no_signal_and_what_fails_is_unread(tree: Tree) -> None:

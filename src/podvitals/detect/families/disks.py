@@ -43,7 +43,7 @@ def name_of(sys: Path, name: str) -> str:
 
 def device(roots: Roots, name: str) -> Device:
     at = directory(roots.sys, name)
-    found: dict[str, Attribute] = {"disk": pcidev.fits(name), "type": "disk"}
+    found: dict[str, Attribute] = {"disk": pcidev.fits(name), "type": "disk" if (at / "device").exists() else "virtual"}
     texts = {
         "wwn": ("wwid", "device/wwid"),
         "serial": ("serial", "device/serial"),

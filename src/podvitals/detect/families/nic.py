@@ -1,19 +1,22 @@
-"""Family `nic`: how well a network interface's link does: how often it lost its carrier, how fast it is, what errors it counts.
+"""Family `nic`: network interfaces: is the link up, how often was it lost, is it as fast as can be, what errors does it count.
 
-`nic[:PATTERN,...]`, of interfaces' names; without one, all that are hardware. Family `net` tells, pushed, whether the link is up at all;
-both name devices alike, so that one driver can run them side by side.
+`nic[:PATTERN,...]`, of interfaces' names; without one, all that are hardware, of which only those are expected to be up that were up
+once: a server has ports that nobody plugged a cable into. What changes is pushed by the kernel (rtnetlink). Family `net` is the simpler
+one, which only knows whether a link is up.
 
-Kernel ABI: Documentation/ABI/testing/sysfs-class-net (carrier_changes, speed), sysfs-class-net-statistics (rx_crc_errors, ...);
-ethtool (ethtool.py).
+Kernel ABI: Documentation/ABI/testing/sysfs-class-net (flags, operstate, carrier, carrier_changes, speed), sysfs-class-net-statistics
+(rx_crc_errors, ...); ethtool (ethtool.py).
 """
 
+import asyncio
 import errno
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
+from podvitals.detect import rtnetlink
 from podvitals.detect.detector import Attribute, Device
 from podvitals.detect.families import ethtool, pcidev, sysfs
 from podvitals.detect.families.sysfs import tried
@@ -23,6 +26,8 @@ from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Count, Level, Signal, State, Unread
 from podvitals.detect.spec import Spec
 
+IFF_UP = 1
+GOOD = ("up", "1", "unknown", "present")
 COUNTERS = ("carrier_changes",)
 STATISTICS = ("rx_crc_errors", "rx_frame_errors", "rx_missed_errors", "tx_carrier_errors")
 
@@ -35,6 +40,7 @@ class Nic(Family):
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns
         self._devices: dict[str, Device] = {}
+        self._were_up: set[str] = set()
 
     def __str__(self) -> str:
         return f"nic:{','.join(self.patterns)}" if self.patterns else "nic"
@@ -61,6 +67,23 @@ class Nic(Family):
             return self._absent(name)
         return self._present(at, name)
 
+    async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
+        if self.roots != Roots():  # another machine's tree: this one's kernel has nothing to tell of it
+            await asyncio.Event().wait()
+        async with aclosing(rtnetlink.changes()) as changes:
+            async for links in changes:
+                for link in await asyncio.to_thread(rtnetlink.dump) if links is None else links:
+                    device = self._devices.get(device_name(link.name))
+                    if device is not None and device.handle == link.name:
+                        for signal in self._told(link):
+                            yield device.name, signal
+
+    def remember(self) -> Mapping[str, str]:
+        return {"up": " ".join(sorted(self._were_up))}
+
+    def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
+        self._were_up = set(memory.get("up", "").split())
+
     def _wanted(self, name: str) -> bool:
         if not self.patterns:
             return (self.roots.sys / "class/net" / name / "device").exists()
@@ -83,6 +106,7 @@ class Nic(Family):
 
     def _present(self, at: Path, name: str) -> Iterator[Signal]:
         yield State("net.presence", "present")
+        yield from tried("net.carrier", lambda: self._state(at, name))
         for counter in COUNTERS:
             yield from tried(f"net.{counter}", lambda c=counter: [Count(f"net.{c}", sysfs.number(at / c))])  # type: ignore[misc]
         for counter in STATISTICS:
@@ -90,6 +114,35 @@ class Nic(Family):
         yield from tried("net.speed", lambda: self._speed(at, name))
         if self.roots == Roots():  # an ioctl is answered by this machine's kernel, whatever tree is being read
             yield from tried("net.wire_errors", lambda: [Count("net.wire_errors", n, part) for part, n in ethtool.errors(name).items()])
+
+    def _told(self, link: rtnetlink.Link) -> Iterator[Signal]:
+        if link.gone:
+            yield State("net.presence", "gone")
+            return
+        # What is wrong first: one change is several signals, and none of them must look like a recovery that it is not.
+        states = self._states(link.name, up=link.up, operstate=link.operstate, carrier=link.carrier)
+        yield from sorted(states, key=lambda state: state.value in GOOD)
+        yield State("net.presence", "present")
+
+    def _state(self, at: Path, name: str) -> Iterator[Signal]:
+        up = bool(sysfs.number(at / "flags") & IFF_UP)
+        carrier = None
+        if up:
+            carrier = sysfs.number(at / "carrier") == 1  # while it is set down the kernel refuses to say
+        return iter(self._states(name, up=up, operstate=sysfs.text(at / "operstate", 64), carrier=carrier))
+
+    def _states(self, name: str, *, up: bool, operstate: str, carrier: bool | None) -> list[State]:
+        """Of what is wrong only the nearest cause: a link that was set down has neither carrier nor operational state to speak of."""
+        down = operstate in ("down", "lowerlayerdown") or carrier is False
+        if up and not down:
+            self._were_up.add(name)
+        elif not self.patterns and name not in self._were_up:
+            return []
+        return [
+            State("net.admin", "up" if up else "down"),
+            State("net.carrier", "1" if not up or not down else "0"),
+            State("net.operstate", operstate if up and not down else "unknown"),
+        ]
 
     def _speed(self, at: Path, name: str) -> Iterator[Signal]:
         try:
