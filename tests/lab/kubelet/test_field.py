@@ -178,3 +178,21 @@ async def test_a_kubelet_that_begins_anew_and_cannot_learn_what_a_pod_holds_says
     await lab.client.patch(CLAIMS, "named", {"status": {"reservedFor": None}}, "default", subresource="status", kind="merge")
     async with node(lab.client, lab.drivers, lab.root):
         await lab.sees(lambda pod: health(pod) == [(NAME, "Unknown", FORGOTTEN)])
+
+
+async def test_a_kubelet_that_begins_anew_goes_on_with_the_pods_life(lab: Lab) -> None:
+    """Its start, its phase, what was done and how often it was started: else the faults of before would not be its own."""
+    inits = [sh("echo once >> $DIR/inits", env=[{"name": "DIR", "value": str(lab.root)}])]
+    await lab.run(sh("sleep 1000"), init=inits)
+    await lab.run(sh("sleep 1000"), name="never", restartPolicy="Never")
+    before = await lab.sees(lambda pod: pod.metadata.name == "p" and running(pod))
+    await lab.sees(lambda pod: pod.metadata.name == "never" and running(pod))
+    await lab.stop()
+    async with node(lab.client, lab.drivers, lab.root):
+        ended = await lab.sees(lambda pod: pod.metadata.name == "never" and pod.ended)
+        assert (ended.status.phase, main(ended).state.terminated.exit_code) == ("Failed", 137)  # type: ignore[union-attr]
+        after = await lab.sees(lambda pod: pod.metadata.name == "p" and running(pod) and main(pod).restart_count == 1)
+        assert (after.status.start_time, after.status.phase) == (before.status.start_time, "Running")
+        assert main(after).last_state.terminated is not None
+        assert main(after).last_state.terminated.reason == "ContainerStatusUnknown"  # type: ignore[union-attr]
+        assert await asyncio.to_thread((lab.root / "inits").read_text) == "once\n"

@@ -17,7 +17,7 @@ from podvitals.lab.api import ApiServer
 from podvitals.node.watch import NodeSettings, NodeWatch
 from podvitals.testing import FakeDriver, ManualClock
 from podvitals.wire.messages import DeviceReport
-from tests.lab.kubelet.place import Lab, furnish, gpu_pod, health, node, running
+from tests.lab.kubelet.place import Lab, furnish, gpu_pod, health, main, node, running
 
 DRIVER = "gpu.example.com"
 KEY = DeviceKey(DRIVER, "lab", "gpu-0")
@@ -101,7 +101,7 @@ async def test_a_kubelet_killed_and_started_again_knows_health_and_faults_withou
         assert (state.health, state.message) == (Health.UNHEALTHY, "Xid 79")
         assert [(fault.health, fault.message) for fault in state.faults] == [(fault.health, fault.message) for fault in before]
         assert [fault.message for fault in state.faults if fault.health is Health.UNHEALTHY] == ["Xid 31", "Xid 79"]
-        pod = await lab.sees(lambda pod: health(pod) and pod.status.phase == "Pending")
+        pod = await lab.sees(lambda pod: health(pod) and main(pod).state.waiting is not None)
         assert health(pod) == [(str(KEY), "Unhealthy", "Xid 79")]
 
 

@@ -96,6 +96,15 @@ class PodMachine:
         self._retry_delay = 0.0
         self._removed = False
 
+    def resume(self, name: str, attempts: int, end: Ended) -> None:
+        """Before `start`: an earlier kubelet started this container `attempts` times, and this is how the last of them ended."""
+        run = self.runs.get(name)
+        if run is None:
+            return
+        run.attempts, before, run.state = attempts, run.state, end
+        if self._restarts(run):
+            run.last, run.state = end, before
+
     # in
 
     def start(self, now: float) -> list[Effect]:

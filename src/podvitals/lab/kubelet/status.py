@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podvitals.claim.pod import AllocatedResourceStatus, ResourceHealth
-from podvitals.claim.times import rfc3339
+from podvitals.claim.times import rfc3339, unix
 from podvitals.device.text import clean
 from podvitals.lab.kubelet.machine import PodMachine, Run
 from podvitals.lab.kubelet.plan import Ended, Kind, Restart, Running, State, Waiting
@@ -19,6 +19,7 @@ Field = Mapping[str, Sequence[AllocatedResourceStatus]]
 HOST = "127.0.0.1"
 MESSAGES = 256 * 1024
 """Bytes of all messages of a pod's field: an object in etcd has at most 1.5 MiB, and a thousand devices may each say something."""
+LOST = 137
 FORGOTTEN = "the kubelet began anew and does not know yet what this pod holds"
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
@@ -154,6 +155,23 @@ def _state(state: State) -> dict[str, Any]:
             terminated |= {"message": message} if message else {}
             terminated |= {"containerID": container_id} if container_id else {}
             return {"terminated": terminated}
+
+
+def earlier(pod: RunnablePod, wall: float) -> Mapping[str, tuple[int, Ended]]:
+    """Container → how often an earlier kubelet started it, and how it ended: what ran then ended with that kubelet."""
+    found = {}
+    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        done, runs, last = status.state.terminated, status.state.running, status.last_state.terminated
+        if runs is not None:
+            since = unix(runs.started_at) or wall
+            end = Ended(LOST, "ContainerStatusUnknown", "it ended with the kubelet that ran it", since, wall, status.container_id)
+        elif (ended := done or last) is not None:
+            started, finished = unix(ended.started_at), unix(ended.finished_at) or wall
+            end = Ended(ended.exit_code, ended.reason, ended.message, started, finished, status.container_id)
+        else:
+            continue
+        found[status.name] = status.restart_count + 1, end
+    return found
 
 
 def unknown(pod: RunnablePod) -> Field:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from podvitals.claim.holdings import Holding, holdings
+from podvitals.claim.times import unix
 from podvitals.clock import Clock, done_by
 from podvitals.device.key import DeviceKey
 from podvitals.errors import Conflict, Invalid, NotFound, PodvitalsError
@@ -93,9 +94,11 @@ class PodWorker:
         self._processes: dict[str, ContainerProcess] = {}
         self._noted: set[str] = set()
         self._transitions: dict[str, status.Moment] = {}
-        self._started = self._clock.wall()
+        self._started = unix(pod.status.start_time) or self._clock.wall()
         self._removed = asyncio.Event()
         self.page = tools.publisher.open(pod, self._status)
+        for name, (attempts, end) in status.earlier(pod, self._clock.wall()).items():
+            self.machine.resume(name, attempts, end)
         self._containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
 
     def observe(self, pod: RunnablePod) -> None:
