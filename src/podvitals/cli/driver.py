@@ -1,12 +1,15 @@
 """`podvitals driver NAME --detector SPEC`: a DRA driver whose devices are watched by detectors, without writing one."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from podvitals.cli.options import GivenPath
 from podvitals.driver.flags import driver_flags
+
+if TYPE_CHECKING:
+    from podvitals.detect.detector import Detector
 
 _HELP = """Run a DRA driver named NAME on this node: its detectors find the devices, read their health and report it to the kubelet.
 
@@ -39,23 +42,35 @@ Each also takes interval=, timeout= and lease= (seconds).
     multiple=True,
     help="with --health-for: which of the driver's devices ours is (DEVICE or POOL/DEVICE), where attributes cannot tell",
 )
+@click.option("--rules", "rules_file", type=GivenPath(), metavar="FILE", help="rules of your own, over those podvitals comes with")
+@click.option("--root", type=GivenPath(), metavar="DIR", default=Path("/"), help="where the host's sys, dev and proc are  [default: /]")
 @driver_flags
 @click.pass_context
 def command(context: click.Context, /, name: str | None, detectors: tuple[str, ...], health_for: str | None, **flags: Any) -> None:
-    from podvitals.detect.spec import parse
     from podvitals.driver.plugin import Driver, HealthSource
     from podvitals.errors import InvalidInput
 
     mapping = flags.pop("mapping")
+    watching = _made(detectors, flags.pop("rules_file"), flags.pop("root"))
     if health_for is not None:
         from podvitals.driver.auxiliary import PLUGIN_DIR
 
         if context.get_parameter_source("plugin_dir") is click.core.ParameterSource.DEFAULT:
             flags["plugin_dir"] = PLUGIN_DIR
-        HealthSource(health_for, *map(parse, detectors), name=name or "podvitals", mapping=mapping).run(flags)
+        HealthSource(health_for, *watching, name=name or "podvitals", mapping=mapping).run(flags)
     elif name is None:
         raise InvalidInput("a driver needs a NAME, such as gpu.example.com; or say whose devices are watched with --health-for DRIVER")
     elif mapping:
         raise InvalidInput("--map says which of another driver's devices ours are: it goes with --health-for DRIVER")
     else:
-        Driver(name, *map(parse, detectors)).run(flags)
+        Driver(name, *watching).run(flags)
+
+
+def _made(specs: tuple[str, ...], rules_file: Path | None, root: Path) -> "list[Detector]":
+    from podvitals.detect.roots import Roots
+    from podvitals.detect.rules.load import load_file
+    from podvitals.detect.spec import Equipment, parse
+
+    roots = Roots() if root == Path("/") else Roots.under(root)
+    equipment = Equipment(roots, load_file(rules_file) if rules_file is not None else None)
+    return [parse(spec, equipment) for spec in specs]
