@@ -123,7 +123,7 @@ async def speaking_for(
     """Serves until left. Raises as `serve.serving` does. Without a `client` call `Joined.take` with the slices."""
     where = await asyncio.to_thread(sockets, f"{target.driver}.{target.source}", settings)
     await asyncio.to_thread(make_directories, replace(settings, cdi_dir=settings.plugin_dir), where)
-    schedule = Schedule(parts.name, settings.node, parts.detectors, clock)
+    schedule = Schedule(parts.name, settings.node, parts.detectors, clock, keep=where.endpoint.parent)
     await schedule.start()
     joined = Joined(target, schedule)
     info = PluginInfo(HEALTH_SOURCE_TYPE, f"{target.driver}/{target.source}", str(where.endpoint), HEALTH_VERSIONS)
