@@ -182,4 +182,26 @@ NVIDIA = (
         Code("sxid", "20034", params=(("severity", "Fatal"), ("link", "30"))),
     ),
     at_once("nvidia.sxid", HEALTHY, "SXid 12028: NVSwitch error", "", Code("sxid", "12028", params=(("severity", "Non-fatal"),))),
+    at_once(
+        "nvidia.reset-required",
+        UNHEALTHY,
+        f"the GPU has to be reset before it can be used again{PCI}",
+        "reset-gpu",
+        State("nvidia.reset_required", "yes"),
+    ),
+    at_once(
+        "nvidia.retired-pending",
+        HEALTHY,
+        f"a memory page waits to be retired: reset the GPU when it is idle{PCI}",
+        "reset-gpu",
+        State("nvidia.retired_pending", "yes"),
+    ),
+    after(
+        "nvidia.fabric-health",
+        10.0,
+        HEALTHY,
+        f"the NVLink fabric is not well: bandwidth{PCI}",
+        "",
+        State("nvidia.fabric_health", "yes", "bandwidth"),
+    ),
 )

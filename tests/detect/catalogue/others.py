@@ -199,4 +199,10 @@ OTHERS = (
     at_once("probe.unknown", UNKNOWN, "no answer", "", State("probe.outcome", "unknown", text="no answer")),
     at_once("probe.degraded", HEALTHY, "one spare left", "", State("probe.outcome", "degraded", text="one spare left")),
     grew("kmsg.lost", "kmsg.lost", 1, HEALTHY, "lines of the kernel log were lost before they were read: a fault may have been missed"),
+    at_once("pcie.silent", UNHEALTHY, f"device does not answer on the bus{PCI}", "power-cycle", State("pcie.answers", "no")),
+    at_once("rdma.gone", UNHEALTHY, f"adapter is gone{PCI}", "power-cycle", State("rdma.presence", "gone")),
+    at_once("block.offline", UNHEALTHY, "disk is offline: the kernel gave it up", "service", State("block.scsi_state", "offline")),
+    grew("block.media-errors", "nvme.media_errors", 1, HEALTHY, "SMART: data could not be read back"),
+    grew("net.wire-errors", "net.wire_errors", 101, HEALTHY, "interface eth0 counts more than 100 errors a minute (rx_fcs)", part="rx_fcs"),
+    grew("amd.bad-pages", "amd.bad_pages", 1, HEALTHY, f"a page of memory was retired{PCI}"),
 )
