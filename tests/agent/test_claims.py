@@ -152,3 +152,20 @@ async def test_a_claim_without_a_container_does_not_ask_for_ever() -> None:
         stage.want(msgspec.structs.replace(pod, spec=spec))
         await stage.quiet()
         assert stage.asked == ["gpus"]
+
+
+async def test_a_pod_whose_containers_name_none_of_its_claims_is_said_to_hold_nothing() -> None:
+    idle = a_pod()
+    idle = msgspec.structs.replace(idle, spec=msgspec.structs.replace(idle.spec, containers=(ContainerSpec(name="train"),)))
+    async with at_work() as stage:
+        stage.api.put(a_claim())
+        stage.want(idle)
+        assert await stage.told() == ("uid-a", [])
+
+
+async def test_a_claim_that_cannot_be_read_is_not_taken_for_nothing() -> None:
+    async with at_work() as stage:
+        stage.api.answers.append(status(403, "Forbidden", "may not"))
+        stage.api.put(a_claim())
+        stage.want(a_pod())
+        assert await stage.told() == ("uid-a", ["gpu-0"])

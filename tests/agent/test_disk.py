@@ -1,15 +1,20 @@
 """A state directory on a disk that is full or read-only: pods are told all the same, and remembered as soon as it takes something."""
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from podvitals.agent import compose
 from podvitals.agent.memory import Memory
 from podvitals.pod.book import Memo
+from podvitals.testing import FakeDriver
+from tests.agent.cluster import Cluster
 from tests.pod.make import holding
 
 MANY = tuple(holding(f"gpu-{n}") for n in range(200))
@@ -88,3 +93,19 @@ def test_a_disk_that_becomes_read_only_stops_nothing(disk: Path) -> None:
         assert not memory.save({"uid-a": memo("uid-a")})
     assert memory.save({"uid-a": memo("uid-a")})
     memory.close()
+
+
+async def test_what_a_full_disk_refused_is_written_when_it_takes_something_although_no_pod_changes(
+    disk: Path, cluster: Cluster, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose, "SAVE_AGAIN_AFTER", 0.05)
+    cluster.settings = replace(cluster.settings, state_dir=disk)
+    async with cluster.agent() as agent:
+        hog = await asyncio.to_thread(fill, disk)
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "True")
+        await asyncio.to_thread(hog.unlink)
+        async with asyncio.timeout(10):
+            while [memo.name for memo in await asyncio.to_thread(Memory(disk / "agent.sqlite").load)] != ["a"]:
+                await asyncio.sleep(0.05)
+        assert agent.desk.unsaved is False

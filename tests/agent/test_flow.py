@@ -7,8 +7,10 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+import pytest
 
 from podvitals.agent.compose import AgentSettings
+from podvitals.clock import SYSTEM
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.kube.client import Client
@@ -73,6 +75,19 @@ async def test_a_fault_during_an_outage_of_the_api_is_told_after_it(tmp_path: Pa
                 await proxy.mend()
                 pod = await cluster.condition("a", "False")
                 assert annotation(pod).entries[0].message == "Xid 31"
+
+
+async def test_after_a_sleep_nothing_is_vouched_for_before_the_leases_that_ended_in_it_have_ended_here(
+    cluster: Cluster, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster.agent() as agent:
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "True")
+        assert not agent.vouch(False).withheld
+        (state,) = agent.node.states().values()
+        monkeypatch.setattr(agent.node, "states", lambda: {state.key: replace(state, deadline=SYSTEM.now() - 1)})
+        assert agent.vouch(False).withheld
+        assert not agent.vouch(True).withheld
 
 
 async def test_a_restarted_agent_goes_on_where_the_last_one_stopped(cluster: Cluster, driver: FakeDriver) -> None:

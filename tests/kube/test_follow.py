@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
+import msgspec
 import pytest
 import pytest_asyncio
 
-from podvitals.claim.pod import Pod
+from podvitals.claim.pod import Pod, PodStatus
 from podvitals.errors import ApiUnreachable, Forbidden, Gone, PodvitalsError, ServerFault, TooManyRequests
 from podvitals.kube.client import Client
 from podvitals.kube.follow import LASTING, LONGEST_DELAY, Backoff, Change, follow
@@ -142,6 +143,25 @@ async def test_a_list_that_fails_is_tried_again(api: FakeApi, following: Followi
     await following.clock.advance(1.0)
     assert await task == ["added a", "synced"]
     assert len(following.errors) == 1
+
+
+async def test_what_is_remembered_of_an_object_may_be_less_than_the_object(api: FakeApi, client: Client) -> None:
+    def bare(made: Pod) -> Pod:
+        return msgspec.structs.replace(made, status=PodStatus())
+
+    api.put(pod("a", 1))
+    async with aclosing(follow(client, PODS, kept=bare)) as changes:
+        first = await anext(changes)
+        assert first.object is not None
+        assert first.object.status.phase == "Running"
+        assert await anext(changes) == Change("synced")
+        gone = asyncio.create_task(anext(changes))
+        watch = await api.watching()
+        await watch.send("ERROR", {"code": 410, "message": "too old"})
+        api.objects.clear()
+        change = await gone
+    assert change.object is not None
+    assert (change.kind, change.object.metadata.name, change.object.status.phase) == ("deleted", "a", "")
 
 
 async def test_retry_after_is_honoured(api: FakeApi, following: Following) -> None:

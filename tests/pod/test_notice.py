@@ -1,5 +1,7 @@
 """What is announced, and how seldom."""
 
+from itertools import pairwise
+
 from podvitals.device.health import Health
 from podvitals.node.record import Fault
 from podvitals.pod.entry import DeviceEntry
@@ -138,3 +140,19 @@ def test_what_an_earlier_agent_may_have_left_unannounced_is_written_if_it_is_not
     (notice,) = telling.says(U)
     assert (notice.reason, notice.surely) == (Reason.UNHEALTHY, True)
     assert telling.says(U) == []
+
+
+def test_while_the_server_has_trouble_events_rest_longer_and_longer() -> None:
+    telling = Telling()
+    for n in range(10):
+        telling.notices.tell(pod(f"p{n}"), held(U), 0.0, START)
+    tried = []
+    for _ in range(6):
+        notice = telling.notices.take(telling.now)
+        assert notice is not None
+        tried.append(telling.now)
+        telling.notices.done(notice, telling.now, written=False, pause=5.0, trouble=True)
+        assert telling.notices.take(telling.now + 4.9) is None
+        telling.now = telling.notices.next_deadline(telling.now) or 0.0
+    assert [later - earlier for earlier, later in pairwise(tried)] == [5.0, 10.0, 20.0, 40.0, 60.0]
+    assert len(telling.written()) == 10

@@ -75,7 +75,7 @@ class Agent:
         self.announcer = Announcer(client, settings.node, self.desk.notices, clock)
         self.publisher = Publisher(client, self.desk, clock, on_posted=self._posted, on_result=self.metrics.patched)
         self.claims = ClaimReader(client, clock, self._held)
-        self.lease = Renewer(client, settings.node, settings.namespace, clock, self._vouch)
+        self.lease = Renewer(client, settings.node, settings.namespace, clock, self.vouch)
         self.memory = Memory(settings.state_dir / "agent.sqlite")
         self.listener = Listener(Answers(self._answer, self.metrics.text, self.waiting), settings.socket, settings.listen)
         self.synced = asyncio.Event()
@@ -144,7 +144,7 @@ class Agent:
             self.announcer.wake()
         self.lease.look()
 
-    def _vouch(self, standing: bool) -> Vouch:
+    def vouch(self, standing: bool) -> Vouch:
         now = self._clock.now()
         if not standing and any(state.deadline is not None and state.deadline <= now for state in self.node.states().values()):
             return Vouch({}, "leases have ended of which no pod was told yet")
