@@ -310,3 +310,15 @@ async def test_a_slow_reader_holds_the_driver_back(short: Path) -> None:
             async for _ in reports:
                 count += 1
             assert count == 64
+
+
+async def test_more_calls_than_a_peer_takes_at_once_wait_for_their_turn(short: Path) -> None:
+    """A node has 110 pods, and the kubelet prepares them all at once; a server of h2's defaults takes 100 calls."""
+    plugin = Plugin()
+    async with serve(short, plugin), PluginClient(short / "dra.sock") as client:
+        await client.connect()
+        assert client._connection is not None
+        client._connection._h2.remote_settings.max_concurrent_streams = 3
+        client._connection._h2.remote_settings.acknowledge()
+        answers = await asyncio.gather(*(client.get_info() for _ in range(10)))
+        assert answers == [INFO] * 10

@@ -144,6 +144,7 @@ class PluginClient:
         if timeout is not None:
             headers.insert(4, ("grpc-timeout", f"{max(1, int(timeout * 1000))}m"))
         try:
+            await connection.room()
             stream = connection.open(headers)
         except (PeerLost, CallFailed) as error:
             raise self._error(error, method) from None

@@ -31,6 +31,8 @@ from podvitals.wire.stream import CallFailed, Headers, PeerLost, Status, Stream
 STREAM_WINDOW = 4 * 1024 * 1024
 """Bytes a peer may send ahead on one stream: a report of 1 MiB never waits for a window update."""
 CONNECTION_WINDOW = 16 * 1024 * 1024
+MOST_CALLS = 1000
+"""Calls a peer may have open at once; h2 would take 100, fewer than the pods of a node. Who wants more waits."""
 _FIRST_WINDOW = 65535
 READ_SIZE = 16 * 1024
 """Bytes read at a time: the 256 KiB asyncio reads by itself, full of tiny frames, kept the event loop busy for 60 ms."""
@@ -58,6 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         self._can_write = asyncio.Event()
         self._greeted = asyncio.Event()
         self._closed = asyncio.Event()
+        self._freed = asyncio.Event()
         self._reason = ""
         self._buffer = memoryview(bytearray(READ_SIZE))
 
@@ -79,6 +82,14 @@ class Connection(asyncio.BufferedProtocol):
         """Returns when the socket takes data. Raises PeerLost."""
         await self._can_write.wait()
         self._check()
+
+    async def room(self) -> None:
+        """Returns when the peer takes one more call. Raises PeerLost."""
+        self._check()
+        while self._h2.open_outbound_streams >= self._h2.remote_settings.max_concurrent_streams:
+            self._freed.clear()
+            await self._freed.wait()
+            self._check()
 
     def open(self, headers: Headers) -> Stream:
         """A new call with these request headers. Raises PeerLost, or CallFailed when the peer takes no more calls at once."""
@@ -132,6 +143,7 @@ class Connection(asyncio.BufferedProtocol):
         if reset:
             with contextlib.suppress(H2Error):  # the peer reset it first
                 self._h2.reset_stream(number, ErrorCodes.CANCEL if self._on_request is None else ErrorCodes.NO_ERROR)
+        self._freed.set()
         self.flush()
 
     def flush(self) -> None:
@@ -165,7 +177,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _end(self, reason: str) -> None:
         self._reason = self._reason or reason
-        for event in (self._greeted, self._can_write):
+        for event in (self._greeted, self._can_write, self._freed):
             event.set()
         for stream in list(self._streams.values()):
             stream.lost(self._reason)
@@ -188,7 +200,7 @@ class Connection(asyncio.BufferedProtocol):
         self._can_write.set()
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - _FIRST_WINDOW)
-        self._h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW})
+        self._h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW, SettingCodes.MAX_CONCURRENT_STREAMS: MOST_CALLS})
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -227,6 +239,7 @@ class Connection(asyncio.BufferedProtocol):
                     self._on_request(stream)
             case RemoteSettingsChanged():
                 self._greeted.set()
+                self._freed.set()
                 self._windows_grew()
             case WindowUpdated() if event.stream_id == 0:
                 self._windows_grew()
