@@ -1,6 +1,5 @@
 """The options several commands share, and the one way they reach the Kubernetes API."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -40,6 +39,8 @@ class Where:
 
     @asynccontextmanager
     async def client(self) -> "AsyncIterator[Client]":
+        import asyncio
+
         from podvitals.kube.client import Client
 
         config = await asyncio.to_thread(self.config)
@@ -101,4 +102,6 @@ def exit_if_ill(asked: bool, health: Health | None) -> None:
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Runs a command's coroutine; Ctrl-C cancels it and comes out as KeyboardInterrupt."""
+    import asyncio
+
     return asyncio.run(main)

@@ -1,8 +1,7 @@
 """`podvitals relay`: stands in for drivers at the kubelet, until SIGTERM or Ctrl-C; `podvitals relay status`: what it says of itself."""
 
-import asyncio
 import json
-import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +13,6 @@ from podvitals.cli.options import Command, GivenPath, output_option
 
 if TYPE_CHECKING:
     from podvitals.relay.bypass import Bypass
-    from podvitals.relay.run import Relay, RelaySettings
-
-_SOCKET = "relay.sock"
 
 
 def _directory(flag: str, default: Path, text: str) -> Callable[[Command], Command]:
@@ -47,61 +43,23 @@ def command(context: click.Context, /, **options: Any) -> None:
     """
     if context.invoked_subcommand is not None:
         return
+    _without_tls()
     from podvitals.agent import log
     from podvitals.agent.listen import parse_address
+    from podvitals.cli.relaying import serve
     from podvitals.relay.run import RelaySettings
 
     settings = RelaySettings(options["plugin_dir"], options["kubelet_dir"], options["run_dir"])
     address = parse_address(options["listen"]) if options["listen"] else None
     log.start(options["log_format"], options["log_level"])
-    asyncio.run(_serve(settings, address))
+    serve(settings, address)
 
 
-async def _serve(settings: "RelaySettings", address: tuple[str, int] | None) -> None:
-    from podvitals.agent.listen import Answers, Listener
-    from podvitals.relay.run import Relay
-    from podvitals.relay.state import metrics
-
-    relay = Relay(settings)
-
-    async def scrape() -> bytes:
-        return metrics(relay.state())
-
-    await relay.prepare()
-    listener = Listener(Answers(lambda: _encoded(relay), scrape, relay.waiting), settings.run_dir / _SOCKET, address)
-    await listener.start()
-    try:
-        await _until_told(asyncio.create_task(relay.run(), name="relay"))
-    finally:
-        await listener.stop()
-
-
-async def _until_told(task: "asyncio.Task[None]") -> None:
-    loop = asyncio.get_running_loop()
-    received: list[signal.Signals] = []
-
-    def end(number: signal.Signals) -> None:
-        received.append(number)
-        task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end, number)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not received:
-            raise
-        if received[0] is signal.SIGINT:
-            raise KeyboardInterrupt from None
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-def _encoded(relay: "Relay") -> bytes:
-    import msgspec
-
-    return msgspec.json.encode(relay.state())
+def _without_tls() -> None:
+    """asyncio and hashlib load libssl and libcrypto where they are: an eighth of the memory of a process that never needs them."""
+    for module in ("ssl", "_hashlib"):
+        if module not in sys.modules:
+            sys.modules[module] = None  # type: ignore[assignment]  # the import system's own way to say "not there"
 
 
 @command.command("status", short_help="what the relay of this node says of itself")
@@ -113,34 +71,14 @@ def status(run_dir: Path, form: str) -> None:
     Exits with 3 where no relay answers.
     """
     from podvitals.cli.output import encode
+    from podvitals.cli.relaying import ask
 
-    answer = json.loads(asyncio.run(_ask(run_dir / _SOCKET)))
+    answer = json.loads(ask(run_dir))
     if form in ("json", "yaml"):
         click.echo(encode(answer, form), nl=False)
         return
     for line in _page(answer, time.time(), wide=form == "wide"):
         click.echo(line)
-
-
-async def _ask(path: Path) -> bytes:
-    from podvitals.errors import LocalError
-
-    try:
-        async with asyncio.timeout(5.0):
-            reader, writer = await asyncio.open_unix_connection(path)
-            try:
-                writer.write(b"GET /state HTTP/1.1\r\nHost: relay\r\n\r\n")
-                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-            finally:
-                writer.close()
-    except TimeoutError:
-        raise LocalError(f"the relay at {path} does not answer: it hangs; see its log, or restart it") from None
-    except OSError as error:
-        raise LocalError(f"no relay answers at {path}: {error.strerror or error}; is it running, and with this --run-dir?") from None
-    first = head.split(b"\r\n", 1)[0].decode("latin-1")
-    if " 200 " not in first:
-        raise LocalError(f"the relay at {path} answered {first!r}; see its log")
-    return body
 
 
 def _page(answer: dict[str, Any], now: float, *, wide: bool) -> list[str]:
@@ -208,6 +146,8 @@ def bypass(drivers: tuple[str, ...], end: bool, plugin_dir: Path, kubelet_dir: P
 
 
 def _begin_bypass(way: "Bypass", drivers: tuple[str, ...], plugin_dir: Path) -> None:
+    import asyncio
+
     from podvitals.errors import InvalidInput
     from podvitals.relay.bypass import registered
 

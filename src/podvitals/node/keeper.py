@@ -7,13 +7,16 @@ import asyncio
 import logging
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from podvitals.clock import Clock, boot_id
 from podvitals.errors import LocalError
-from podvitals.node.checkpoint import Checkpoint
 from podvitals.node.rows import Rows
 from podvitals.node.switchboard import Switchboard
 from podvitals.node.told import NOTHING, Told
+
+if TYPE_CHECKING:
+    from podvitals.node.checkpoint import Checkpoint
 
 SAVE_EVERY = 1.0
 SAVE_AGAIN_AFTER = 5.0
@@ -37,6 +40,8 @@ class Keeper:
         """Restores the switchboard; returns what readers have to be told."""
         if self._path is None:
             return NOTHING
+        from podvitals.node.checkpoint import Checkpoint  # a node side without one (the relay) does without SQLite
+
         self._checkpoint = Checkpoint(self._path, await asyncio.to_thread(boot_id))
         rows = await self._checkpoint.load(self._clock.now(), self._clock.wall())
         return self._board.restore(rows, self._clock.now(), self._clock.wall())
@@ -67,7 +72,7 @@ class Keeper:
                     await self._write(self._checkpoint, None)
                     await self._checkpoint.close()
 
-    async def _write(self, checkpoint: Checkpoint, rows: Rows | None) -> bool:
+    async def _write(self, checkpoint: "Checkpoint", rows: Rows | None) -> bool:
         """None: everything, as for a file that begins."""
         now, whole = self._clock.now(), rows is None
         try:

@@ -1,0 +1,80 @@
+"""The relay's process, and asking it: what of `podvitals relay` needs an event loop."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import msgspec
+
+from podvitals.agent.listen import Answers, Listener
+from podvitals.errors import LocalError
+from podvitals.relay.run import Relay, RelaySettings
+from podvitals.relay.state import metrics
+
+_SOCKET = "relay.sock"
+
+
+def serve(settings: RelaySettings, address: tuple[str, int] | None) -> None:
+    """Until SIGTERM or Ctrl-C. `address`: where it can be asked, beside its socket."""
+    asyncio.run(_serve(settings, address))
+
+
+def ask(run_dir: Path) -> bytes:
+    """What the relay that runs there says of itself. LocalError where none answers."""
+    return asyncio.run(_ask(run_dir / _SOCKET))
+
+
+async def _serve(settings: RelaySettings, address: tuple[str, int] | None) -> None:
+    relay = Relay(settings)
+
+    async def scrape() -> bytes:
+        return metrics(relay.state())
+
+    await relay.prepare()
+    listener = Listener(Answers(lambda: msgspec.json.encode(relay.state()), scrape, relay.waiting), settings.run_dir / _SOCKET, address)
+    await listener.start()
+    try:
+        await _until_told(asyncio.create_task(relay.run(), name="relay"))
+    finally:
+        await listener.stop()
+
+
+async def _until_told(task: "asyncio.Task[None]") -> None:
+    loop = asyncio.get_running_loop()
+    received: list[signal.Signals] = []
+
+    def end(number: signal.Signals) -> None:
+        received.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        if received[0] is signal.SIGINT:
+            raise KeyboardInterrupt from None
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _ask(path: Path) -> bytes:
+    try:
+        async with asyncio.timeout(5.0):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                writer.write(b"GET /state HTTP/1.1\r\nHost: relay\r\n\r\n")
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            finally:
+                writer.close()
+    except TimeoutError:
+        raise LocalError(f"the relay at {path} does not answer: it hangs; see its log, or restart it") from None
+    except OSError as error:
+        raise LocalError(f"no relay answers at {path}: {error.strerror or error}; is it running, and with this --run-dir?") from None
+    first = head.split(b"\r\n", 1)[0].decode("latin-1")
+    if " 200 " not in first:
+        raise LocalError(f"the relay at {path} answered {first!r}; see its log")
+    return body
