@@ -18,7 +18,9 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "kubernetes"
 DEFAULT_VERSION = "1.37.2"
-COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "runtime", "kubelet", "kubectl")
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "runtime", "kubelet", "kubectl", "driver")
+HELPER_HAS_HEALTH = 37
+"""The first minor release whose helper for drivers lets them report health."""
 
 
 class BuildFailed(Exception):
@@ -68,7 +70,8 @@ def _build(version: str, work: Path, binary: Path) -> None:
     stamp = {"gitVersion": f"v{version}", "gitMajor": "1", "gitMinor": minor}
     flags = "-s -w " + " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamp.items())
     partial = binary.with_suffix(".partial")
-    _go(work, "build", "-mod=mod", "-trimpath", "-ldflags", flags, "-o", str(partial), ".")
+    tags = ["-tags", "health"] if int(minor) >= HELPER_HAS_HEALTH else []
+    _go(work, "build", "-mod=mod", "-trimpath", *tags, "-ldflags", flags, "-o", str(partial), ".")
     partial.rename(binary)
 
 

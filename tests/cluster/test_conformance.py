@@ -3,6 +3,7 @@
 The kubelet's failures are held too, as sets: a release that mends one is worth knowing. tests/conformance/table.py writes the page."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from podvitals.kube.client import Client
@@ -60,6 +61,17 @@ async def test_a_kubelet_alone_fails_where_the_contract_says_it_does(cluster: Cl
     assert not failed.keys() - DEFECTS - SOMETIMES, {name: failed[name] for name in failed.keys() - DEFECTS - SOMETIMES}
     if cluster.version == "1.37.2":
         assert not DEFECTS - failed.keys(), "mended, it seems"
+
+
+async def test_no_case_passes_on_a_node_side_that_says_nothing() -> None:
+    """The lab's kubelet with the gate off: whatever a case claims to have seen there, it has not."""
+    vacuous = {"pod-without-devices", "driver-without-health", "event"}
+    with places.lab("--feature-gates", "ResourceHealthStatus=false") as (place, _):
+        settings = replace(place.settings("field", patience=0.0), begins=1.0)
+        cases = [replace(case, stage=1) for case in chosen(CASES, (), (*SLOW, "large-report"))]
+        async with place.client() as client:
+            results = await try_node(client, settings, cases, at_once=12, told=lambda result: None)
+    assert outcomes(results, Outcome.PASS).keys() <= vacuous
 
 
 async def test_a_driver_of_the_sdk_passes_the_driver_suite(world: World) -> None:

@@ -2,18 +2,24 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 
 import pytest
 
 from podvitals.device.health import Health
 from podvitals.wire.messages import ALL_VERSIONS, DRA_V1, HEALTH_V1
 from tests.cluster.api import Object
+from tests.cluster.cluster import NODE
 from tests.cluster.scripted import ScriptedDriver
 from tests.cluster.subjects import Process, World, field_of, healths
+from tests.detect import veth
 
 
 class Relayed:
@@ -27,6 +33,35 @@ class Relayed:
     def start(self) -> Process:
         flags = ["--plugin-dir", str(self.place / "plugins_registry"), "--kubelet-dir", str(self.world.cluster.plugin_dir)]
         return self.world.processes.python("relay", "-m", "podvitals", "relay", *flags, "--run-dir", str(self.run_dir))
+
+    def upstream(self, *devices: str, health: str = "none", **flags: str) -> Process:
+        """A driver by the upstream helper of this release (kubernetes/driver.go), registered with the relay; its health is in files."""
+        world, place = self.world, self.place
+        given = {
+            "name": world.driver,
+            "node": NODE,
+            "registry": str(place / "plugins_registry"),
+            "data": str(place / "go"),
+            "cdi-dir": str(world.cluster.cdi_dir),
+            "devices": ",".join(devices),
+            "health": health,
+            "state": str(world.devices),
+            **{name.replace("_", "-"): value for name, value in flags.items()},
+        }
+        arguments = [f"--{name}={value}" for name, value in given.items()]
+        return world.processes.start("driver", [str(world.cluster.root / "bin" / "driver"), *arguments])
+
+    async def bypass(self, *arguments: str) -> None:
+        flags = ["--plugin-dir", str(self.place / "plugins_registry"), "--kubelet-dir", str(self.world.cluster.plugin_dir)]
+        command = [sys.executable, "-m", "podvitals", "relay", "bypass", self.world.driver, *flags, "--run-dir", str(self.run_dir)]
+        await asyncio.to_thread(subprocess.run, [*command, *arguments], check=True, capture_output=True, timeout=20)
+
+    def speak_for(self, *detectors: str) -> Process:
+        """`podvitals driver --health-for`, registered with the relay."""
+        rights = self.world.cluster.kubeconfig_for_service_account("kube-system", "podvitals-driver")
+        where = ["--node-name", NODE, "--kubeconfig", str(rights), "--plugin-dir", str(self.place / "plugins_registry")]
+        given = [flag for detector in detectors for flag in ("--detector", detector)]
+        return self.world.processes.python("source", "-m", "podvitals", "driver", "--health-for", self.world.driver, *given, *where)
 
     @property
     def run_dir(self) -> Path:
@@ -150,3 +185,88 @@ async def test_other_versions_of_a_driver_take_over_without_a_gap(relayed: Relay
         driver.say("d0", Health.HEALTHY, lease=300)
         await relayed.world.run_pod()
         await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
+
+
+@pytest.fixture
+def interface() -> Iterator[str]:
+    with veth.pair("pvr") as (name, _):
+        yield name
+
+
+async def test_a_driver_without_health_gets_it_from_detectors(relayed: Relayed, interface: str) -> None:
+    """The kubelet alone shows Unknown for ever."""
+    relayed.start()
+    relayed.upstream(interface, attribute="ifName")
+    relayed.speak_for(f"net:{interface},interval=1")
+    await relayed.world.slice_of_driver()
+    await relayed.world.run_pod()
+    await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
+    veth.down(interface)
+    pod = await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Unhealthy"])
+    assert f"interface {interface} is down" in next(iter(field_of(pod).values()))[1]
+    veth.up(interface)
+    await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
+    await relayed.world.end_pods()
+
+
+async def test_a_rolling_update_of_a_driver_loses_nothing(relayed: Relayed) -> None:
+    """The kubelet alone: the streams of two endpoints overwrite and clear each other."""
+    relayed.start()
+    relayed.world.device("d0", "Unhealthy: broken")
+    old = relayed.upstream("d0", health="every", rolling_update="old-1")
+    await relayed.world.slice_of_driver()
+    await relayed.world.run_pod()
+    await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Unhealthy"])
+    async with relayed.world.api.watching(relayed.world.pods) as events:
+        new = relayed.upstream("d0", health="every", rolling_update="new-2")
+        await new.says("serving")
+        old.end()
+        relayed.world.device("d0", "Unhealthy: still broken")
+        seen = []
+        async with asyncio.timeout(15):
+            async for _, pod, _ in events:
+                seen.append(healths(pod))
+                if [*field_of(pod).values()] == [("Unhealthy", "still broken")]:
+                    break
+    assert all(one == ["Unhealthy"] for one in seen), seen
+    await relayed.world.end_pods()
+
+
+async def test_a_driver_that_floods_harms_neither_its_pods_nor_another_driver(relayed: Relayed) -> None:
+    relayed.start()
+    relayed.world.device("d0", "Healthy")
+    relayed.upstream("d0", health="flood")
+    await relayed.world.slice_of_driver()
+    await relayed.world.run_pod()
+    for health in ("Unhealthy", "Healthy", "Unhealthy"):
+        relayed.world.device("d0", health)
+        await relayed.world.pod("trainer", partial(lambda health, pod: healths(pod) == [health], health))
+    await relayed.world.end_pods()
+
+
+async def test_a_restarted_kubelet_takes_the_stand_in_and_the_field_is_right_again(relayed: Relayed) -> None:
+    relayed.start()
+    async with relayed.driver("d0") as driver:
+        driver.say("d0", Health.UNHEALTHY, "broken", lease=300)
+        await relayed.world.run_pod()
+        await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Unhealthy"])
+        await asyncio.to_thread(relayed.world.cluster.restart_kubelet)
+        driver.say("d0", Health.HEALTHY, lease=300)
+        await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"], within=20)
+
+
+async def test_a_bypassed_driver_goes_on_under_the_kubelet_itself(relayed: Relayed) -> None:
+    relay = relayed.start()
+    async with relayed.driver("d0") as driver:
+        driver.say("d0", Health.HEALTHY, lease=300)
+        await relayed.world.run_pod()
+        await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
+        relay.signal(SIGSTOP)  # the relay is the trouble
+        driver.registered.clear()
+        await relayed.bypass()
+        async with asyncio.timeout(10):
+            await driver.registered.wait()
+        driver.say("d0", Health.UNHEALTHY, "seen without the relay", lease=300)
+        await relayed.world.pod("trainer", lambda pod: [*field_of(pod).values()] == [("Unhealthy", "seen without the relay")])
+        relay.signal(SIGCONT)
+        await relayed.bypass("--end")

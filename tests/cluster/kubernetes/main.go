@@ -1,6 +1,6 @@
 // Kubernetes is etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kubectl and a stand-in container runtime in one
 // binary. Each is a link to it, named after the component. The components are the released ones, unchanged; one binary links, and is
-// loaded, once instead of six times. Only the container runtime is ours (runtime.go).
+// loaded, once instead of six times. Only the container runtime is ours (runtime.go), and a DRA driver by the upstream helper (driver.go).
 package main
 
 import (
@@ -27,6 +27,9 @@ func main() {
 		return
 	case "runtime":
 		serveRuntime(os.Args[1:])
+		return
+	case "driver":
+		serveDriver(os.Args[1:])
 		return
 	case "kube-apiserver":
 		command = apiserver.NewAPIServerCommand()
