@@ -45,12 +45,12 @@ class Place:
 
 
 @contextmanager
-def lab() -> Iterator[tuple[Place, Restart]]:
+def lab(*arguments: str) -> Iterator[tuple[Place, Restart]]:
     """`podvitals lab`, once its story is told; and how to kill its agent, which it starts again."""
     with tempfile.TemporaryDirectory(prefix="pv-conf-", dir="/tmp") as directory:
         root, said = Path(directory) / "lab", Path(directory) / "lab.log"
         with said.open("wb") as out:
-            process = subprocess.Popen([*PODVITALS, "lab", "--dir", str(root), "--device", "file"], stdout=out, stderr=out)
+            process = subprocess.Popen([*PODVITALS, "lab", "--dir", str(root), "--device", "file", *arguments], stdout=out, stderr=out)
         try:
             deadline = time.monotonic() + 60
             while "stays up" not in (text := said.read_text()):

@@ -61,7 +61,7 @@ class Sight:
 
     async def ready(self, puppet: Puppet, device: str, wanted: str | Test) -> None:
         """Waits for a state that a case begins with. Failed where it never comes: then nothing can be tried."""
-        await self.due(puppet, device, wanted, since=time.monotonic(), late=15.0)
+        await self.due(puppet, device, wanted, since=time.monotonic(), late=self._settings.begins)
 
     async def stays(self, puppet: Puppet, device: str, wanted: str, *, since: float, seconds: float) -> None:
         """Shown so all the time, from `since` until `seconds` from now."""

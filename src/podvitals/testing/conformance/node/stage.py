@@ -31,7 +31,8 @@ FOREVER = ("sleep", "100000")
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
     """`reads`: where the health of a pod's devices is looked for. `patience`: seconds a case waits beyond what is due, to see how late it
-    is. `restart`: restarts the node side; None where nobody knows how. `image`: for the pods' containers."""
+    is; `begins`: how long for the state it begins with. `restart`: restarts the node side; None where nobody knows how. `image`: for the
+    pods' containers."""
 
     plugin_dir: Path
     node: str
@@ -40,6 +41,7 @@ class NodeSettings:
     image: str = "busybox:stable"
     patience: float = 10.0
     restart: Callable[[], Awaitable[None]] | None = None
+    begins: float = 15.0
 
 
 class Stage:
