@@ -48,6 +48,10 @@ class Toys(Family):
         self.place = memory.get("place", "0")
 
 
+class Others(Toys):
+    family = "other"
+
+
 class Told(Toys):
     async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
         while True:
@@ -136,9 +140,7 @@ async def test_a_reset_that_is_due_and_the_familys_own_place_survive_a_restart(t
         first.place = "4711"
         first.pushes.put_nowait(Code("toy", "stuck"))
         await watched.says("d", Health.UNHEALTHY, "stuck")
-        async with asyncio.timeout(5):
-            while not await asyncio.to_thread(lambda: b"stuck" in (tmp_path / "toy.state.json").read_bytes()):
-                await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(first.judge.saved)
     second = Told()
     async with Running(second, tmp_path) as watched:
         await watched.says("d", Health.UNHEALTHY, "stuck")
@@ -146,7 +148,7 @@ async def test_a_reset_that_is_due_and_the_familys_own_place_survive_a_restart(t
 
 
 def test_a_service_that_somebody_tells_of_ends_what_was_due_once_and_for_every_family(tmp_path: Path) -> None:
-    device, families = Device("d"), [Toys(), Toys()]
+    device, families = Device("d"), [Toys(), Others()]
     for family in families:
         family.keep_in(tmp_path)
         family.judge.take("d", [Code("toy", "worn")])
@@ -156,6 +158,7 @@ def test_a_service_that_somebody_tells_of_ends_what_was_due_once_and_for_every_f
     assert [family.check(device).health for family in families] == [Health.HEALTHY, Health.HEALTHY]
     families[0].judge.take("d", [Code("toy", "worn")])
     assert families[0].check(device).message == "worn out", "it broke again after the service"
+    assert all(family.judge.saved() for family in families)
     again = Toys()
     again.keep_in(tmp_path)
     assert again.check(device).message == "worn out", "the service of before is not another one after a restart"
@@ -165,7 +168,8 @@ async def test_a_reboot_ends_what_needed_a_reset(tmp_path: Path, monkeypatch: py
     first = Told()
     await asyncio.to_thread(first.keep_in, tmp_path)
     first.judge.take("d", [Code("toy", "stuck")])
-    await asyncio.to_thread(first.judge.save, first.remember)
+    first.judge.save(first.remember)
+    assert await asyncio.to_thread(first.judge.saved)
     monkeypatch.setattr("podvitals.detect.family.boot_id", lambda: "another boot")
     second = Told()
     async with Running(second, tmp_path) as watched:
@@ -190,13 +194,16 @@ def test_a_fault_is_saved_at_once_and_counters_once_a_minute(tmp_path: Path) -> 
     family.keep_in(tmp_path)
     device = Device("d")
     family.check(device)
+    assert family.judge.saved()
     path = tmp_path / "toy.state.json"
     assert path.exists()
     path.unlink()
     family.check(device)
+    assert family.judge.saved()
     assert not path.exists(), "nothing happened"
     family.signals = [State("toy.link", "down", "0")]
     family.check(device)
+    assert family.judge.saved()
     assert path.exists()
     assert judge.SAVE_EVERY == 60.0
 

@@ -1,6 +1,7 @@
 """The small file of a family: replaced as a whole, and what is damaged costs only what it held."""
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,27 @@ def test_a_memory_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path
     assert not memory.save({})
     assert caplog.text.count("cannot be written") == 1
     assert memory.load() is None
+
+
+def test_what_is_saved_later_is_saved_whole_and_the_latest_wins(memory: Memory) -> None:
+    for number in range(200):
+        memory.later({"number": number})
+    assert memory.flush()
+    assert memory.load() == {"number": 199}
+
+
+def test_a_disk_that_hangs_keeps_nobody_waiting(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, free = threading.Event(), threading.Event()
+
+    def hanging(_: int) -> None:
+        hangs.set()
+        free.wait(5)
+
+    monkeypatch.setattr("os.fsync", hanging)
+    memory.later({"number": 1})
+    assert hangs.wait(5)
+    memory.later({"number": 2})
+    assert not memory.flush(0.0)
+    free.set()
+    assert memory.flush()
+    assert memory.load() == {"number": 2}

@@ -123,15 +123,15 @@ class Evidence:
 def _case_document(case: Case) -> dict[str, Any]:
     conditions = sorted(case.conditions.values(), key=lambda one: one.since)
     return {
-        "facts": case.facts,
-        "conditions": [[c.rule, c.part, c.fields, c.since, c.last, c.escalated, c.over] for c in conditions],
+        "facts": dict(case.facts),
+        "conditions": [[c.rule, c.part, dict(c.fields), c.since, c.last, c.escalated, c.over] for c in conditions],
         "values": [[*key, value.value, value.text, value.polled, _finite(value.pushed_at)] for key, value in case.values.items()],
         "unread": [[*key, why, key in case.polled_unread] for key, why in case.unread.items()],
         "baselines": [[*key, *baseline] for key, baseline in case.baselines.items()],
         "firsts": [[*key, value] for key, value in case.firsts.items()],
         "tallies": [[*key, list(tally.seen)] for key, tally in case.tallies.items()],
         "pending": [[*key, since] for key, since in case.pending.items()],
-        "counts": case.counts,
+        "counts": dict(case.counts),
         "damper": case.damper.snapshot(),
         "kept": [[reason.rank, reason.text, reason.action, reason.rule] for reason in case.kept],
     }

@@ -9,7 +9,6 @@
 The frame keeps what was said (evidence.py), damps it, remembers over a restart what must be remembered, and gives Readings to the board.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from functools import cached_property
@@ -121,7 +120,7 @@ class Family(Detector):
             async for name, signal in told:
                 yield name, self.judge.take(name, (signal,))
                 if self.judge.due():
-                    await asyncio.to_thread(self.judge.save, self.remember)
+                    self.judge.save(self.remember)
 
     @property
     def watches(self) -> bool:

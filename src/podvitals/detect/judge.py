@@ -98,15 +98,19 @@ class Judge:
             return self.evidence.state != self._saved[0] or self._clock.now() >= self._saved[1] + SAVE_EVERY
 
     def save(self, remember: Callable[[], Mapping[str, str]]) -> None:
-        """`remember` tells the family's own place in its source, of the same moment as the evidence. Blocks."""
+        """`remember` tells the family's own place in its source, of the same moment as the evidence. Does not wait for the disk."""
         if self._memory is None:
             return
         with self._lock:
             now = self._clock.now()
             document: dict[str, Any] = {
                 "family": dict(remember()),
-                "serviced": self._serviced,
+                "serviced": dict(self._serviced),
                 "evidence": self.evidence.snapshot(now, self._clock.wall(), self._boot),
             }
             self._saved = (self.evidence.state, now)
-            self._memory.save(document)
+        self._memory.later(document)
+
+    def saved(self) -> bool:
+        """Waits until what was saved is on the disk; whether that was in time. Blocks."""
+        return self._memory is None or self._memory.flush()
