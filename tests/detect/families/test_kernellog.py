@@ -216,6 +216,27 @@ def test_a_line_in_pieces_is_understood_once_it_is_whole_and_told_once() -> None
     assert not joiner.said(Record(5, 0, 0.0, ": 48, DBE", goes_on=True, caller="T2")), "another caller's piece"
 
 
+def cper(joiner: Joiner, *texts: str) -> list[tuple[str, str, str]]:
+    found = [said for number, text in enumerate(texts) for said in joiner.said(Record(number, 0, 0.0, text))]
+    return [(said.who, said.code.table, said.code.code) for said in found]
+
+
+def test_a_fatal_record_of_the_firmware_is_told_of_its_pci_device() -> None:
+    head, event, section, device = (
+        "[Hardware Error]: Hardware error from APEI Generic Hardware Error Source: 4",
+        "[Hardware Error]: event severity: {}",
+        "[Hardware Error]:   section_type: PCIe error",
+        "[Hardware Error]:   device_id: 0000:3b:00.0",
+    )
+    record = [head, event.format("fatal"), section, device]
+    assert cper(Joiner(LINES), *record) == [(GPU, "cper", "fatal")], "of the last boot (BERT)"
+    numbered = [f"{{1}}{line}" for line in record]
+    other = [f"{{2}}{line}" for line in (head, event.format("corrected"), section, device.replace("3b", "5e"))]
+    mixed = [line for pair in zip(numbered, other, strict=True) for line in pair]
+    assert cper(Joiner(LINES), *mixed) == [(GPU, "cper", "fatal")]
+    assert cper(Joiner(LINES), section, device) == [], "a record whose beginning was not seen"
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [

@@ -22,6 +22,9 @@ SUBJECTS = ("pci", "block", "ifname", "nvme", "neuron")
 """What names a device in a line: a pattern's group of this name, or the record's own DEVICE= key."""
 FROM_KERNEL = 0
 _ESCAPED = re.compile(rb"\\x([0-9a-fA-F]{2})")
+MOST_RECORDS = 64
+_SEVERITY = re.compile(r"(?:\{(?P<number>\d{1,9})\})?\[Hardware Error\]:\s*event severity: (?P<severity>\w+)")
+_RECORDED = re.compile(r"(?:\{(?P<number>\d{1,9})\})?\[Hardware Error\]:\s*device_id: (?P<pci>[0-9a-fA-F:.]+)")
 _KEYS = {"table", "code", "has", "pattern"}
 
 
@@ -152,11 +155,31 @@ def _line(name: str, entry: object, where: str) -> Line:
     return Line(name, entry.get("table", "kmsg"), entry.get("code", name), entry["has"], pattern)
 
 
+class Firmware:
+    """What the firmware recorded of errors (APEI: drivers/firmware/efi/cper.c), a record over many lines: its severity stands in one, its
+    PCI device in a later one. Lines of one record bear one number (`{1}[Hardware Error]: ...`); those of the last boot (BERT) bear none."""
+
+    def __init__(self) -> None:
+        self._severities: dict[str, str] = {}
+
+    def said(self, record: Record) -> Iterator[Said]:
+        if "[Hardware Error]:" not in record.text:
+            return
+        if (found := _SEVERITY.search(record.text)) is not None:
+            if len(self._severities) >= MOST_RECORDS:
+                self._severities.clear()
+            self._severities[found["number"] or ""] = found["severity"]
+        elif (found := _RECORDED.search(record.text)) is not None and (address := normal(found["pci"])):
+            severity = self._severities.get(found["number"] or "", "")
+            if severity == "fatal":
+                yield Said("pci", address, Code("cper", severity, clean(record.text, LONGEST_TEXT)), record.at, record.sequence)
+
+
 class Joiner:
     """Puts the pieces of lines together again: a piece is told by itself, then with what came before it."""
 
     def __init__(self, lines: Lines) -> None:
-        self._lines = lines
+        self._lines, self._firmware = lines, Firmware()
         self._last: dict[str, tuple[Record, frozenset[tuple[str, str]]]] = {}
 
     def said(self, record: Record) -> list[Said]:
@@ -165,7 +188,8 @@ class Joiner:
             record = replace(record, text=(before.text + record.text)[:LONGEST_LINE], keys={**before.keys, **record.keys})
         else:
             told = frozenset()
-        found = [said for said in self._lines.said(record) if (said.code.table, said.code.code) not in told]
+        meant = (*self._lines.said(record), *self._firmware.said(record))
+        found = [said for said in meant if (said.code.table, said.code.code) not in told]
         if len(self._last) > 64:  # callers are tasks and processors: only the last few can be in the middle of a line
             self._last.clear()
         self._last[record.caller] = (record, told | {(said.code.table, said.code.code) for said in found})
