@@ -110,6 +110,15 @@ def test_what_broke_in_the_second_of_the_exit_broke_before_it() -> None:
     assert (entry.health, entry.faults[0].after_end) == (Health.UNHEALTHY, False)
 
 
+def test_what_breaks_in_the_second_of_the_exit_after_it_was_seen_is_not_lost() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.see(pod("a", ended=END), END + 0.2)
+    assert node.set(book, broken(END + 0.5, END + 0.6), END + 0.6) == ["uid-a"]
+    assert [(fault.message, fault.after_end) for fault in the_entry(book, "uid-a").faults] == [("Xid 79", True)]
+
+
 @pytest.mark.parametrize(("late", "found"), [(10.0, True), (599.0, True), (700.0, False)])
 def test_a_fault_found_within_the_window_is_added_and_marked(late: float, *, found: bool) -> None:
     node = Node(state("gpu-0"))

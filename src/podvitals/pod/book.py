@@ -269,8 +269,11 @@ class Book:
             return False
         holding = next(holding for holding in record.holdings if holding.key == key)
         state = self._state_of(record.pod, holding)
-        since = max(record.ended + _EXIT_ROUNDING, record.began)
-        found = [fault_entry(fault, after_end=True) for fault in state.faults if fault.health is Health.UNHEALTHY and fault.start > since]
+        since = max(record.ended, record.began)
+        after = (fault_entry(fault, after_end=True) for fault in state.faults if fault.health is Health.UNHEALTHY and fault.start > since)
+        # What began in the second of the end is on record as of the end, unless it was not there yet when the end was seen.
+        known = {fault.start for entry in record.final if entry.key == key for fault in entry.faults if not fault.after_end}
+        found = [fault for fault in after if fault.start not in known]
         final = tuple(_with_late(entry, found) if entry.key == key else entry for entry in record.final)
         if final == record.final:
             return False
