@@ -96,6 +96,15 @@ def test_a_damper_that_was_saved_goes_on_as_if_nothing_had_happened(walk: list[t
         assert straight.shown == saved.shown
 
 
+def test_a_deadline_that_was_told_is_one_whatever_its_last_digit() -> None:
+    damper = Damper(HELD)
+    damper.step(2, 34.34775888116523)
+    damper.step(1, 34.34775888116523)
+    deadline = damper.deadline(1)
+    assert deadline is not None
+    assert damper.step(1, deadline) is Step.SHOW
+
+
 def test_the_shape_of_the_walks_is_one_that_flaps() -> None:
     """The test of the test: without damping the same walk has more changes than the window allows."""
     ranks = [3 if number % 2 else 0 for number in range(40)]

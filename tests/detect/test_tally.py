@@ -16,7 +16,7 @@ def test_it_is_reached_exactly_when_the_window_holds_enough(walk: list[tuple[flo
         tally.add(now, weight)
         all_of_them.append((now, weight))
         for at in (now, now + 13.0):
-            true = sum(weight for when, weight in all_of_them if not within or when > at - within)
+            true = sum(weight for when, weight in all_of_them if not within or when + within > at)
             assert Tally(enough, within, tally.seen.copy()).reached(at) == (true >= enough)
     assert len(tally.seen) <= 2 * enough + 2
 

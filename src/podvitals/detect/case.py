@@ -177,7 +177,7 @@ class Case:
                 if not self._so(rule, key[1]):
                     self.pending.pop(where, None)
                     self._over(where, rule, now)
-                elif now - self.pending.setdefault(where, now) >= rule.lasting:
+                elif now >= self.pending.setdefault(where, now) + rule.lasting:
                     self._is_so(where, rule, now)
 
     def _is_so(self, where: Key, rule: Rule, now: float) -> None:
@@ -238,7 +238,7 @@ class Case:
         """Ends what is over by now, begins what has lasted."""
         for where, since in list(self.pending.items()):
             rule = self.rules.rules[where[0]]
-            if now - since >= rule.lasting and where not in self.conditions and (_name(rule), where[1]) not in self.unread:
+            if now >= since + rule.lasting and where not in self.conditions and (_name(rule), where[1]) not in self.unread:
                 self._is_so(where, rule, now)
         for where, tally in self.tallies.items():
             rule = self.rules.rules[where[0]]
@@ -249,8 +249,8 @@ class Case:
                     self._is_so(where, rule, now)
         for where, condition in list(self.conditions.items()):
             rule = self.rules.rules[condition.rule]
-            quiet = rule.expires and now - condition.last >= rule.expires
-            if quiet or (condition.over is not None and now - condition.over >= rule.hold):
+            quiet = rule.expires and now >= condition.last + rule.expires
+            if quiet or (condition.over is not None and now >= condition.over + rule.hold):
                 del self.conditions[where]
 
     def _tally(self, where: Key, enough: float, within: float) -> Tally:

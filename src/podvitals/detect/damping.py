@@ -78,7 +78,7 @@ class Damper:
             return Step.SHOW
         trend = Trend.SAME if wanted == self.shown else Trend.WORSE if wanted > self.shown else Trend.BETTER
         self.better_since = (now if self.better_since is None else self.better_since) if trend is Trend.BETTER else None
-        lasted = self.better_since is None or now - self.better_since >= self.damping.hold
+        lasted = self.better_since is None or now >= self.better_since + self.damping.hold
         step = STEPS[trend, lasted, self._left(wanted)]
         if step is Step.SHOW and wanted != self.shown:
             self.shown, self.better_since = wanted, None
@@ -104,7 +104,7 @@ class Damper:
         return len(self.times) + 1 + (WORST - wanted) <= self.damping.changes
 
     def _forget(self, now: float) -> None:
-        while self.times and self.times[0] <= now - self.damping.window:
+        while self.times and self.times[0] + self.damping.window <= now:
             self.times.popleft()
 
     def snapshot(self) -> dict[str, Any]:

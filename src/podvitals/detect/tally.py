@@ -25,7 +25,7 @@ class Tally:
             spare -= self.seen.popleft()[1]
 
     def reached(self, now: float) -> bool:
-        while self.within and self.seen and self.seen[0][0] <= now - self.within:
+        while self.within and self.seen and self.seen[0][0] + self.within <= now:
             self.seen.popleft()
         return sum(weight for _, weight in self.seen) >= self.enough
 
