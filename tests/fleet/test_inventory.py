@@ -139,10 +139,13 @@ def test_devices_are_those_published_held_or_reported_the_worst_first() -> None:
     assert (node.devices, node.broken, node.unknown, node.affected) == (3, 1, 2, 1)
 
 
-def test_the_word_of_a_silent_agent_about_devices_is_dropped() -> None:
-    reported = {DeviceKey(DRIVER, NODE, "gpu-8"): Reported(NODE, Health.HEALTHY)}
+def test_of_a_silent_agents_devices_only_what_was_last_known_is_said() -> None:
+    key = DeviceKey(DRIVER, NODE, "gpu-8")
+    reported = {key: Reported(NODE, Health.HEALTHY)}
     assert silenced(reported, {NODE: ALIVE}, NOW) == reported
-    assert silenced(reported, {NODE: SILENT}, NOW) == {}
+    assert silenced(reported, {"another": SILENT}, NOW) == reported
+    told = silenced(reported, {NODE: SILENT}, NOW, lambda _: "12:08:23")[key]
+    assert (told.health, told.message) == (Health.UNKNOWN, f"agent on {NODE} silent since 12:08:23; last known: Healthy")
 
 
 def test_a_device_an_ended_pod_held_is_held_by_nobody() -> None:

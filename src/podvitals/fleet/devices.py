@@ -1,13 +1,13 @@
 """Devices and nodes of a cluster, from the slices drivers publish, the pods that hold devices, and what agents say. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from podvitals.claim.cluster import Node
 from podvitals.claim.resource import Attribute, ResourceSlice
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
-from podvitals.fleet.inventory import AgentView, PodView
+from podvitals.fleet.inventory import AgentView, PodView, last_known, silence
 from podvitals.pod.entry import DeviceEntry, FaultEntry
 
 
@@ -152,6 +152,13 @@ def node_views(
     )
 
 
-def silenced(reported: Mapping[DeviceKey, Reported], agents: Mapping[str, AgentView], now: float) -> dict[DeviceKey, Reported]:
-    """`reported` without the word of agents that are no longer alive (rule 8)."""
-    return {key: word for key, word in reported.items() if word.node not in agents or agents[word.node].alive(now)}
+def silenced(
+    reported: Mapping[DeviceKey, Reported], agents: Mapping[str, AgentView], now: float, say: Callable[[float], str] = str
+) -> dict[DeviceKey, Reported]:
+    """`reported`, where agents that are no longer alive have said nothing but what was last known (rule 8)."""
+    silent = {node: silence(agent, say) for node, agent in agents.items() if not agent.alive(now)}
+    return {key: _unknown(word, silent[word.node]) if word.node in silent else word for key, word in reported.items()}
+
+
+def _unknown(word: Reported, why: str) -> Reported:
+    return Reported(word.node, Health.UNKNOWN, last_known(why, word.health, word.message), "", None, word.faults)

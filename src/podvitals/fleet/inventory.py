@@ -156,7 +156,7 @@ def _from_agent(pod: Pod, devices: PodDevices, agent: AgentView, now: float, say
     # What was written of an ended pod is history: it stays true however long the agent is silent. Only the pod itself says that it ended.
     silent = not pod.ended and not agent.alive(now)
     untold = None if silent or pod.ended else agent.untold.get(pod.metadata.uid)
-    why = _silence(agent, say) if silent else "" if untold is None else _not_told(agent, untold, say)
+    why = silence(agent, say) if silent else "" if untold is None else _not_told(agent, untold, say)
     entries = tuple(_silenced(entry, why) for entry in devices.entries) if why else devices.entries
     omitted = Omitted(unknown=devices.omitted.total) if why else devices.omitted
     agreement, difference = (Agreement.ENDED, "") if pod.ended else compare(pod, devices)
@@ -176,7 +176,8 @@ def _newer(pod: Pod, devices: PodDevices) -> Newer | None:
     return Newer(told, clean(condition.message or ""))
 
 
-def _silence(agent: AgentView, say: Callable[[float], str]) -> str:
+def silence(agent: AgentView, say: Callable[[float], str]) -> str:
+    """In words: the agent is silent, and since when."""
     since = f"since {say(agent.renewed)}" if agent.renewed is not None else "and has left no Lease"
     return f"agent on {agent.node} silent {since}"
 
@@ -186,9 +187,12 @@ def _not_told(agent: AgentView, since: float, say: Callable[[float], str]) -> st
 
 
 def _silenced(entry: DeviceEntry, why: str) -> DeviceEntry:
-    known = f"{entry.health}: {entry.message}" if entry.message else f"{entry.health}"
-    message = clean(f"{why}; last known: {known}")
-    return msgspec.structs.replace(entry, health=Health.UNKNOWN, message=message)
+    return msgspec.structs.replace(entry, health=Health.UNKNOWN, message=last_known(why, entry.health, entry.message))
+
+
+def last_known(why: str, health: Health, message: str) -> str:
+    """Why nothing newer is known, and what was."""
+    return clean(f"{why}; last known: {health}" + (f": {message}" if message else ""))
 
 
 def _from_field(pod: Pod, claims: Mapping[str, ResourceClaim]) -> Iterable[DeviceEntry]:
