@@ -12,6 +12,7 @@ the driver; and records that were overwritten before they were read are counted 
 import asyncio
 import errno
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -32,6 +33,8 @@ from podvitals.errors import InvalidInput
 USUAL = ("gpu", "accel", "nvme", "nic", "ib", "disk", "neuron*")
 LONGEST_RECORD = 8192
 """Bytes; the kernel's own limit is PRINTK_MESSAGE_MAX, 2048."""
+PATIENCE = 1.0
+"""Seconds that the first check waits for the log to be opened."""
 BATCH = 64
 """Records read before somebody else is let in."""
 
@@ -99,6 +102,7 @@ class Kmsg(Family):
         self._from_anybody = from_anybody
         self._joiner = Joiner(lines or builtin_lines())
         self._log: Log | None = None
+        self._begun = threading.Event()
         self._told: int | None = None
         self._lost_before = 0
         self._devices: dict[str, Device] = {}
@@ -124,15 +128,19 @@ class Kmsg(Family):
         return [device for _, device in sorted(self._devices.items())]
 
     def read(self, device: Device) -> Iterable[Signal]:
-        if self._log is None:
+        # The first check and the listener start together: it is given a moment, once.
+        if not self._begun.is_set() and not self._begun.wait(PATIENCE):
+            self._begun.set()
+        if (log := self._log) is None:
             raise LookupError("the kernel log is not being read")
-        return [Count("kmsg.lost", self._lost_before + self._log.lost)]
+        return [Count("kmsg.lost", self._lost_before + log.lost)]
 
     async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
         readable, loop = asyncio.Event(), asyncio.get_running_loop()
         log = await asyncio.to_thread(Log, self.roots.dev / "kmsg", self._told)
         loop.add_reader(log.fileno(), readable.set)
         self._log = log
+        self._begun.set()
         try:
             while True:
                 readable.clear()

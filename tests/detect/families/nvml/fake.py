@@ -1,15 +1,14 @@
 """NVML without a GPU: a C library (fake_nvml.c), built when it is needed, that the real nvidia-ml-py loads, and the script it follows.
 
-A script is lines of `word value`: `driver`, `gpus`, per GPU `0.pci`, `0.name`, `0.lost`, ..., `0.fail.FUNCTION code`, for all GPUs
-`fail.FUNCTION code` and `hang FUNCTION -`, and events `event.0 gpu type xid gi ci` (hexadecimal but for the Xid)."""
+A script is lines of `word value`: `driver`, `gpus`, per GPU `0.pci`, `0.name`, `0.lost`, ..., `0.fail.FUNCTION code`,
+`0.hang.FUNCTION 1`, for all GPUs `fail.FUNCTION code` and `hang FUNCTION -`, and events `event.0 gpu type xid gi ci` (hexadecimal but for
+the Xid)."""
 
 import ctypes
 import os
 import shutil
 import subprocess
 from pathlib import Path
-
-import pytest
 
 from tests.roots import requires
 
@@ -106,8 +105,3 @@ def h100(number: int, bus: str) -> dict[str, object]:
         **{f"link.{link}": 1 for link in range(4)},
         **{f"field.{field}.{link}": 0 for link in range(4) for field in (161, 162, 163)},
     }
-
-
-@pytest.fixture(scope="session")
-def fake_nvml(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return library(tmp_path_factory.mktemp("nvml"))

@@ -67,6 +67,8 @@ static int first(const char *function, int gpu) {
     snprintf(key, sizeof key, "hang %s", function);
     char rest[8];
     while (said(key, rest, sizeof rest)) usleep(2000);
+    snprintf(key, sizeof key, "hang.%s", function);
+    while (gpu >= 0 && of(gpu, key, &value)) usleep(2000);
     snprintf(key, sizeof key, "fail.%s", function);
     if (number(key, &value)) return (int)value;
     if (gpu >= 0) {

@@ -16,11 +16,10 @@ from podvitals.detect.inventory import listing
 from podvitals.detect.signal import Code, Signal, State, Unread
 from podvitals.detect.spec import Spec
 from podvitals.errors import LocalError
-from tests.detect.families.nvml.fake import RECOVERY, Script, fake_nvml, h100, requires_cc
+from tests.detect.families.nvml.fake import RECOVERY, Script, h100, requires_cc
 from tests.detect.families.tree import Tree, values
 
 pytestmark = requires_cc
-__all__ = ["fake_nvml"]
 GPU, OTHER = "pci-0000-3b-00-0", "pci-0000-86-00-0"
 
 
