@@ -32,7 +32,7 @@ class Cluster:
         self.path, self.client = path, client
         self.settings = AgentSettings("node1", path / "plugins_registry", path / "state", namespace="kube-system")
 
-    async def pod(self, name: str, *devices: str) -> Pod:
+    async def pod(self, name: str, *devices: str, driver: str = DRIVER) -> Pod:
         """A pod whose claim is allocated these devices, as the scheduler would leave it."""
         request = {"name": "gpu", "exactly": {"deviceClassName": "gpu", "count": len(devices)}}
         claim: dict[str, Any] = {"metadata": {"name": f"{name}-gpus"}, "spec": {"devices": {"requests": [request]}}}
@@ -40,7 +40,7 @@ class Cluster:
         container = {"name": "train", "image": "x", "resources": {"claims": [{"name": "gpus"}]}}
         spec = {"nodeName": "node1", "containers": [container], "resourceClaims": [{"name": "gpus", "resourceClaimName": f"{name}-gpus"}]}
         pod = await self.client.create(PODS, {"metadata": {"name": name}, "spec": spec}, "default")
-        results = [{"request": "gpu", "driver": DRIVER, "pool": "node1", "device": device} for device in devices]
+        results = [{"request": "gpu", "driver": driver, "pool": "node1", "device": device} for device in devices]
         consumer = {"resource": "pods", "name": name, "uid": pod.metadata.uid}
         status = {"status": {"allocation": {"devices": {"results": results}}, "reservedFor": [consumer]}}
         await self.client.patch(CLAIMS, f"{name}-gpus", status, "default", subresource="status", kind="merge")

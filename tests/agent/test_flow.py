@@ -1,6 +1,7 @@
 """The whole agent between a driver on a real socket and the lab's API server: what a reader of the API sees."""
 
 import asyncio
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from podvitals.agent.compose import AgentSettings
+from podvitals.agent.log import Json, KeyValue
 from podvitals.clock import SYSTEM
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
@@ -88,6 +90,26 @@ async def test_after_a_sleep_nothing_is_vouched_for_before_the_leases_that_ended
         monkeypatch.setattr(agent.node, "states", lambda: {state.key: replace(state, deadline=SYSTEM.now() - 1)})
         assert agent.vouch(False).withheld
         assert not agent.vouch(True).withheld
+
+
+async def test_hostile_words_of_a_driver_reach_no_reader_as_they_are(
+    cluster: Cluster, driver: FakeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with cluster.agent():
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "True")
+        driver.report(reports(Health.UNHEALTHY, "\x1b[2J\u202egnp.exe \x00\r\n\t\u2028\x9b31m"))
+        pod = await cluster.condition("a", "False")
+        said = await cluster.annotated("a", Health.UNHEALTHY)
+        events = await cluster.seen(EVENTS, lambda events: len(events) == 1)
+    condition = pod.condition(CONDITION)
+    assert condition is not None
+    texts = [said.entries[0].message, said.entries[0].faults[0].message, condition.message or ""]
+    texts += [event.message for event in events.values()]
+    texts += [form.format(record) for record in caplog.records for form in (KeyValue(), Json())]
+    assert all("gnp.exe" in text for text in texts[:4])
+    assert all(text.isprintable() for text in texts)
 
 
 async def test_a_restarted_agent_goes_on_where_the_last_one_stopped(cluster: Cluster, driver: FakeDriver) -> None:

@@ -43,13 +43,19 @@ class KeyValue(logging.Formatter):
 
 class Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(fields(record), default=str, ensure_ascii=False)
+        return _json(fields(record))
 
 
 def _quoted(value: object) -> str:
     text = str(value)
     plain = text and not any(character in ' "=\n\\' for character in text) and text.isprintable()
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    return text if plain else _json(text)
+
+
+def _json(value: object) -> str:
+    """As it is read best, but with escapes where a terminal would obey what is in it: line feeds, colours, right-to-left marks."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value, default=str)
 
 
 class Seldom(logging.Filter):

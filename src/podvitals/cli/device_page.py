@@ -27,7 +27,7 @@ def device_page(view: DeviceView, missing: Sequence[str], reader: Reader) -> lis
     health = str(view.health) if view.health else "nobody says"
     since = f"   since {reader.clock(view.since)} ({reader.ago(view.since)})" if view.since is not None else ""
     lines = [
-        f"Device {strong(str(view.key))}" + (f" on {view.node}" if view.node else ""),
+        f"Device {strong(clean(str(view.key)))}" + (f" on {clean(view.node)}" if view.node else ""),
         "",
         f"  Health   {paint(health, view.health or Health.UNKNOWN)}{since}",
     ]
@@ -35,7 +35,7 @@ def device_page(view: DeviceView, missing: Sequence[str], reader: Reader) -> lis
         lines.append(f"  Why      {wrapped(clean(view.message), reader.width - 11, ' ' * 11)}")
     if view.action:
         lines.append(f"  Do       {clean(view.action)}")
-    lines.append(f"  Held by  {', '.join(view.holders) if view.holders else 'no pod'}")
+    lines.append(f"  Held by  {clean(', '.join(view.holders)) if view.holders else 'no pod'}")
     if not view.published:
         lines.append("  It stands in no ResourceSlice: its driver has withdrawn it, or the kubelet has just wiped the node's slices.")
     if view.attributes:
@@ -43,4 +43,4 @@ def device_page(view: DeviceView, missing: Sequence[str], reader: Reader) -> lis
     if view.faults:
         rows = [(str(f.health), reader.clock(f.start), reader.clock(f.until) or "now", f.message) for f in view.faults]
         lines += ["", strong("Last faults"), *Table(("HEALTH", "FROM", "TO", "WHY"), rows).lines(indent="  ")]
-    return [*lines, "", f"{strong('Source')}  {view.speaker}." + "".join(f" ({sentence})" for sentence in missing)]
+    return [*lines, "", f"{strong('Source')}  {clean(view.speaker)}." + "".join(f" ({clean(sentence)})" for sentence in missing)]

@@ -65,11 +65,19 @@ def encode(document: Mapping[str, object], form: str) -> str:
     if form == "json":
         import json
 
-        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        # What a terminal would obey is written as an escape, which means the same to a machine.
+        return text if _harmless(text) else json.dumps(document, indent=2) + "\n"
     import yaml
 
-    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
-    return text
+    written: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+    if not _harmless(written):
+        written = yaml.safe_dump(document, sort_keys=False, allow_unicode=False, width=120)
+    return written
+
+
+def _harmless(text: str) -> bool:
+    return text.replace("\n", "").isprintable()
 
 
 def age(seconds: float) -> str:

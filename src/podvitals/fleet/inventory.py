@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -129,7 +129,7 @@ def pod_view(
 ) -> PodView:
     """`agent` is that of the pod's node; `claims` by name, of the pod's namespace; `say` writes a moment (Unix s) for a reader."""
     text = pod.metadata.annotations.get(ANNOTATION)
-    trouble = ""
+    pod, trouble = _harmless(pod), ""
     if text is not None:
         try:
             return _from_agent(pod, _printable(decode(text, f"{pod.metadata.namespace}/{pod.metadata.name}")), agent, now, say)
@@ -138,6 +138,27 @@ def pod_view(
     entries = tuple(sorted(_from_field(pod, claims or {}), key=lambda entry: entry.rank))
     source = Source.KUBELET if any(allocated(pod)) else Source.NOBODY
     return PodView(pod, source, agent, entries, causes=causes(pod, entries), ended=pod.ended, trouble=trouble)
+
+
+def _harmless(pod: Pod) -> Pod:
+    """Names are checked by the API server; what its status says is written by others, and may drive a terminal."""
+    text = msgspec.json.encode(pod.status).decode()
+    # A backslash is JSON's way to write a control character, and now and then a quotation mark.
+    if "\\" not in text and text.isprintable():
+        return pod
+    return msgspec.structs.replace(pod, status=_clean_all(pod.status))
+
+
+def _clean_all(part: Any) -> Any:
+    match part:
+        case str():
+            return part if part.isprintable() else clean(part)
+        case tuple():
+            return tuple(map(_clean_all, part))
+        case msgspec.Struct():
+            changes = {name: _clean_all(getattr(part, name)) for name in part.__struct_fields__}
+            return msgspec.structs.replace(part, **changes)
+    return part
 
 
 def _printable(devices: PodDevices) -> PodDevices:
