@@ -1,10 +1,11 @@
 """A relay between a driver's directory and a kubelet's, on real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from podvitals.clock import SYSTEM, Clock
 from podvitals.relay.bypass import Bypass
 from podvitals.relay.places import Places
 from podvitals.relay.run import Relay, RelaySettings
+from podvitals.testing.clock import ManualClock
 from podvitals.testing.kubelet import FakeKubelet
 
 
@@ -24,8 +26,9 @@ class Node:
             (directory / "plugins_registry").mkdir(parents=True)
 
     @asynccontextmanager
-    async def relay(self, clock: Clock = SYSTEM) -> AsyncIterator[Relay]:
-        settings = RelaySettings(self.place / "plugins_registry", self.kubelet_place / "plugins_registry", self.run_dir)
+    async def relay(self, clock: Clock = SYSTEM, **how: Any) -> AsyncIterator[Relay]:
+        """`how`: more of RelaySettings."""
+        settings = RelaySettings(self.place / "plugins_registry", self.kubelet_place / "plugins_registry", self.run_dir, **how)
         relay = Relay(settings, clock)
         await relay.prepare()
         running = asyncio.create_task(relay.run(), name="the relay")
@@ -41,6 +44,14 @@ class Node:
 
     def kubelet(self, **how: str) -> FakeKubelet:
         return FakeKubelet(self.kubelet_place, **how)
+
+
+async def becomes(true: Callable[[], bool], clock: ManualClock) -> None:
+    """Time goes on until it is so."""
+    async with asyncio.timeout(10):
+        while not true():
+            await clock.advance(0.1)
+            await asyncio.sleep(0.005)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The relay between real sockets: what the kubelet and the driver each see of it."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -15,7 +14,7 @@ from podvitals.testing.kubelet import FakeKubelet
 from podvitals.wire.client import PluginClient
 from podvitals.wire.messages import DRA_V1, DRA_V1BETA1, HEALTH_V1, HEALTH_V1ALPHA1, ClaimRef, DeviceReport, PrepareResult
 from podvitals.wire.passing import RawCall
-from tests.relay.conftest import Node
+from tests.relay.conftest import Node, becomes
 
 NAME = "gpu.example.com"
 CLAIM = ClaimRef("ml", "uid-1", "gpus")
@@ -208,11 +207,3 @@ async def test_a_running_relay_shows_a_bypassed_driver_again_after_its_restart(n
         await driver.start()
         await driver.called("NotifyRegistrationStatus", 2)
         assert len(await asyncio.to_thread(node.bypass.links, NAME)) == 1
-
-
-async def becomes(true: Callable[[], bool], clock: ManualClock) -> None:
-    """Time goes on until it is so."""
-    async with asyncio.timeout(10):
-        while not true():
-            await clock.advance(0.1)
-            await asyncio.sleep(0.005)

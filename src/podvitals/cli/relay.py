@@ -28,6 +28,12 @@ _run_dir = _directory("--run-dir", Path("/var/lib/podvitals/relay"), "for the en
 @_plugin_dir
 @_kubelet_dir
 @_run_dir
+@click.option(
+    "--on-change",
+    multiple=True,
+    metavar="DRIVER",
+    help="this driver says only what changes: ask whether it lives, and believe what it said last while it does (repeatable)",
+)
 @click.option("--listen", metavar="HOST:PORT", help="also answer /state, /metrics, /healthz and /readyz there  [default: a socket alone]")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="of the lines on stderr")
 @click.option(
@@ -47,9 +53,11 @@ def command(context: click.Context, /, **options: Any) -> None:
     from podvitals.agent import log
     from podvitals.agent.listen import parse_address
     from podvitals.cli.relaying import serve
+    from podvitals.device.key import check_driver_name
     from podvitals.relay.run import RelaySettings
 
-    settings = RelaySettings(options["plugin_dir"], options["kubelet_dir"], options["run_dir"])
+    on_change = frozenset(check_driver_name(name) for name in options["on_change"])
+    settings = RelaySettings(options["plugin_dir"], options["kubelet_dir"], options["run_dir"], on_change)
     address = parse_address(options["listen"]) if options["listen"] else None
     log.start(options["log_format"], options["log_level"])
     serve(settings, address)

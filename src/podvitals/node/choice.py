@@ -12,11 +12,12 @@ TRIAL = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """A registration socket. `identity` tells it from another at the same path; `born` orders sockets (ns)."""
+    """A registration socket. `identity` tells it from another at the same path; `born` orders sockets (ns); `owner`: its user."""
 
     path: str
     identity: tuple[int, int, int]
     born: int
+    owner: int = 0
 
 
 class Choice:

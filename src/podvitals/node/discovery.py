@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -89,7 +89,7 @@ def _look(found: Scan, entry: "os.DirEntry[str]", depth: int, known: Mapping[str
         elif not stat.S_ISSOCK(facts.st_mode):
             found.passed_by += 1
         elif entry.path not in known:
-            found.sockets.append(Socket(entry.path, _identity(facts), facts.st_ctime_ns))
+            found.sockets.append(Socket(entry.path, _identity(facts), facts.st_ctime_ns, facts.st_uid))
 
 
 def _depth(root: Path, directory: str) -> int:
@@ -204,7 +204,7 @@ class Discovery:
             self._lose(socket)
         for socket in take:
             self._newest = born = max(socket.born, self._newest + 1)
-            self._known[socket.path] = socket = Socket(socket.path, socket.identity, born)
+            self._known[socket.path] = socket = replace(socket, born=born)
             self._on_found(socket)
         self._tell_excess(found)
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Protocol
 
 from podvitals.clock import Clock
@@ -35,6 +36,17 @@ NOTIFY_TRIES = 3
 LONGEST_SOURCE = 63
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How endpoints are dealt with. `leave`: drivers that are not followed. `registrar`: they are told that they are refused and, with
+    `confirms`, that they are registered. `owners`: users whose sockets are taken; None: anybody's."""
+
+    leave: frozenset[str] = frozenset()
+    registrar: bool = False
+    confirms: bool = True
+    owners: frozenset[int] | None = None
 
 
 class Desk(Protocol):
@@ -75,9 +87,7 @@ class Wait:
 class Endpoint:
     """`asked`: it answered GetInfo once, or did not. `opened`: its first report came, or it is known that none comes soon."""
 
-    def __init__(
-        self, number: int, socket: Socket, desk: Desk, clock: Clock, *, leave: frozenset[str], registrar: bool, confirms: bool
-    ) -> None:
+    def __init__(self, number: int, socket: Socket, desk: Desk, clock: Clock, manner: Manner) -> None:
         self.number = number
         self.socket = socket
         self.source: SourceKey | None = None
@@ -91,11 +101,11 @@ class Endpoint:
         self.refusals = Refusals(socket.path, clock)
         self.asked, self.opened = asyncio.Event(), asyncio.Event()
         self._desk, self._clock = desk, clock
-        self._leave, self._registrar, self._confirms = leave, registrar, confirms
+        self._manner = manner
 
     @property
     def left(self) -> bool:
-        return self.source is not None and self.source.driver in self._leave
+        return self.source is not None and self.source.driver in self._manner.leave
 
     async def run(self) -> None:
         async with PluginClient(self.socket.path) as registration:
@@ -132,10 +142,14 @@ class Endpoint:
         """None for what is no business of ours, or no valid registration: only a new socket can change that."""
         info = self.info
         if info.type not in (PLUGIN_TYPE, HEALTH_SOURCE_TYPE):
-            if self._registrar:
+            if self._manner.registrar:
                 await self._notify(registration, False, f'no handler registered for plugin type "{info.type}"')
             return None
         try:
+            if self._manner.owners is not None and self.socket.owner not in self._manner.owners:
+                raise InvalidInput(
+                    f"the socket belongs to user {self.socket.owner}, and only root's drivers are taken: chown it, or run as root"
+                )
             driver, _, source = info.name.partition("/") if info.type == HEALTH_SOURCE_TYPE else (info.name, "", "")
             check_driver_name(driver)
             if not check_path(info.endpoint).is_absolute():
@@ -144,7 +158,7 @@ class Endpoint:
                 raise InvalidInput(f"health source name {source!r} is longer than {LONGEST_SOURCE} characters, or not printable")
         except InvalidInput as error:
             self.refusals.count(Reason.REGISTRATION, f"{self.socket.path}: {error}")
-            if self._registrar:
+            if self._manner.registrar:
                 await self._notify(registration, False, str(error))
             return None
         self.dra = next((version for version in info.supported_versions if version in DRA_VERSIONS), "")
@@ -159,14 +173,14 @@ class Endpoint:
                 continue
             why = f"{source} is already registered with endpoint {self.info.endpoint} by {rival.socket.path}"
             self.refusals.count(Reason.REGISTRATION, f"{self.socket.path}: {why}")
-            if self._registrar and not told:
+            if self._manner.registrar and not told:
                 await self._notify(registration, False, why)
             told = True
             self.asked.set()
             self.opened.set()
             await asyncio.sleep(REFUSED_WAIT)
         log.info("registered", extra={"driver": source.driver, "source": source.source, "endpoint": self.info.endpoint})
-        if self._registrar and self._confirms:
+        if self._manner.registrar and self._manner.confirms:
             await self._notify(registration, True, "")
         return True
 

@@ -116,6 +116,14 @@ class Ledger:
             self._unsaved_heard[batch] = None
         return True
 
+    def vouch(self, source: SourceKey, now: float) -> None:
+        """Somebody answers for it that what was said last, and has not ended, holds: as if it were said again."""
+        known = self._sources.get(source)
+        for batch in {fact.batch for fact in known.facts.values()} if known is not None else ():
+            if batch is not None:
+                batch.heard = max(batch.heard, now)
+                self._unsaved_heard[batch] = None
+
     def authority(self, source: SourceKey, generation: int) -> None:
         """Authority over `source` changed hands: what was said with an older generation does not count any more."""
         known = self._source(source)

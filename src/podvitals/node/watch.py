@@ -15,7 +15,7 @@ from podvitals.clock import Clock
 from podvitals.device.key import DeviceKey
 from podvitals.node.choice import Socket
 from podvitals.node.discovery import Discovery
-from podvitals.node.endpoint import Endpoint
+from podvitals.node.endpoint import Endpoint, Manner
 from podvitals.node.hearing import Hearing
 from podvitals.node.keeper import Keeper
 from podvitals.node.limits import Limits
@@ -74,15 +74,24 @@ class DriverView:
 
 class NodeWatch:
     """`registrar`: tells drivers that they are registered, as a kubelet does; an observer beside a kubelet must not. One that does not
-    confirm tells only refusals: whether a driver is registered is then somebody else's to say (`registrations`).
+    confirm tells only refusals: whether a driver is registered is then somebody else's to say (`registrations`). `owners`: the users
+    whose sockets are taken, None: anybody's.
 
     `loaded` is set when what the checkpoint remembers can be asked for: before that, nobody knows anything of any device.
     `ready` is set when moreover the directory was scanned, each socket found was asked once and what answered has reported
     or had its moment to. Before that, what a checkpoint remembers may be older than what a driver has said: publish nothing yet."""
 
-    def __init__(self, settings: NodeSettings, clock: Clock, *, registrar: bool = False, confirms: bool = True) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        clock: Clock,
+        *,
+        registrar: bool = False,
+        confirms: bool = True,
+        owners: frozenset[int] | None = None,
+    ) -> None:
         self._settings, self._clock = settings, clock
-        self._registrar, self._confirms = registrar, confirms
+        self._manner = Manner(settings.leave, registrar, confirms, owners)
         self._board = Switchboard(settings.limits, settings.leave)
         self._discovery = Discovery(settings.plugin_dir, self._found, self._lost, self._is_driver, settings.limits)
         self._keeper = Keeper(settings.checkpoint, self._board, clock)
@@ -126,6 +135,12 @@ class NodeWatch:
             if endpoint.client is not None:
                 return endpoint.client, endpoint.info.supported_versions
         return None
+
+    def vouch(self, driver: str) -> None:
+        """The driver is known to live, and says only what changes (`podvitals relay --on-change`): what it said last holds."""
+        self._tell(self._board.expire(self._clock.now(), self._clock.wall()))
+        self._board.ledger.vouch(SourceKey(driver), self._clock.now())
+        self._keeper.changed()
 
     def registrations(self, driver: str) -> tuple[Socket, ...]:
         """The registration sockets of the driver's endpoints, oldest first."""
@@ -210,9 +225,7 @@ class NodeWatch:
     def _found(self, socket: Socket) -> None:
         assert self._group is not None
         self._count += 1
-        endpoint = Endpoint(
-            self._count, socket, self, self._clock, leave=self._settings.leave, registrar=self._registrar, confirms=self._confirms
-        )
+        endpoint = Endpoint(self._count, socket, self, self._clock, self._manner)
         self._endpoints[endpoint.number] = endpoint
         self._tasks[endpoint.number] = self._group.create_task(self._live(endpoint), name=f"node: {socket.path}")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from podvitals.clock import Clock, set_by
 from podvitals.errors import PluginError, PodvitalsError
-from podvitals.node.discovery import Socket
+from podvitals.node.choice import Socket
 from podvitals.relay.calls import Calls
 from podvitals.relay.health import Health
 from podvitals.relay.places import Places, Sockets
@@ -89,6 +89,11 @@ class Front:
     def withdraw(self) -> None:
         """The kubelet has the driver itself."""
         self._do(self.standing.withdraw())
+
+    @property
+    def idle(self) -> bool:
+        """Nobody stands in for the driver, and it is not registered any more."""
+        return not (self.standing.stand_ins or self._to_do or self._servers or self._registrations())
 
     async def run(self) -> None:
         """Until cancelled; then its sockets are gone."""

@@ -6,6 +6,7 @@ second registration with an endpoint it knows (CONTRACT §1).
 """
 
 import os
+import stat
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -37,6 +38,9 @@ class Places:
             raise LocalError(
                 f"cannot make directory {self.run_dir}: {os.strerror(error.errno or 0)}: run as root, or choose another"
             ) from None
+        for directory in (self.run_dir, self.kubelet_dir):
+            if directory.is_dir() and directory.stat().st_mode & stat.S_IWOTH:
+                raise LocalError(f"directory {directory} is writable by everybody, who could then stand in for drivers: chmod o-w it")
         if not os.access(self.kubelet_dir, os.W_OK | os.X_OK):
             raise LocalError(f"kubelet's plugin directory {self.kubelet_dir} is not writable: mount it from the host, and run as root")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +19,13 @@ from podvitals.relay.front import Front
 from podvitals.relay.health import Health
 from podvitals.relay.places import Places
 from podvitals.relay.state import RelayView, relayed
+from podvitals.relay.vouch import vouch_for_all
 from podvitals.wire.client import PluginClient
 
 log = logging.getLogger(__name__)
 
+MOST_DEVICES = 16_384
+"""A driver's, as many as the kubelet's cache takes."""
 LOOK_EVERY = 1.0
 """Seconds between two looks whether a driver is to be bypassed."""
 KUBELET_LOOKS = 3.0
@@ -30,12 +34,15 @@ KUBELET_LOOKS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
-    """`plugin_dir`: where drivers register with us. `kubelet_dir`: where the kubelet looks. `run_dir`: for the endpoints' sockets."""
+    """`plugin_dir`: where drivers register with us. `kubelet_dir`: where the kubelet looks. `run_dir`: for the endpoints' sockets.
+    `on_change`: drivers that say only what changes; they are asked whether they live. `most_drivers`: that are stood in for."""
 
     plugin_dir: Path = Path("/var/lib/podvitals/plugins_registry")
     kubelet_dir: Path = Path("/var/lib/kubelet/plugins_registry")
     run_dir: Path = Path("/var/lib/podvitals/relay")
-    limits: Limits = field(default_factory=Limits)
+    on_change: frozenset[str] = frozenset()
+    most_drivers: int = 64
+    limits: Limits = field(default_factory=lambda: Limits(devices_per_driver=MOST_DEVICES))
 
 
 class Relay:
@@ -45,10 +52,11 @@ class Relay:
         self._places = Places(settings.kubelet_dir, settings.run_dir)
         node = NodeSettings(plugin_dir=settings.plugin_dir, checkpoint=None, limits=settings.limits)
         # It is the kubelet that registers drivers; we refuse those that can never be.
-        self.node = NodeWatch(node, clock, registrar=True, confirms=False)
+        self.node = NodeWatch(node, clock, registrar=True, confirms=False, owners=frozenset((0, os.geteuid())))
         self.fronts: dict[str, Front] = {}
         self._bypass, self._bypassed = Bypass(self._places), frozenset[str]()
         self._look = asyncio.Event()
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     async def prepare(self) -> None:
@@ -65,6 +73,7 @@ class Relay:
         self._bypassed = await asyncio.to_thread(self._bypass.marked)
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(self._keep_bypasses(), name="relay: bypasses")
+            self._tasks.create_task(vouch_for_all(self._settings.on_change, self.node, self._clock), name="relay: vouching")
             await self.node.run()
 
     def waiting(self) -> tuple[str, ...]:
@@ -88,6 +97,9 @@ class Relay:
         if driver in self._bypassed:
             self._look.set()
         elif serving is not None:
+            if front is None and len(self.fronts) >= self._settings.most_drivers:
+                log.error("not stood in for: too many drivers", extra={"driver": driver, "most": self._settings.most_drivers})
+                return
             (front or self._begin(driver)).serves(serving[1])
         elif front is not None:
             front.away()
@@ -109,6 +121,9 @@ class Relay:
                 if driver not in marked and front.standing.registered is not None and not front.direct_gone:
                     front.direct_gone = True
                     await asyncio.to_thread(self._bypass.unlink, driver)
+            for driver in [name for name, front in self.fronts.items() if front.idle]:
+                del self.fronts[driver]
+                self._running.pop(driver).cancel()
             await set_by(self._look, self._clock, self._clock.now() + LOOK_EVERY)
 
     def _link(self, driver: str) -> None:
@@ -148,5 +163,5 @@ class Relay:
         health = Health(lambda: [key for key in self.node.states() if key.driver == driver], self.node.state, self._clock)
         front = Front(driver, self._places, calls, health, lambda: self.node.registrations(driver), self._clock)
         self.fronts[driver] = front
-        self._tasks.create_task(front.run(), name=f"relay: {driver}")
+        self._running[driver] = self._tasks.create_task(front.run(), name=f"relay: {driver}")
         return front
