@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from podvitals.detect.detector import Detector, Device, Reading, Version
+    from podvitals.detect.family import Family
+    from podvitals.detect.signal import Code, Count, Level, State, Unread
     from podvitals.device.health import Health
     from podvitals.device.key import DeviceKey
     from podvitals.device.verdict import Verdict
@@ -18,28 +20,40 @@ if TYPE_CHECKING:
 
 _HOME = {
     "CdiEdits": "podvitals.driver.plugin",
+    "Code": "podvitals.detect.signal",
+    "Count": "podvitals.detect.signal",
     "Detector": "podvitals.detect.detector",
     "Device": "podvitals.detect.detector",
     "DeviceKey": "podvitals.device.key",
     "Driver": "podvitals.driver.plugin",
+    "Family": "podvitals.detect.family",
     "Health": "podvitals.device.health",
+    "Level": "podvitals.detect.signal",
     "Mount": "podvitals.driver.plugin",
     "PodvitalsError": "podvitals.errors",
     "Reading": "podvitals.detect.detector",
+    "State": "podvitals.detect.signal",
+    "Unread": "podvitals.detect.signal",
     "Verdict": "podvitals.device.verdict",
     "Version": "podvitals.detect.detector",
 }
 
 __all__ = [
     "CdiEdits",
+    "Code",
+    "Count",
     "Detector",
     "Device",
     "DeviceKey",
     "Driver",
+    "Family",
     "Health",
+    "Level",
     "Mount",
     "PodvitalsError",
     "Reading",
+    "State",
+    "Unread",
     "Verdict",
     "Version",
     "__version__",

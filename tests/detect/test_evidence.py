@@ -20,6 +20,13 @@ match = { level = "toy.broken", above = 0 }
 class = "fatal"
 message = "broken"
 needs = "service"
+
+[toy.record]
+match = { table = "toy", code = "record" }
+class = "fatal"
+message = "recorded"
+needs = "service"
+fresh = "1h"
 """
 
 
@@ -69,6 +76,12 @@ def test_what_was_read_before_a_service_does_not_bring_the_fault_back_but_what_i
     assert told(evidence, 1.0, Code("life", "service")) == Reading.healthy()
     assert polled(evidence, 2.0, Count("toy.broken", 0)) == Reading.healthy()
     assert polled(evidence, 3.0, Count("toy.broken", 2)).health is Health.UNHEALTHY
+
+
+def test_an_old_record_begins_nothing_that_would_last() -> None:
+    evidence = Evidence(read_rules(LATCHED, "latched.toml", Rules(), origin=""))
+    assert told(evidence, 9000.0, Code("toy", "record", age=3601.0)) == Reading.healthy()
+    assert told(evidence, 9000.0, Code("toy", "record", age=3600.0)).health is Health.UNHEALTHY
 
 
 def test_another_serial_number_under_the_name_is_another_device(evidence: Evidence) -> None:

@@ -59,7 +59,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What families are given: where the machine's files are, rules (None: podvitals' own), who is told all that is read."""
+    """What families are given: where the machine's files are, rules (None: the family's), who is told all that is read."""
 
     roots: Roots = field(default_factory=Roots)
     rules: Rules | None = None
@@ -68,7 +68,9 @@ class Equipment:
     def give(self, detector: Detector) -> Detector:
         """Only a family of hardware has use for it."""
         if isinstance(detector, Family):
-            detector.roots, detector.rules, detector.tap = self.roots, self.rules, self.tap
+            detector.roots, detector.tap = self.roots, self.tap
+            if self.rules is not None:
+                detector.rules = self.rules
         return detector
 
 
