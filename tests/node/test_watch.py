@@ -253,10 +253,10 @@ async def test_a_verdict_is_on_disk_at_once_not_when_the_process_ends(place: Pat
                 await asyncio.sleep(0.01)
 
 
-async def _on_disk(place: Path) -> list[Health]:
+async def _on_disk(place: Path, name: str = "state.db") -> list[Health]:
     """As kill -9 would leave it."""
     try:
-        await asyncio.to_thread(shutil.copy, place / "state.db", place / "copy.db")
+        await asyncio.to_thread(shutil.copy, place / name, place / "copy.db")
     except FileNotFoundError:
         return []
     copy = Checkpoint(place / "copy.db", "any boot")
@@ -324,3 +324,21 @@ async def test_a_stream_rests_as_long_as_it_worked() -> None:
     started = time.perf_counter()
     await pace.rest()
     assert time.perf_counter() - started > 0.019
+
+
+async def test_a_checkpoint_that_can_be_written_again_is_said_to_be(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "podvitals")
+    blocked = place / "state"
+    blocked.write_text("")
+    async with FakeDriver(place) as driver, watching(place, checkpoint=blocked / "state.db") as seen:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        async with asyncio.timeout(5):
+            while not seen.watch.keeper.trouble:
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(blocked.unlink)
+        async with asyncio.timeout(8):
+            while seen.watch.keeper.trouble:
+                await asyncio.sleep(0.01)
+        assert await _on_disk(place / "state", "state.db") == [Health.HEALTHY]
+    assert caplog.text.count("checkpoint is written again") == 1

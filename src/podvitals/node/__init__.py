@@ -9,7 +9,7 @@
     ledger.py      what is known of each device, and until when   pure, with its parts:
                    record.py (device state, faults), lease.py (batches, deadlines), fact.py (sources merged), rows.py (as rows),
                    outcome.py (its answers)
-    checkpoint.py  what survives a restart (SQLite); keeper.py writes it
+    checkpoint.py  what survives a restart (SQLite); lock.py says whose it is, keeper.py writes it
     watch.py       NodeWatch, the facade the agent and the lab's kubelet use
 
 Rules kept here: a lease ends by a timer, not by the next read; one endpoint has authority over a (driver, source) at each moment; a

@@ -35,6 +35,10 @@ class Keeper:
         self._checkpoint: Checkpoint | None = None
         self._unsaved = asyncio.Event()
         self._said = -SAY_EVERY
+        self.trouble = ""
+        """Why what is known cannot be written, "" while it can."""
+        self.seconds = 0.0
+        """That the last save took."""
 
     async def load(self) -> Told:
         """Restores the switchboard; returns what readers have to be told."""
@@ -75,11 +79,17 @@ class Keeper:
     async def _write(self, checkpoint: "Checkpoint", rows: Rows | None) -> bool:
         """None: everything, as for a file that begins."""
         now, whole = self._clock.now(), rows is None
+        started = asyncio.get_running_loop().time()
         try:
             await checkpoint.save(self._board.everything() if rows is None else rows, now, self._clock.wall(), whole=whole)
         except LocalError as error:
+            self.trouble = str(error)
             if now - self._said >= SAY_EVERY:
                 self._said = now
                 log.warning("%s", error)
             return False
+        self.seconds = asyncio.get_running_loop().time() - started
+        if self.trouble:
+            self.trouble = ""
+            log.info("checkpoint is written again", extra={"path": str(self._path)})
         return True

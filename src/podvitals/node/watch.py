@@ -163,6 +163,11 @@ class NodeWatch:
         missing = self._discovery.missing
         return f"plugin directory {self._settings.plugin_dir}: {missing}" if missing else ""
 
+    @property
+    def keeper(self) -> Keeper:
+        """How the checkpoint does: its `trouble`, and the `seconds` of its last save."""
+        return self._keeper
+
     # --- running -----------------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
