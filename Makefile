@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help lab test lint test-cluster bench lock proto wheel recording conformance docs
+.PHONY: help lab test lint test-cluster chaos crash bench lock proto wheel recording conformance docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,12 @@ test-cluster: $(VENV)/.installed-dev ## the same claims on a real Kubernetes (ne
 
 conformance: $(VENV)/.installed-dev ## the table of docs/conformance.md, measured anew on lab, agent and real kubelet (needs root and Go; 10 min)
 	@$(BIN)/python -m tests.conformance.table $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## the node side under simulated faults: SEEDS=10000 of them (FROM=0), or one again with SEED=n
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),0)) $(ARGS)
+
+crash: $(VENV)/.installed-dev ## real processes killed, stopped and cut off (ROUNDS=200); SEED=n repeats one, TWIN=name|all must be found
+	@$(BIN)/python -m tests.crash $(if $(SEED),--seed $(SEED),--rounds $(or $(ROUNDS),200)) $(if $(TWIN),--twin $(TWIN)) $(ARGS)
 
 bench: $(VENV)/.installed-dev ## one table of latencies and sizes (CLUSTER=1: against the real API server; ARGS=--json)
 	@$(BIN)/python -m tests.bench $(ARGS)

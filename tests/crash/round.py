@@ -1,0 +1,196 @@
+"""A round: a plan carried out in a world, the way back to the truth, and the verdict."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from podvitals.claim.pod import Pod
+from podvitals.device.health import Health
+from podvitals.fleet.inventory import PodView
+from tests.crash.acts import Acts
+from tests.crash.lost import Hold
+from tests.crash.oracle import ALLOWANCE, Wrong, named
+from tests.crash.plan import Act, Plan
+from tests.crash.pods import PodStuck
+from tests.crash.truth import serials
+from tests.crash.world import World, annotation_of, key_of
+
+CONVERGES_WITHIN = 30.0
+"""Seconds after the last fault of a round within which every reader must see the truth."""
+STATIC = {"one": ("s0", "l0"), "two": ("s1",)}
+"""Pods that live on from round to round; a third shares the claim of the second."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """`delivered`, `due`: faults that reached an agent, and that were looked for on pods; `settled`: seconds to the truth."""
+
+    plan: Plan
+    began: float
+    wrong: list[Wrong] = field(default_factory=list)
+    took: float = 0.0
+    settled: float = 0.0
+    changes: int = 0
+    delivered: int = 0
+    due: int = 0
+    claims: int = 0
+    blips: list[float] = field(default_factory=list)
+
+
+class Round:
+    def __init__(self, world: World, plan: Plan) -> None:
+        self.world, self.plan = world, plan
+        self._acts = Acts(world)
+
+    async def run(self) -> Verdict:
+        world = self.world
+        verdict = Verdict(self.plan, time.monotonic())
+        changes, claims, before = world.truth.changes(), world.judge.seen, len(world.wrong)
+        world.judge.blips.clear()
+        world.note(f"round  seed {self.plan.seed}: {', '.join(map(str, self.plan.acts))}")
+        async with asyncio.TaskGroup() as tasks:
+            for act in self.plan.acts:
+                tasks.create_task(self._at(act), name=f"crash: {act}")
+            tasks.create_task(self._break_devices(), name="crash: devices")
+            if self.plan.pods is not None:
+                tasks.create_task(self._move_pods(self.plan.pods), name="crash: pods")
+        await self._converge(verdict)
+        verdict.delivered = world.register.delivered()
+        for hold in list(world.pods.holds.values()):
+            self._look_for_faults(hold, verdict)
+        for hold in [hold for hold in world.pods.holds.values() if hold.pod not in (*STATIC, "three")]:
+            await self._tidy(hold)
+        world.register.forget()
+        verdict.wrong = world.wrong[before:]
+        verdict.changes = world.truth.changes() - changes
+        verdict.claims = world.judge.seen - claims
+        verdict.blips = [seconds for _, seconds in world.judge.blips]
+        verdict.took = time.monotonic() - verdict.began
+        world.note(f"round  seed {self.plan.seed}: {len(verdict.wrong)} wrong")
+        return verdict
+
+    # --- the faults --------------------------------------------------------------------------------------------------------------
+
+    async def _at(self, act: Act) -> None:
+        await asyncio.sleep(act.at)
+        await self._acts.do(act)
+
+    async def _break_devices(self) -> None:
+        began = time.monotonic()
+        for change in self.plan.changes:
+            await asyncio.sleep(max(0.0, began + change.at - time.monotonic()))
+            self.world.change(change.device, Health(change.health))
+
+    async def _move_pods(self, act: Act) -> None:
+        await asyncio.sleep(act.at)
+        try:
+            await self._acts.do_with_pods(act)
+        except PodStuck as stuck:
+            self.world.found(Wrong("stuck", str(stuck)))
+
+    async def _tidy(self, hold: Hold) -> None:
+        try:
+            await self.world.pods.delete(hold)
+        except PodStuck as stuck:
+            self.world.found(Wrong("stuck", str(stuck)))
+
+    # --- the way back ------------------------------------------------------------------------------------------------------------
+
+    async def _converge(self, verdict: Verdict) -> None:
+        began = time.monotonic()
+        if not await self.world.reader.until(lambda: not self._differences(), CONVERGES_WITHIN):
+            for text in self._differences() or ["it came true at the very end"]:
+                self.world.found(Wrong("not converged", f"{CONVERGES_WITHIN:g} s after the last fault: {text}"))
+        else:
+            for way in (self.world.ways.agent, self.world.ways.kubelet, *self.world.ways.drivers.values()):
+                way.settled()
+        verdict.settled = time.monotonic() - began
+
+    def _differences(self) -> list[str]:
+        found: list[str] = []
+        wall = self.world.client.wall()
+        for hold in self.world.pods.holds.values():
+            view = self.world.reader.view(hold.uid, wall)
+            if view is None:
+                found.append(f"pod {hold.pod} is not there")
+            elif view.pod.ended:
+                found += self._ended(hold, view)
+            else:
+                found += [*self._of_agent(hold, view), *self._of_kubelet(hold, view.pod)]
+        return found
+
+    def _of_agent(self, hold: Hold, view: PodView) -> list[str]:
+        if view.silent:
+            return [f"pod {hold.pod}: the agent is silent"]
+        if view.newer is not None:
+            return [f"pod {hold.pod}: condition says {view.newer.health}, the annotation something else"]
+        if {entry.key for entry in view.entries} != hold.keys:
+            return [f"pod {hold.pod}: the annotation has {len(view.entries)} of {len(hold.keys)} devices"]
+        return [
+            f"pod {hold.pod}: {entry.key.device} is told {entry.health} {entry.message!r}"
+            for entry in view.entries
+            if not self._is_true(entry.device, entry.health, entry.message)
+        ]
+
+    def _of_kubelet(self, hold: Hold, pod: Pod) -> list[str]:
+        resources = [r for status in pod.status.container_statuses for a in status.allocated_resources_status for r in a.resources]
+        found = []
+        for key in sorted(hold.keys):
+            told = [resource for resource in resources if named(resource.resource_id, key)]
+            if len(told) != 1:
+                found.append(f"pod {hold.pod}: the field has {len(told)} entries for {key.device}; the pod is {pod.status.phase}")
+            elif not self._is_true(key.device, Health(told[0].health), told[0].message or ""):
+                found.append(f"pod {hold.pod}: the field says {key.device} {told[0].health} {told[0].message!r}")
+        return found
+
+    def _is_true(self, device: str, health: Health, message: str) -> bool:
+        state = self.world.truth.now(key_of(device))
+        return state.health is health and (not state.serial or state.serial in serials(message))
+
+    def _ended(self, hold: Hold, view: PodView) -> list[str]:
+        devices = annotation_of(view.pod)
+        # Of a pod that an agent saw for the first time after its end, nobody knows any more what it held.
+        if devices is not None and devices.ended is None:
+            return [f"pod {hold.pod} has ended, and its annotation does not say so"]
+        return []
+
+    # --- what must be found ------------------------------------------------------------------------------------------------------
+
+    def _look_for_faults(self, hold: Hold, verdict: Verdict) -> None:
+        world = self.world
+        pod = world.reader.pods.get(hold.uid)
+        devices = annotation_of(pod) if pod is not None else None
+        entries = devices.entries if devices is not None else ()
+        wrong, due = world.register.missing(hold, entries)
+        verdict.due += due
+        for one in wrong:
+            world.found(one)
+        if devices is not None and devices.ended is not None:
+            at = devices.ended.timestamp() - world.register.wall
+            for entry in devices.entries:
+                if (text := self._health_at_end(entry.device, entry.health, entry.message, at)) is not None:
+                    world.found(Wrong("false at the end", f"pod {hold.pod} ended {timedelta(seconds=at - world.began)} in: {text}"))
+
+    def _health_at_end(self, device: str, health: Health, message: str, at: float) -> str | None:
+        """What is wrong with the health as of the end, which is rounded down to a second."""
+        if health is Health.UNKNOWN:
+            return None
+        key, truth = key_of(device), self.world.truth
+        serial = max(serials(message), default=0)
+        backing = truth.backing(key, health, serial, at + 1.0 + ALLOWANCE)
+        if backing is None:
+            return f"{device} was {health} n={serial}, which it never was before"
+        late = at - (backing + truth.drivers[key.driver].lease + ALLOWANCE)
+        return f"{device} was {health} n={serial}, {late:.1f} s after its lease" if late > 0 else None
+
+
+async def furnish(world: World) -> None:
+    """The pods that stay, and the first truth."""
+    holds = {name: await world.pods.create(name, [key_of(device) for device in devices]) for name, devices in STATIC.items()}
+    await world.pods.create("three", [key_of(device) for device in STATIC["two"]], sharing=holds["two"].uid)
+    first = Round(world, Plan(-1, (), (), None))
+    verdict = Verdict(first.plan, time.monotonic())
+    await first._converge(verdict)
+    if world.wrong:
+        raise RuntimeError(f"the world did not come up: {world.wrong[0].text}")

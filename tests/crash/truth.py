@@ -1,0 +1,188 @@
+"""What is really so: the devices' files as the world wrote them, which processes could speak when, and what drivers delivered. Pure.
+
+Times are CLOCK_MONOTONIC seconds of this machine, which all its processes share.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import inf
+
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+
+_SERIAL = re.compile(r"\bn=(\d+)\b")
+
+
+def text_of(serial: int) -> str:
+    """The message of a fault: every one is told from every other."""
+    return f"broken n={serial}"
+
+
+def serials(text: str) -> frozenset[int]:
+    return frozenset(int(found) for found in _SERIAL.findall(text))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a device's file says from `at` on; `serial` is 0 for Healthy."""
+
+    at: float
+    health: Health
+    serial: int = 0
+
+
+class Spans:
+    """Stretches of time in which something was so."""
+
+    def __init__(self) -> None:
+        self._spans: list[tuple[float, float]] = []
+
+    def begin(self, at: float) -> None:
+        if not self.open:
+            self._spans.append((at, inf))
+
+    def end(self, at: float) -> None:
+        if self.open:
+            self._spans[-1] = (self._spans[-1][0], at)
+
+    @property
+    def open(self) -> bool:
+        return bool(self._spans) and self._spans[-1][1] == inf
+
+    def within(self, start: float, end: float) -> float:
+        """For how long it was so between the two."""
+        return sum(max(0.0, min(end, to) - max(start, begin)) for begin, to in self._spans)
+
+    def last(self, start: float, end: float) -> float | None:
+        """The last moment of start … end at which it was so."""
+        for begin, to in reversed(self._spans):
+            if begin <= end and to >= start:
+                return min(end, to)
+        return None
+
+    def ended(self) -> float:
+        """When it last ceased to be so; `inf` while it is, `-inf` if it never was."""
+        return self._spans[-1][1] if self._spans else -inf
+
+
+class Driver:
+    """The processes that serve one driver name, by pid. `speaks`: some process runs, and is not stopped. `exists`: some process does."""
+
+    def __init__(self, lease: float) -> None:
+        self.lease = lease
+        self.speaks, self.exists = Spans(), Spans()
+        self._alive: set[int] = set()
+        self._running: set[int] = set()
+
+    def started(self, pid: int, at: float) -> None:
+        self._alive.add(pid)
+        self.woken(pid, at)
+
+    def woken(self, pid: int, at: float) -> None:
+        self._running.add(pid)
+        self._tell(at)
+
+    def stopped(self, pid: int, at: float) -> None:
+        self._running.discard(pid)
+        self._tell(at)
+
+    def died(self, pid: int, at: float) -> None:
+        self._alive.discard(pid)
+        self.stopped(pid, at)
+
+    def _tell(self, at: float) -> None:
+        (self.speaks.begin if self._running else self.speaks.end)(at)
+        (self.exists.begin if self._alive else self.exists.end)(at)
+
+
+class Truth:
+    """`gone_after`: seconds without any endpoint after which a device is Unknown, whatever is left of its lease."""
+
+    def __init__(self, gone_after: float) -> None:
+        self.drivers: dict[str, Driver] = {}
+        self._gone_after = gone_after
+        self._states: dict[DeviceKey, list[State]] = {}
+        self._serial = 0
+
+    def add(self, key: DeviceKey, at: float) -> None:
+        self._states[key] = [State(at, Health.HEALTHY)]
+
+    def next_serial(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def write(self, key: DeviceKey, state: State) -> None:
+        self._states[key].append(state)
+
+    def keys(self) -> Iterable[DeviceKey]:
+        return self._states
+
+    def now(self, key: DeviceKey) -> State:
+        return self._states[key][-1]
+
+    def changes(self) -> int:
+        return sum(len(states) - 1 for states in self._states.values())
+
+    def of(self, key: DeviceKey, serial: int) -> State | None:
+        """The state in which this device had that fault; None: never, so whoever says so invents it."""
+        return next((state for state in self._states.get(key, ()) if state.serial == serial), None)
+
+    def backing(self, key: DeviceKey, health: Health, serial: int, at: float) -> float | None:
+        """The last moment up to `at` at which this was so and a process could say it; None: never."""
+        driver = self.drivers[key.driver]
+        for begin, end in self._when(key, health, serial, at):
+            if (moment := driver.speaks.last(begin, end)) is not None:
+                return moment
+        return None
+
+    def ceased(self, key: DeviceKey, health: Health, serial: int, at: float) -> float:
+        """Since when this has not been so; `inf` while it is."""
+        now = self._states[key][bisect_right(self._states[key], at, key=lambda state: state.at) - 1]
+        if (now.health, now.serial) == (health, serial):
+            return inf
+        return next((end for _, end in self._when(key, health, serial, at)), -inf)
+
+    def good_until(self, key: DeviceKey, backing: float) -> float:
+        """When the lease of a report made at `backing` has ended at the latest."""
+        driver = self.drivers[key.driver]
+        gone = inf if driver.exists.open else max(driver.exists.ended(), backing) + self._gone_after
+        return min(backing + driver.lease, gone)
+
+    def _when(self, key: DeviceKey, health: Health, serial: int, at: float) -> Iterator[tuple[float, float]]:
+        """The stretches up to `at` in which it was so, the last first."""
+        end = at
+        for state in reversed(self._states[key]):
+            if state.at > at:
+                continue
+            if (state.health, state.serial) == (health, serial):
+                yield state.at, end
+            end = state.at
+
+
+@dataclass(slots=True)
+class Path:
+    """Whether what lies between two parties is as it should be; `since`: from when on that has been so long enough to count, -inf once
+    everything was seen to have settled."""
+
+    settles: float
+    _wrong: set[str] = field(default_factory=set)
+    _mended: float = -inf
+
+    def broke(self, what: str) -> None:
+        self._wrong.add(what)
+
+    def mended(self, what: str, at: float) -> None:
+        if what in self._wrong:
+            self._wrong.discard(what)
+            self._mended = at
+
+    def settled(self) -> None:
+        if not self._wrong:
+            self._mended = -inf
+
+    @property
+    def good_from(self) -> float:
+        """`inf` while something is wrong."""
+        return inf if self._wrong else self._mended + self.settles
