@@ -71,6 +71,14 @@ def test_a_look_at_this_machine_lists_its_devices_and_whether_they_work(toys: Pa
     assert "t1" not in podvitals("check", "--detector", f"sim:{toys}", "--unhealthy").stdout
 
 
+def test_a_family_that_cannot_list_its_devices_is_told_and_is_not_taken_for_health(tmp_path: Path) -> None:
+    (tmp_path / "sys/bus/pci").mkdir(parents=True)
+    (tmp_path / "sys/bus/pci/devices").write_text("")
+    outcome = podvitals("check", "--detector", "pcie", "--root", str(tmp_path))
+    assert outcome.returncode == 2
+    assert "pcie: devices() failed: NotADirectoryError" in outcome.stderr
+
+
 def test_a_recording_is_told_with_the_rule_its_source_and_what_changed_when(fallen: Path) -> None:
     outcome = podvitals("check", "--replay", str(fallen), "-o", "wide")
     assert outcome.returncode == 1

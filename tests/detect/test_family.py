@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
@@ -131,6 +132,35 @@ async def test_a_reset_that_is_due_stays_due_while_the_device_cannot_be_read_and
         family.broken = ""
         await watched.until(lambda: "gone" not in (watched.schedule.verdicts["d"].message))
         assert watched.schedule.verdicts["d"].health is Health.UNHEALTHY
+
+
+async def test_a_read_that_hangs_keeps_neither_its_neighbours_nor_what_is_told_from_being_judged() -> None:
+    gate = threading.Event()
+
+    class Hung(Told):
+        timeout = 0.2
+
+        def find(self) -> Iterable[Device]:
+            return [Device("d"), Device("e")]
+
+        def read(self, device: Device) -> Iterable[Signal]:
+            if device.name == "d":
+                gate.wait(10)
+            return super().read(device)
+
+    family = Hung()
+    try:
+        async with Running(family) as watched:
+            await watched.says("d", Health.UNKNOWN, "has not answered within 0.2 s")
+            await watched.says("e", Health.HEALTHY)
+            family.signals = [State("toy.link", "down", "0")]
+            await watched.says("e", Health.UNHEALTHY, "link 0 is down")
+            family.pushes.put_nowait(Code("toy", "dead"))
+            await watched.says("d", Health.UNHEALTHY, "dead")
+            gate.set()
+            await watched.says("d", Health.UNHEALTHY, "dead; link 0 is down")
+    finally:
+        gate.set()
 
 
 async def test_a_reset_that_is_due_and_the_familys_own_place_survive_a_restart(tmp_path: Path) -> None:

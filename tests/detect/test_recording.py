@@ -154,7 +154,8 @@ def test_serial_numbers_addresses_programs_and_hosts_are_left_out_and_the_rest_s
                     "code": "13",
                     "table": "xid",
                     "params": {"pid": "4711", "name": "secret-trainer", "pci": "0000:3b:00.0"},
-                    "text": "NVRM: Xid (PCI:0000:3b:00): 13, pid=4711, name=secret-trainer, on big-host at 10.1.2.3 with aa:bb:cc:dd:ee:ff",
+                    "text": "i915 0000:3b:00.0: GPU HANG: ecode 1, in secret-trainer [4711]; errors in umc; "
+                    "pid=4711, name=secret-trainer, on big-host at 10.1.2.3 with aa:bb:cc:dd:ee:ff",
                 }
             ],
         }
@@ -164,6 +165,7 @@ def test_serial_numbers_addresses_programs_and_hosts_are_left_out_and_the_rest_s
     for secret in ("0042", "b850f46d", "aa:bb", "0025385391", "secret-trainer", "4711", "big-host", "10.1.2.3"):
         assert secret not in "".join(clean), secret
     assert "0000:3b:00.0" in clean[0]
+    assert "errors in umc" in clean[1]
     assert json.loads(clean[0])["found"][0]["name"] == json.loads(clean[1])["device"]
     assert json.loads(clean[1])["told"][0]["code"] == "13"
 

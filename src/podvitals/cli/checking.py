@@ -106,11 +106,13 @@ async def _live(request: Request, rules: Rules, recorder: Recorder | None) -> in
     await schedule.start()
     if not request.watch:
         await schedule.once()
-        findings = _findings(schedule, detectors, rules)
-        _print(request, findings, ())
-        return _exit_code(findings)
-    await _watch(request, schedule, detectors, rules)
-    return _exit_code(_findings(schedule, detectors, rules))
+        _print(request, _findings(schedule, detectors, rules), ())
+        for failure in schedule.failures:
+            click.echo(f"podvitals check: {failure}", err=True)
+    else:
+        await _watch(request, schedule, detectors, rules)
+    code = _exit_code(_findings(schedule, detectors, rules))
+    return code if code or not schedule.failures else _EXIT[Health.UNKNOWN]
 
 
 def _chosen(specs: Sequence[str], equipment: Equipment) -> list[Detector]:

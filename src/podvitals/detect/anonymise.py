@@ -19,8 +19,8 @@ _SHAPES = (
     ("ip", re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b")),
     ("id", re.compile(r"\b(?:0x|eui\.|naa\.|wwn-)[0-9a-f]{16,32}\b", re.IGNORECASE)),
 )
-_PROGRAM = re.compile(r"\b(name=|in |hostname=|comm[:=] ?)([^\s,\]\"\[]+)(?=[,\s\[\"]|$)")
-_PROCESS = re.compile(r"\bpid=\d+")
+_PROGRAM = re.compile(r"(\bname=|\bhostname=|\bcomm[:=] ?|, in (?=\S+ \[\d+\]))([^\s,\]\"\[]+)")
+_PROCESS = re.compile(r"(\bpid=|(?<=\S) \[)\d+")
 SHORTEST = 4
 """Characters of a secret that is looked for in other texts: a shorter one would be found everywhere."""
 
@@ -68,7 +68,7 @@ class Anonymiser:
         for secret, stand_in in self._stand_ins.items():
             if secret in text:
                 text = text.replace(secret, stand_in)
-        return _PROCESS.sub("pid=0", _PROGRAM.sub(lambda found: f"{found[1]}{self._stand_in('program', found[2])}", text))
+        return _PROCESS.sub(r"\g<1>0", _PROGRAM.sub(lambda found: f"{found[1]}{self._stand_in('program', found[2])}", text))
 
     def _stand_in(self, kind: str, secret: str) -> str:
         if secret.startswith("<") or secret in self._stand_ins.values():

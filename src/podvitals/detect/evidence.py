@@ -27,6 +27,9 @@ class Evidence:
     def __init__(self, rules: Rules, damping: Damping | None = None) -> None:
         self._rules, self._damping = rules, damping or Damping()
         self._cases: dict[str, Case] = {}
+        self._states: dict[str, object] = {}
+        self.revision = 0
+        """Grows whenever something changed that a restart must not lose: a fault, or what is shown. Counters alone do not count."""
 
     def know(self, device: str, attributes: Mapping[str, object]) -> None:
         """What messages may name of a device. Another serial number means another device: what was known against the old one goes."""
@@ -47,7 +50,11 @@ class Evidence:
         """The same without news: time alone ends things."""
         case = self._case(device)
         case.pass_time(now)
-        return case.reading(now)
+        reading = case.reading(now)
+        if (state := case.state) != self._states.get(device):
+            self._states[device] = state
+            self.revision += 1
+        return reading
 
     def reasons(self, device: str) -> tuple[Reason, ...]:
         """What is the matter, undamped."""
@@ -78,11 +85,6 @@ class Evidence:
     def unread(self, device: str) -> Mapping[str, str]:
         """What could not be read, and why."""
         return {f"{name}[{part}]" if part else name: why for (name, part), why in sorted(self._case(device).unread.items())}
-
-    @property
-    def state(self) -> object:
-        """Changes whenever something did that a restart must not lose."""
-        return {name: case.state for name, case in self._cases.items()}
 
     def next_deadline(self) -> float | None:
         """When look() may say something else of some device."""

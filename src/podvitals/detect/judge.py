@@ -29,7 +29,7 @@ class Judge:
         self._lock = threading.Lock()
         self._memory: Memory | None = None
         self._boot = ""
-        self._saved: tuple[object, float] = (None, 0.0)
+        self._saved: tuple[int, float] = (-1, 0.0)
         self._found: dict[str, Device] = {}
         self._serviced: dict[str, float] = {}
 
@@ -95,7 +95,7 @@ class Judge:
         if self._memory is None:
             return False
         with self._lock:
-            return self.evidence.state != self._saved[0] or self._clock.now() >= self._saved[1] + SAVE_EVERY
+            return self.evidence.revision != self._saved[0] or self._clock.now() >= self._saved[1] + SAVE_EVERY
 
     def save(self, remember: Callable[[], Mapping[str, str]]) -> None:
         """`remember` tells the family's own place in its source, of the same moment as the evidence. Does not wait for the disk."""
@@ -108,7 +108,7 @@ class Judge:
                 "serviced": dict(self._serviced),
                 "evidence": self.evidence.snapshot(now, self._clock.wall(), self._boot),
             }
-            self._saved = (self.evidence.state, now)
+            self._saved = (self.evidence.revision, now)
         self._memory.later(document)
 
     def saved(self) -> bool:

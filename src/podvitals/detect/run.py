@@ -53,6 +53,11 @@ class Run:
         self._complaints: dict[str, str] = {}
         self._failure = ""
 
+    @property
+    def failure(self) -> str:
+        """Why the last inventory failed; empty where it did not."""
+        return self._failure
+
     async def inventory(self) -> list[str]:
         """Asks for the inventory. What an author or operator has to mend is returned; others leave the old inventory. All are logged."""
         wrong = await self.first_inventory()

@@ -59,6 +59,11 @@ class Schedule:
         return self._board.inventory_version
 
     @property
+    def failures(self) -> tuple[str, ...]:
+        """Of detectors that could not tell their devices the last time they were asked: why."""
+        return tuple(run.failure for run in self._runs if run.failure)
+
+    @property
     def verdicts(self) -> Mapping[str, Verdict]:
         """Of every device of which something is known."""
         return self._board.verdicts
