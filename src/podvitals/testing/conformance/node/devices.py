@@ -198,7 +198,7 @@ async def extended_resource(stage: Stage) -> Finding:
 async def without_devices(stage: Stage) -> str:
     async with stage.driver("d0") as driver:
         driver.say("d0", UNHEALTHY, b"broken")
-        plain, holder = await stage.pod_with(driver), await stage.pod(driver)
+        plain, holder = await stage.pod_with(driver, nodeName=stage.settings.node), await stage.pod(driver)
         await holder.ready(driver, "d0", "Unhealthy")
         if found := entries(plain.newest, stage.settings.reads):
             raise Failed(f"it shows {found[0].id}")

@@ -159,7 +159,6 @@ class Stage:
         body = {
             "terminationGracePeriodSeconds": 1,
             "tolerations": [{"operator": "Exists"}],
-            "nodeSelector": {"kubernetes.io/hostname": self.settings.node},
             "containers": [self.container("main", command, **uses)] if containers is None else list(containers),
             "resourceClaims": list(claims),
             **spec,
