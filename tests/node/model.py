@@ -65,21 +65,28 @@ class Model:
         self.links.setdefault(source, Link())
         at = now if heard is None else heard
         refused = 0
-        touched = set()
+        touched: set[DeviceKey] = set()
+        past: set[DeviceKey] = set()
         for entry in entries:
             key = DeviceKey(source.driver, entry.pool, entry.device)
             place = (source, entry.pool, entry.device)
             lease = lease_seconds(entry.lease)
             known = self.said.get(place)
-            if heard is not None and (at + lease <= now or (known is not None and known.heard > at)):
+            over = heard is not None and at + lease <= now
+            if (over and entry.health is not Health.UNHEALTHY) or (heard is not None and known is not None and known.heard > at):
                 continue
             if known is None and not self._room(source, key, now, evicted):
                 refused += 1
                 continue
+            before = known and (known.ended, known.health, known.message, known.action)
             self.said[place] = Said(entry.health, entry.message, entry.action, min(max(entry.checked_at, 0.0), wall), lease, at)
-            touched.add(key)
+            (past if over and before != ("", entry.health, entry.message, entry.action) else touched).add(key)
         for key in touched:
             self._refresh(key, wall)
+        for key in past:
+            self._refresh(key, wall - (now - at))
+        if past:
+            self.expire(now, wall)
         return refused
 
     def connected(self, source: SourceKey) -> None:

@@ -249,3 +249,19 @@ def test_what_is_read_after_its_stream_ended_is_late_and_means_nothing(node: Nod
     node.event(1, Event.CONNECT)
     node.hear(1, said("gpu-1"))
     assert set(node.board.states()) == {key("gpu-1")}, "nothing was kept of it"
+
+
+def test_a_fault_read_after_its_lease_is_on_record_and_the_device_unknown(node: Node) -> None:
+    node.hear(1, said(lease=2))
+    node.now += 3
+    for health, message in ((Health.UNHEALTHY, "n=4"), (Health.HEALTHY, ""), (Health.UNHEALTHY, "n=8")):
+        node.hear(1, said(health=health, message=message, lease=2), arrived=node.now - 3)
+        assert node.health() is not Health.UNHEALTHY
+        assert node.health() is not Health.HEALTHY or message == ""
+    node.wait(0)
+    state = node.board.state(key("gpu-0"))
+    assert state.health is Health.UNKNOWN
+    assert state.message.endswith("last known: Unhealthy: n=8")
+    assert [(fault.health, fault.message) for fault in state.faults[:-1]] == [(Health.UNHEALTHY, "n=4"), (Health.UNHEALTHY, "n=8")]
+    assert state.faults[0].start == node.wall - 3
+    assert state.faults[0].end == node.wall - 1

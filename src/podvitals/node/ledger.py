@@ -56,11 +56,13 @@ class Ledger:
         together: dict[float, list[Fact]] = {}
         taken: list[Fact] = []
         revised: list[Device] = []
+        past: list[Device] = []
         skipped = refused = 0
         for entry in entries:
             lease = entry.lease if SHORTEST_LEASE <= entry.lease <= LONGEST_LEASE else _lease(entry.lease)
             fact = known.facts.get(entry[:2])
-            if heard is not None and (at + lease <= now or (fact is not None and fact.heard() > at)):
+            over = heard is not None and at + lease <= now
+            if heard is not None and ((over and entry.health is not Health.UNHEALTHY) or (fact is not None and fact.heard() > at)):
                 skipped += 1
                 continue
             if fact is None and (fact := self._admit(known, entry, now)) is None:
@@ -69,11 +71,15 @@ class Ledger:
             checked = entry.checked_at
             fact.checked_at = checked if 0 <= checked <= wall else 0.0 if not checked > 0 else wall
             if fact.batch is None or _differs(fact, entry):
-                self._revise(fact, entry, revised)
+                self._revise(fact, entry, past if over else revised)
             together.setdefault(lease, []).append(fact)
             taken.append(fact)
         delivery = self._gather(known, together, at, () if refused else taken)
-        return Outcome(self._settle(revised, wall), None if skipped else delivery, refused)
+        changed = self._settle(revised, wall)
+        if past:
+            # Nobody is told a verdict whose lease is over, but no fault is missing from the record.
+            changed |= self._settle(past, wall - (now - at)) | self.expire(now, wall)
+        return Outcome(changed, None if skipped or past else delivery, refused)
 
     def holds(self, delivery: Delivery) -> bool:
         """Whether what it delivered is what is known: its repetition need not be read."""
