@@ -22,7 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from podvitals.detect.detector import Device
-from podvitals.detect.families import subjects, sysfs
+from podvitals.detect.families import pcidev, subjects, sysfs
 from podvitals.detect.families.kernellog import FROM_KERNEL, Joiner, Lines, Record, parse
 from podvitals.detect.family import PCI, Family
 from podvitals.detect.roots import Roots
@@ -94,12 +94,13 @@ class Log:
 class Kmsg(Family):
     family, about = "kmsg", "what the kernel log says of devices"
     needs = "/dev/kmsg, and the right to read it (root or CAP_SYSLOG)"
-    interval, timeout = 5.0, 2.0
+    interval, timeout = 10.0, 2.0
 
     def __init__(self, *patterns: str, lines: Lines | None = None, from_anybody: bool = False) -> None:
         self.patterns = patterns
         self.settled = False
         self._from_anybody = from_anybody
+        self._pci = pcidev.Chosen()
         self._joiner = Joiner(lines or builtin_lines())
         self._log: Log | None = None
         self._begun = threading.Event()
@@ -119,7 +120,7 @@ class Kmsg(Family):
         return "" if os.access(path, os.R_OK) else f"{path} cannot be read: run as root"
 
     def find(self) -> Iterable[Device]:
-        for device, names in subjects.everything(self.roots):
+        for device, names in subjects.everything(self.roots, self._pci):
             if self._wanted(device):
                 self._devices[device.name] = device
                 for subject in names:

@@ -50,17 +50,32 @@ def addresses(sys: Path) -> list[str]:
     return [name for name in sysfs.entries(sys / "bus/pci/devices") if ADDRESS.fullmatch(name)]
 
 
-def chosen(sys: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """(address, kind) of those whose address, name, kind or `vendor:device` matches; bridges only by their address. No pattern: all."""
-    for address in addresses(sys):
-        kind = kind_of(class_of(sys, address))
-        if kind == "bridge":  # no pod is given one; whoever wants to watch a port names it
-            wanted = address in patterns
-        else:
-            words = (address, pci_device(address), kind, ids(sys, address))
-            wanted = not patterns or any(fnmatchcase(word, pattern) for word in words for pattern in patterns)
-        if wanted:
-            yield address, kind
+class Chosen:
+    """The PCI devices that patterns choose, by address, name, kind or `vendor:device`; no pattern: all. Bridges only by their address: no
+    pod is given one. What is published of each is read once, for as long as it is the same device with the same driver."""
+
+    def __init__(self, *patterns: str) -> None:
+        self._patterns = patterns
+        self._seen: dict[str, tuple[tuple[int, str], str, dict[str, Attribute]]] = {}
+
+    def devices(self, sys: Path) -> Iterator[tuple[str, str, dict[str, Attribute]]]:
+        """(address, kind, attributes) of each that is there. Raises OSError where sysfs cannot be read."""
+        for address in addresses(sys):
+            with suppress(FileNotFoundError):  # it left in this moment
+                at = directory(sys, address)
+                same = (at.stat().st_ino, sysfs.link_name(at / "driver"))
+                if address not in self._seen or self._seen[address][0] != same:
+                    kind = kind_of(class_of(sys, address))
+                    self._seen[address] = (same, kind if self._wanted(sys, address, kind) else "", attributes(sys, address))
+                _, kind, published = self._seen[address]
+                if kind:
+                    yield address, kind, published
+
+    def _wanted(self, sys: Path, address: str, kind: str) -> bool:
+        if kind == "bridge":
+            return address in self._patterns
+        words = (address, pci_device(address), kind, ids(sys, address))
+        return not self._patterns or any(fnmatchcase(word, pattern) for word in words for pattern in self._patterns)
 
 
 def ids(sys: Path, address: str) -> str:

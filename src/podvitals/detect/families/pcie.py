@@ -17,10 +17,10 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from podvitals.detect.detector import Attribute, Device
+from podvitals.detect.detector import Device
 from podvitals.detect.families import pcidev, sysfs
 from podvitals.detect.families.sysfs import tried
-from podvitals.detect.family import PCI, Family, pci_device
+from podvitals.detect.family import Family, pci_device
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Count, Level, Signal, State, Unread
 from podvitals.detect.spec import Spec
@@ -52,6 +52,8 @@ class Pcie(Family):
 
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns
+        self._chosen = pcidev.Chosen(*patterns)
+        self._devices: dict[str, Device] = {}
         # What each device was found with: kept, so that what is lost later is noticed.
         self._kinds: dict[str, str] = {}
         self._drivers: dict[str, str] = {}
@@ -64,13 +66,11 @@ class Pcie(Family):
         return "" if (roots.sys / "bus/pci/devices").is_dir() else f"no PCI: {roots.sys}/bus/pci/devices is not there"
 
     def find(self) -> Iterable[Device]:
-        for address, kind in pcidev.chosen(self.roots.sys, self.patterns):
+        for address, kind, published in self._chosen.devices(self.roots.sys):
             self._kinds.setdefault(address, kind)
-        present = set(pcidev.addresses(self.roots.sys))
+            self._devices[address] = Device(pci_device(address), published, handle=address)
         # One that was found before and is gone stays listed: it is a fault that read() tells.
-        for address in sorted(self._kinds):
-            published: dict[str, Attribute] = pcidev.attributes(self.roots.sys, address) if address in present else {}
-            yield Device(pci_device(address), published or {PCI: address}, handle=address)
+        return [device for _, device in sorted(self._devices.items())]
 
     def read(self, device: Device) -> Iterable[Signal]:
         address = device.handle

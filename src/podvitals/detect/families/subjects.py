@@ -23,15 +23,15 @@ def normal(kind: str, name: str) -> str:
     return name.strip()
 
 
-def everything(roots: Roots) -> Iterator[tuple[Device, list[Subject]]]:
+def everything(roots: Roots, chosen: pcidev.Chosen) -> Iterator[tuple[Device, list[Subject]]]:
     """Every device the kernel log may speak of, with its names. What cannot be listed is left out: the family of the device tells that."""
-    yield from _pci(roots)
+    yield from _pci(roots, chosen)
     yield from (*_disks(roots), *_interfaces(roots), *_neurons(roots))
 
 
-def _pci(roots: Roots) -> Iterator[tuple[Device, list[Subject]]]:
+def _pci(roots: Roots, chosen: pcidev.Chosen) -> Iterator[tuple[Device, list[Subject]]]:
     with suppress(OSError):
-        for address, _ in pcidev.chosen(roots.sys, ()):
+        for address, _, published in chosen.devices(roots.sys):
             names: list[Subject] = [("pci", address)]
             at = pcidev.directory(roots.sys, address)
             with suppress(OSError):
@@ -40,7 +40,7 @@ def _pci(roots: Roots) -> Iterator[tuple[Device, list[Subject]]]:
                     names += [s for name in _namespaces(at / "nvme" / controller) for s in _block_names(roots.sys, name)]
                 for interface in sysfs.entries_if_any(at / "net"):
                     names += _interface_names(roots.sys, interface)
-            yield Device(pci_device(address), pcidev.attributes(roots.sys, address), handle=address), names
+            yield Device(pci_device(address), published, handle=address), names
 
 
 def _namespaces(controller: Path) -> list[str]:

@@ -1,9 +1,11 @@
-/* A libnvidia-ml.so.1 for tests: it answers as a script file says, which is read anew at each call. See fake.py for the script's words.
+/* A libnvidia-ml.so.1 for tests: it answers as a script file says at the moment of each call. See fake.py for the script's words.
  * Signatures and structures: NVML API reference, https://docs.nvidia.com/deploy/nvml-api/. */
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,20 +26,35 @@ static Device gpus[GPUS], migs[GPUS][MIGS];
 
 void fake_script(const char *path) { snprintf(script, sizeof script, "%s", path); }
 
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static char *text_now;
+static struct stat read_as;
+
+/* Reads the script again where it is another file than before: it is replaced as a whole. */
+static void refresh(void) {
+    struct stat is;
+    if (stat(script, &is) || (text_now && is.st_ino == read_as.st_ino && is.st_mtim.tv_nsec == read_as.st_mtim.tv_nsec && is.st_mtim.tv_sec == read_as.st_mtim.tv_sec))
+        return;
+    FILE *file = fopen(script, "r");
+    if (!file) return;
+    free(text_now);
+    text_now = calloc(1, (size_t)is.st_size + 1);
+    if (fread(text_now, 1, (size_t)is.st_size, file) == (size_t)is.st_size) read_as = is;
+    fclose(file);
+}
+
 /* The rest of the line that begins with `key `; whether there is one. */
 static int said(const char *key, char *out, size_t size) {
-    char line[512];
     size_t length = strlen(key);
     int found = 0;
-    FILE *file = fopen(script, "r");
-    if (!file) return 0;
-    while (!found && fgets(line, sizeof line, file))
+    pthread_mutex_lock(&turn);
+    refresh();
+    for (const char *line = text_now; line && *line && !found; line = strchr(line, '\n') + 1)
         if (!strncmp(line, key, length) && line[length] == ' ') {
-            line[strcspn(line, "\n")] = 0;
-            snprintf(out, size, "%s", line + length + 1);
+            snprintf(out, size, "%.*s", (int)strcspn(line + length + 1, "\n"), line + length + 1);
             found = 1;
         }
-    fclose(file);
+    pthread_mutex_unlock(&turn);
     return found;
 }
 
