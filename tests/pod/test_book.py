@@ -10,7 +10,8 @@ from podvitals.claim.pod import Pod
 from podvitals.device.health import Health
 from podvitals.node.record import DeviceState, Fault
 from podvitals.pod.book import Book, Memo, as_of
-from podvitals.pod.entry import DeviceEntry
+from podvitals.pod.entry import DeviceEntry, PodDevices
+from podvitals.pod.status import entries
 from tests.pod.make import START, holding, key, pod, state
 
 END = START + 100
@@ -221,3 +222,12 @@ def twice(start: float, end: float, again: float) -> DeviceState:
 )
 def test_the_past_is_healthy_only_where_that_is_on_record(now: DeviceState, expected: Health) -> None:
     assert as_of(now, END).health is expected
+
+
+def test_a_fault_that_stands_on_a_pod_stays_though_the_clock_was_set_back_for_it_and_on_again() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    (told,) = entries(0.0, (holding("gpu-0"),), lambda _key: broken(START - 3500, START - 3490))
+    book.see(pod("a"), START + 50, PodDevices("node-1", "0.1.0", (told,)))
+    book.hold("uid-a", (holding("gpu-0"),))
+    assert [fault.message for fault in the_entry(book, "uid-a").faults] == ["Xid 79"]

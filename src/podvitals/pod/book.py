@@ -197,9 +197,9 @@ class Book:
             return
         if record.final is None:
             record.earlier = earlier_faults(earlier.entries, wall)
-            if wall < record.began:
-                # The clock was set back since the pod began: what stands on it happened in its life all the same.
-                record.lived(min((fault.start for one in record.earlier.values() for fault in one.faults), default=wall))
+            # What stands on it met its life: where it ended before that began, the clock was set back meanwhile (and perhaps on again).
+            ends = (fault.end for one in record.earlier.values() for fault in one.faults if fault.end is not None)
+            record.lived(min(ends, default=wall))
             for key in record.keys:
                 self._settle(record, key)
         if record.pod.ended and not record.known and earlier.ended is None:
