@@ -63,6 +63,7 @@ class Nvidia(Family):
         self._places: dict[str, Place] = {}
         self._devices: dict[str, Device] = {}
         self._seen_up: dict[str, set[int]] = {}
+        self._bus = pcidev.Chosen("10de:*")
 
     def __str__(self) -> str:
         return f"nvidia:{','.join(self.patterns)}" if self.patterns else "nvidia"
@@ -75,9 +76,17 @@ class Nvidia(Family):
 
     def find(self) -> Iterable[Device]:
         driver = _version(self._nvml.call("SystemGetDriverVersion"))
+        known = set()
         for gpu in self._nvml.gpus():
             with suppress(Lost, ResetRequired, NotFound):
-                self._found(gpu, driver)
+                known.add(self._found(gpu, driver))
+        # A GPU that was lost, or could not be started, before anybody looked is only in sysfs.
+        with suppress(OSError):
+            for address, kind, published in self._bus.devices(self.roots.sys):
+                place = Place(address)
+                there = address not in known and kind == "gpu" and published.get("driver") == "nvidia"
+                if there and place.name not in self._devices and self._wanted(place):
+                    self._keep(place, published, {})
         # A GPU that NVML lists no more stays: reading it tells what became of it.
         return [device for _, device in sorted(self._devices.items())]
 
@@ -91,7 +100,7 @@ class Nvidia(Family):
         except ResetRequired:
             return [State("nvidia.presence", "present"), State("nvidia.reset_required", "yes")]
         except NotFound:
-            return [Unread("nvidia.presence", "NVML lists this GPU no more")]
+            return [Unread("nvidia.presence", "NVML does not list this GPU")]
         except Failed as error:
             self._nvml.stop()  # a driver that was loaded anew answers to nobody who does not start over
             raise NotSeen(str(error)) from None
@@ -127,7 +136,8 @@ class Nvidia(Family):
             if key.startswith("nvlink "):
                 self._seen_up[key.removeprefix("nvlink ")] = {int(link) for link in links.split() if link.isdecimal()}
 
-    def _found(self, gpu: Any, driver: str) -> None:
+    def _found(self, gpu: Any, driver: str) -> str:
+        """Keeps a GPU, or its MIG devices; its address."""
         address = pcidev.normal(_text(self._nvml.call("DeviceGetPciInfo", gpu).busId))
         attributes = {**pcidev.attributes(self.roots.sys, address), PCI: address, "type": "gpu", **self._described(gpu, driver)}
         place, migs = Place(address), list(self._nvml.migs(gpu))
@@ -142,6 +152,7 @@ class Nvidia(Family):
                     if profile := re.search(r"MIG (\S+)$", str(parts.get("productName", ""))):
                         parts["profile"] = profile[1]
                     self._keep(piece, attributes | parts, self._memory(handle))
+        return address
 
     def _keep(self, place: Place, attributes: Mapping[str, Attribute], memory: Mapping[str, int]) -> None:
         self._places[place.name] = place

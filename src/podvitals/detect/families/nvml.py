@@ -58,7 +58,7 @@ class Nvml:
         self._turn = threading.Lock()
 
     def start(self) -> None:
-        """Loads and initialises the library, if that was not done yet. Raises LocalError, which says what is missing."""
+        """Loads and initialises the library, if that was not done yet. Raises LocalError where a package is missing, else Failed."""
         with self._turn:
             if self._library is not None:
                 return
@@ -69,7 +69,7 @@ class Nvml:
             try:
                 pynvml.nvmlInit()
             except pynvml.NVMLError as error:
-                raise LocalError(f"NVML cannot be used: {error}") from None
+                raise Failed(f"NVML cannot be used: {error}") from None  # the driver may be loaded later
             self._library = pynvml
 
     def stop(self) -> None:

@@ -15,12 +15,19 @@ from podvitals.detect.family import PCI
 from podvitals.detect.inventory import listing
 from podvitals.detect.signal import Code, Signal, State, Unread
 from podvitals.detect.spec import Spec
-from podvitals.errors import LocalError
 from tests.detect.families.nvml.fake import RECOVERY, Script, h100, requires_cc
 from tests.detect.families.tree import Tree, values
 
 pytestmark = requires_cc
 GPU, OTHER = "pci-0000-3b-00-0", "pci-0000-86-00-0"
+
+MIG: dict[str, object] = {
+    "mig_mode": 1,
+    "mig.memory": 10737418240,
+    **{f"mig.{i}.instance": f"{gi} 0" for i, gi in ((0, 7), (1, 9))},
+    **{f"mig.{i}.uuid": f"MIG-{i}" for i in range(2)},
+    **{f"mig.{i}.name": "NVIDIA H100 80GB HBM3 MIG 1g.10gb" for i in range(2)},
+}
 
 
 @pytest.fixture
@@ -150,6 +157,21 @@ def test_a_lost_gpu_is_that_gpu_s_fault_alone(nvidia: Nvidia, script: Script) ->
     assert {device.name for device in nvidia.find()} == {GPU, OTHER}, "it stays listed"
 
 
+def test_a_gpu_that_was_lost_before_anybody_looked_is_found_on_the_bus(tmp_path: Path, script: Script) -> None:
+    script.gpu(0, {"lost": 1})
+    script.gpu(1, MIG)
+    tree = Tree(tmp_path / "late")
+    for address, driver in (("0000:3b:00.0", "nvidia"), ("0000:86:00.0", "nvidia"), ("0000:90:00.0", "vfio-pci")):
+        tree.write(tree.pci(address, "030200", driver=driver), vendor="0x10de")
+    nvidia = Nvidia()
+    nvidia.roots = tree.roots
+    assert {device.name for device in nvidia.find()} == {GPU, f"{OTHER}-mig-7-0", f"{OTHER}-mig-9-0"}
+    assert read(nvidia) == {"nvidia.presence": "lost"}
+    script.gpu(0, {"lost": None})
+    (gpu,) = (device for device in nvidia.find() if device.name == GPU)
+    assert gpu.attributes["productName"] == "NVIDIA H100 80GB HBM3"
+
+
 def test_a_gpu_lost_in_the_middle_of_a_reading_is_lost(nvidia: Nvidia, script: Script) -> None:
     script.gpu(0, {"fail.nvmlDeviceGetPcieReplayCounter": 15})
     assert read(nvidia) == {"nvidia.presence": "lost"}
@@ -162,7 +184,7 @@ def test_a_gpu_that_wants_a_reset_says_so(nvidia: Nvidia, script: Script) -> Non
 
 def test_a_gpu_that_nvml_lists_no_more_is_unread_not_broken(nvidia: Nvidia, script: Script) -> None:
     script.gpu(0, {"pci": None})
-    assert list(nvidia.read(Device(GPU))) == [Unread("nvidia.presence", "NVML lists this GPU no more")]
+    assert list(nvidia.read(Device(GPU))) == [Unread("nvidia.presence", "NVML does not list this GPU")]
 
 
 def test_a_link_that_was_never_up_is_off_and_one_that_was_is_down_also_after_a_restart(nvidia: Nvidia, script: Script) -> None:
@@ -183,20 +205,11 @@ def test_an_unloaded_driver_fails_the_probe_and_a_new_one_is_found(nvidia: Nvidi
     with pytest.raises(NotSeen, match="Unknown Error"):
         nvidia.read(Device(GPU))
     script.fail("nvmlInitWithFlags", 9)
-    with pytest.raises(LocalError, match="NVML cannot be used: Driver Not Loaded"):
+    with pytest.raises(NotSeen, match="NVML cannot be used: Driver Not Loaded"):
         nvidia.read(Device(GPU))
     script.fail("nvmlInitWithFlags", None)
     script.fail("nvmlDeviceGetHandleByPciBusId_v2", None)
     assert read(nvidia)["nvidia.presence"] == "present"
-
-
-MIG: dict[str, object] = {
-    "mig_mode": 1,
-    "mig.memory": 10737418240,
-    **{f"mig.{i}.instance": f"{gi} 0" for i, gi in ((0, 7), (1, 9))},
-    **{f"mig.{i}.uuid": f"MIG-{i}" for i in range(2)},
-    **{f"mig.{i}.name": "NVIDIA H100 80GB HBM3 MIG 1g.10gb" for i in range(2)},
-}
 
 
 @pytest.fixture
