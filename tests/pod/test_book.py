@@ -224,10 +224,12 @@ def test_the_past_is_healthy_only_where_that_is_on_record(now: DeviceState, expe
     assert as_of(now, END).health is expected
 
 
-def test_a_fault_that_stands_on_a_pod_stays_though_the_clock_was_set_back_for_it_and_on_again() -> None:
-    node = Node(state("gpu-0"))
+@pytest.mark.parametrize(("stood", "ended"), [(START - 3490, START - 3490), (None, START - 3480)])
+@pytest.mark.parametrize("wall", [START - 3400, START + 50])
+def test_a_fault_that_stands_on_a_pod_stays_though_the_clock_was_set_back_for_it(stood: float | None, ended: float, wall: float) -> None:
+    node = Node(broken(START - 3500, ended))
     book = node.book()
-    (told,) = entries(0.0, (holding("gpu-0"),), lambda _key: broken(START - 3500, START - 3490))
-    book.see(pod("a"), START + 50, PodDevices("node-1", "0.1.0", (told,)))
+    (told,) = entries(0.0, (holding("gpu-0"),), lambda _key: broken(START - 3500, stood))
+    book.see(pod("a"), wall, PodDevices("node-1", "0.1.0", (told,)))
     book.hold("uid-a", (holding("gpu-0"),))
     assert [fault.message for fault in the_entry(book, "uid-a").faults] == ["Xid 79"]

@@ -198,7 +198,8 @@ class Book:
         if record.final is None:
             record.earlier = earlier_faults(earlier.entries, wall)
             # What stands on it met its life: where it ended before that began, the clock was set back meanwhile (and perhaps on again).
-            ends = (fault.end for one in record.earlier.values() for fault in one.faults if fault.end is not None)
+            faults = (fault for one in record.earlier.values() for fault in one.faults)
+            ends = (fault.start if fault.end is None else fault.end for fault in faults)
             record.lived(min(ends, default=wall))
             for key in record.keys:
                 self._settle(record, key)
