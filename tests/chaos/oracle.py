@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 AT_ONCE, WITHIN, STALE = 0.5, 1.7, 75.0
 SILENT = 40.0
+UNDO = 3.0
+"""Seconds in which what another writer did is undone: seen by the watch, written again, its annotation a second later."""
 UNNOTICED = 2.05
 """Seconds that a process may stand still without noticing it."""
 
@@ -60,7 +62,7 @@ class Holder:
     """A pod as the model kubelet knows it: `keys` (with admin access?) since `since`; `shares`: devices that serve another pod since then.
 
     `ended`: true time when its containers stopped; `wall`: the node's clock then; `told`: the API says when. `released`: its devices may
-    be given on. `upset_until`: somebody else meddled with this pod until then. `planted`: he wrote devices of his own on it. `shown`: the
+    be given on. Somebody else wrote on this pod last when it was `meddled`, until `upset_until`; `planted`: devices of his own. `shown`: the
     agent showed its devices before."""
 
     uid: str
@@ -72,6 +74,7 @@ class Holder:
     told: bool = False
     released: bool = False
     planted: bool = False
+    meddled: float = 0.0
     shown: bool = False
     upset_until: float = 0.0
     shares: dict[DeviceKey, float] = field(default_factory=dict)
@@ -193,7 +196,7 @@ class Oracle:
             self.world.loop.at(until + WITHIN + 0.01, self.look_at_all)
 
     def free_since(self, holder: Holder) -> float:
-        return max(self.upset_until, holder.upset_until, holder.since)
+        return max(self.upset_until, holder.upset_until, self._undone(holder), holder.since)
 
     # --- what a reader sees ----------------------------------------------------------------------------------------------------
 
@@ -245,7 +248,7 @@ class Oracle:
             self.world.loop.wrong = wrong
 
     def _judge(self, pod: Pod, holder: Holder, view: PodView, now: float) -> None:
-        if now <= holder.upset_until:
+        if now <= holder.upset_until or now <= self._undone(holder):
             return
         holder.shown = holder.shown or (bool(view.entries) and not holder.planted)
         if not holder.planted or (holder.shown and not self.disk_failed):
@@ -258,6 +261,14 @@ class Oracle:
             raise Wrong("silent", f"{holder.name} shows a health although the agent's Lease is {self.lease_age():.1f} s old")
         self._not_stale(holder, view, now)
         self._exact(holder, view, now)
+
+    def _undone(self, holder: Holder) -> float:
+        """When what somebody else wrote on it last has been undone: a few free seconds after it."""
+        done = holder.upset_until
+        for begin, until in self.upsets:
+            if begin <= done and until + UNDO > done and until >= holder.meddled:
+                done = until + UNDO
+        return done if holder.meddled else 0.0
 
     def _own(self, holder: Holder, entry: "DeviceEntry") -> None:
         if entry.key not in holder.keys:

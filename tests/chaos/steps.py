@@ -10,13 +10,11 @@ from podvitals.claim.meta import Condition
 from podvitals.device.health import Health
 from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, PodDevices
 from tests.chaos.cast import KEYS
+from tests.chaos.oracle import UNDO
 from tests.chaos.world import AFTER_AGENT, World, after_api
 
 if TYPE_CHECKING:
     from podvitals.claim.pod import Pod
-
-AFTER_WRITER = 3.0
-"""Seconds in which what another writer did is undone: seen by the watch, written again, its annotation a second later."""
 
 
 def verdict(world: World, source: int, device: int, health: str, lease: float | None, who: str) -> None:
@@ -108,7 +106,7 @@ def _answer_again(world: World) -> None:
 
 def slow_watch(world: World, delay: float, seconds: float) -> None:
     world.api.watch_delay = delay
-    world.oracle.upset(seconds + delay, AFTER_WRITER)
+    world.oracle.upset(seconds + delay, UNDO)
     world.loop.after(seconds, _watch_again, world)
 
 
@@ -128,8 +126,9 @@ def _meddle(world: World, slot: int, seconds: float = 0.0) -> "Pod | None":
     pod = world.api.pods.get(f"pod-{slot}")
     if pod is not None:
         holder = world.oracle.holders[pod.metadata.uid]
-        holder.upset_until = max(holder.upset_until, world.loop.now + seconds + AFTER_WRITER, world.oracle.upset_until + AFTER_WRITER)
-        world.loop.at(holder.upset_until + AFTER_WRITER, world.oracle.look, holder.name, holder.uid)
+        holder.meddled = world.loop.now
+        holder.upset_until = max(holder.upset_until, world.loop.now + seconds + UNDO, world.oracle.upset_until + UNDO)
+        world.loop.at(holder.upset_until + UNDO, world.oracle.look, holder.name, holder.uid)
     return pod
 
 
