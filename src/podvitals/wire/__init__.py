@@ -8,6 +8,7 @@ The only folder that knows gRPC, HTTP/2 and protobuf. Others see dataclasses (me
     services.py  the names of the gRPC methods
     stream.py    gRPC messages on one HTTP/2 stream: framing, limits, flow control
     http2.py     one HTTP/2 connection and its streams
+    fairness.py  how much of our time one connection may take
     client.py    PluginClient: calls a driver
     server.py    PluginServer: is a driver (or its registration socket)
     listener.py  a listening Unix socket, its file and its connections

@@ -28,6 +28,7 @@ from podvitals.wire.stream import CallFailed, PeerLost, Status, Stream
 CONNECT_TIMEOUT = 5.0
 """Seconds for the connection and the peer's first frame: a stopped process accepts and never speaks."""
 REGISTRATION_TIMEOUT = 10.0
+LONGEST_INFO = 64 * 1024
 DRA_TIMEOUT = 45.0
 """The kubelet's deadline for prepare and unprepare."""
 _RETRY_DIAL = 0.02
@@ -45,7 +46,10 @@ class PluginClient:
         self._closed = 0  # how often, so that a dial under way while it is closed does not stay
 
     async def get_info(self, timeout: float = REGISTRATION_TIMEOUT) -> PluginInfo:
-        return convert.decode_info(await self._call(GET_INFO, b"", timeout))
+        answer = await self._call(GET_INFO, b"", timeout)
+        if len(answer) > LONGEST_INFO:
+            raise PluginProtocolError(f"{self.path} answered GetInfo with {len(answer)} bytes; more than {LONGEST_INFO} are not read")
+        return convert.decode_info(answer)
 
     async def notify_registration(self, registered: bool, error: str = "", timeout: float = REGISTRATION_TIMEOUT) -> None:
         """Tells the plugin whether it is registered. Only the one registrar of a directory does this; an observer must not."""

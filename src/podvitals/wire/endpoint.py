@@ -1,4 +1,4 @@
-"""What a Unix socket's path can tell: whether it fits, whether somebody listens, when it was made. It blocks: call it off the loop."""
+"""What a Unix socket's path can tell: whether it fits, whether somebody listens. It blocks: call it off the loop."""
 
 import errno
 import os
@@ -55,11 +55,3 @@ def identity(path: Path | str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def changed_at(path: Path | str) -> float | None:
-    """The socket's ctime, Unix seconds; None when it is gone. Of a driver's sockets the newest speaks (ARCHITECTURE, rule 3)."""
-    try:
-        return os.lstat(path).st_ctime
-    except OSError:
-        return None

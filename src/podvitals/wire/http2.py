@@ -26,6 +26,7 @@ from h2.events import (
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes
 
+from podvitals.wire import fairness
 from podvitals.wire.stream import CallFailed, Headers, PeerLost, Status, Stream
 
 STREAM_WINDOW = 4 * 1024 * 1024
@@ -34,8 +35,8 @@ CONNECTION_WINDOW = 16 * 1024 * 1024
 MOST_CALLS = 1000
 """Calls a peer may have open at once; h2 would take 100, fewer than the pods of a node. Who wants more waits."""
 _FIRST_WINDOW = 65535
-READ_SIZE = 16 * 1024
-"""Bytes read at a time: the 256 KiB asyncio reads by itself, full of tiny frames, kept the event loop busy for 60 ms."""
+MOST_UNREAD = 128 * 1024
+"""Bytes of our answers (to pings, settings) that a peer may leave unread."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -62,7 +63,9 @@ class Connection(asyncio.BufferedProtocol):
         self._closed = asyncio.Event()
         self._freed = asyncio.Event()
         self._reason = ""
-        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._buffer = memoryview(bytearray(fairness.MOST))
+        self._fairness = fairness.Fairness()
+        self._unread = 0
 
     @property
     def lost(self) -> bool:
@@ -146,10 +149,11 @@ class Connection(asyncio.BufferedProtocol):
         self._freed.set()
         self.flush()
 
-    def flush(self) -> None:
+    def flush(self) -> int:
         data = self._h2.data_to_send()
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+        return len(data)
 
     async def close(self) -> None:
         """Says goodbye, drops what is not sent and returns when the socket is closed."""
@@ -200,11 +204,18 @@ class Connection(asyncio.BufferedProtocol):
         self._can_write.set()
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - _FIRST_WINDOW)
-        self._h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW, SettingCodes.MAX_CONCURRENT_STREAMS: MOST_CALLS})
+        settings: dict[SettingCodes | int, int] = {
+            SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+            SettingCodes.MAX_CONCURRENT_STREAMS: MOST_CALLS,
+        }
+        if self._on_request is None:
+            settings[SettingCodes.ENABLE_PUSH] = 0
+        self._h2.update_settings(settings)
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(f"the connection broke: {exc}" if exc else "the other side closed the connection")
+        self._fairness.stop()
         self._closed.set()
         if self._on_lost is not None:
             self._on_lost(self)
@@ -213,15 +224,21 @@ class Connection(asyncio.BufferedProtocol):
         self._can_write.clear()
 
     def resume_writing(self) -> None:
+        self._unread = 0
         self._can_write.set()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
+        return self._buffer[: self._fairness.size]
 
     def buffer_updated(self, nbytes: int) -> None:
         data = bytes(self._buffer[:nbytes])
-        if self.lost:
+        if self.lost or self._transport is None:
             return
+        self._fairness.begin()
+        self._read(data)
+        self._fairness.end(self._transport)
+
+    def _read(self, data: bytes) -> None:
         try:
             for event in self._h2.receive_data(data):
                 self._handle(event)
@@ -229,7 +246,15 @@ class Connection(asyncio.BufferedProtocol):
             self.flush()  # h2 has prepared a GOAWAY that says why
             self._end(f"the other side does not keep to HTTP/2: {error}")
         else:
-            self.flush()
+            self._answer()
+
+    def _answer(self) -> None:
+        """Sends what HTTP/2 has to say by itself. A peer that asks and asks and does not read the answers would have us keep them all."""
+        answered = self.flush()
+        if not self._can_write.is_set():
+            self._unread += answered
+            if self._unread > MOST_UNREAD:
+                self._end("the other side does not read what it asks for")
 
     def _handle(self, event: Event) -> None:
         match event:
