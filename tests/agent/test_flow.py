@@ -26,6 +26,23 @@ from tests.agent.cluster import DRIVER, Cluster, annotation, reports, shown
 from tests.agent.proxy import Proxy
 
 
+METRICS = (
+    "reports_total",
+    "device_changes_total",
+    "leases_ended_total",
+    "patch_seconds_bucket",
+    "devices",
+    "driver_connected",
+    "pods",
+    "pods_dirty",
+    "pods_untold",
+    "lease_age_seconds",
+    "checkpoint_seconds",
+    "checkpoint_failing",
+    "ready",
+)
+
+
 async def test_a_device_breaks_and_its_pod_says_so(cluster: Cluster, driver: FakeDriver) -> None:
     async with cluster.agent():
         made = await cluster.pod("a", "gpu-0")
@@ -225,6 +242,9 @@ async def test_the_agent_tells_what_it_knows(cluster: Cluster, driver: FakeDrive
         metrics = await (await session.get("http://agent/metrics")).text()
         assert 'podvitals_devices{health="Healthy"} 1.0' in metrics
         assert f'podvitals_reports_total{{driver="{DRIVER}",source=""}} 1.0' in metrics
+        counted = {line.partition("{")[0].partition(" ")[0] for line in metrics.splitlines() if line.startswith("podvitals_")}
+        assert counted >= {f"podvitals_{name}" for name in METRICS}
+        assert 'podvitals_patch_seconds_count{outcome="sent"}' in metrics
         assert (await session.get("http://agent/readyz")).status == 200
         leases = await cluster.seen(LEASES, lambda leases: "podvitals-node1" in leases, "kube-system")
         assert leases["podvitals-node1"].spec.holder_identity == "node1"

@@ -97,9 +97,8 @@ def test_a_script_gets_readings_rules_and_actions_as_json(fallen: Path) -> None:
     document = json.loads(outcome.stdout)
     gpu = document["devices"][1]
     assert (gpu["device"], gpu["health"], gpu["action"]) == ("gpu-1", "Unhealthy", "power-cycle")
-    (source,) = gpu["sources"]
-    assert source["rules"][0]["id"] == "xid.79"
-    assert source["readings"] == {"nvidia.presence": "present"}
+    assert gpu["rules"][0]["id"] == "xid.79"
+    assert gpu["readings"] == {"nvidia": {"nvidia.presence": "present"}}
     assert document["changes"][-1]["at"] == 125.0
 
 

@@ -97,7 +97,7 @@ async def test_devices_are_listed_with_their_holders_and_found_by_a_tail_of_thei
     _, out, _ = await cluster.run("get", "nodes")
     assert out.splitlines()[1].split()[0] == NODE
     _, out, _ = await cluster.run("get", "drivers")
-    assert "no agent to ask" in out
+    assert "agent not asked" in out
 
 
 async def test_only_pods_of_the_agents_own_namespace_are_asked_as_agents(cluster: Cluster) -> None:

@@ -25,7 +25,7 @@ from podvitals.cli.tables import devices_table, drivers_table, nodes_table, pods
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.fleet.devices import DeviceView, NodeView
-from podvitals.fleet.drivers import DriverView
+from podvitals.fleet.drivers import DriverView, Voice
 from podvitals.fleet.inventory import AgentView, PodView, pod_view
 from podvitals.pod.entry import DeviceEntry, FaultEntry, PodDevices
 from tests.fleet.pods import NODE, NOW, at, pod
@@ -91,7 +91,7 @@ def test_the_page_of_a_device_is_harmless() -> None:
 
 
 def test_the_tables_are_harmless() -> None:
-    driver = DriverView(EVIL, EVIL, EVIL, 1, EVIL, EVIL, NOW, NOW, 1.0, (EVIL,), {EVIL: 1})
+    driver = DriverView(EVIL, EVIL, Voice.GONE, 1, EVIL, EVIL, NOW, NOW, 1.0, (EVIL,), {EVIL: 1}, EVIL)
     node = NodeView(EVIL, True, ALIVE, (EVIL,), 1, 1, 1, 1)
     for table in (drivers_table([driver], NOW), nodes_table([node], NOW), pods_table(views(), NOW, all_namespaces=True)):
         assert harmless(table.lines(wide=True))
@@ -100,7 +100,7 @@ def test_the_tables_are_harmless() -> None:
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_what_machines_get_is_harmless_on_a_terminal_too(form: str) -> None:
     view = DeviceView(DeviceKey(EVIL, EVIL, EVIL), EVIL, Health.UNHEALTHY, EVIL, EVIL, NOW, (EVIL,), True, {EVIL: EVIL}, (), EVIL)
-    driver = DriverView(EVIL, EVIL, EVIL, 1, EVIL, EVIL, NOW, NOW, 1.0, (EVIL,), {EVIL: 1})
+    driver = DriverView(EVIL, EVIL, Voice.GONE, 1, EVIL, EVIL, NOW, NOW, 1.0, (EVIL,), {EVIL: 1}, EVIL)
     documents = [*map(pod_document, views()), device_document(view), driver_document(driver)]
     text = encode({"items": documents}, form)
     assert harmless(text.split("\n"))

@@ -6,6 +6,7 @@ desk (which pods hold it, what is to be said), and its patch is under way in the
 
 import asyncio
 import logging
+import math
 import random
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from podvitals import __version__
+from podvitals.agent.account import Account, pod_name
 from podvitals.agent.claims import ClaimReader
 from podvitals.agent.lease import Renewer
 from podvitals.agent.listen import Answers, Listener
@@ -24,7 +26,6 @@ from podvitals.agent.state import state
 from podvitals.claim.holdings import Holding
 from podvitals.claim.pod import Pod
 from podvitals.clock import SYSTEM, Clock
-from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.errors import LocalError, PodvitalsError
 from podvitals.fleet.inventory import lease_name
@@ -75,7 +76,7 @@ class Agent:
         self.announcer = Announcer(client, settings.node, self.desk.notices, clock)
         self.publisher = Publisher(client, self.desk, clock, on_posted=self._posted, on_result=self.metrics.patched)
         self.claims = ClaimReader(client, clock, self._held)
-        self.lease = Renewer(client, settings.node, settings.namespace, clock, self.vouch)
+        self.lease = Renewer(client, settings.node, settings.namespace, clock, self.vouch, self._named)
         self.memory = Memory(settings.state_dir / "agent.sqlite")
         self.listener = Listener(Answers(self._answer, self.metrics.text, self.waiting), settings.socket, settings.listen)
         self.synced = asyncio.Event()
@@ -83,7 +84,7 @@ class Agent:
         self._remember = asyncio.Event()
         self._unsaved: dict[str, Memo | None] = {}
         self._api_error = ""
-        self._health: dict[DeviceKey, Health] = {}
+        self.account = Account(self.metrics, self.node.state, self.desk.book.holders)
 
     async def run(self) -> None:
         """Until cancelled. LocalError where this machine gives it no place to work."""
@@ -119,30 +120,21 @@ class Agent:
         """Devices changed: the hot path. Nothing here waits or logs."""
         self.desk.change(keys, self._clock.now(), self._clock.wall())
         self.publisher.go()
-        asyncio.get_running_loop().call_soon(self._account, keys)
+        asyncio.get_running_loop().call_soon(self.account.changed, keys)
         self._note()
 
     def _note(self) -> None:
         if self.desk.unsaved:
             self._remember.set()
 
-    def _account(self, keys: frozenset[DeviceKey]) -> None:
-        states = [self.node.state(key) for key in sorted(keys)]
-        self.metrics.changed(states)
-        for now in states:
-            before = self._health.get(now.key)
-            self._health[now.key] = now.health
-            holders = [_name(record.pod) for record in self.desk.book.holders(now.key)]
-            level = logging.DEBUG if before is None and now.health is Health.HEALTHY and not now.faults else logging.INFO
-            if log.isEnabledFor(level):
-                device = {"driver": now.key.driver, "pool": now.key.pool, "device": now.key.device, "pods": ",".join(holders)}
-                was = before.value if before is not None and before is not now.health else ""
-                log.log(level, "device changed", extra={**device, "health": now.health.value, "was": was, "reason": now.message})
-
     def _posted(self) -> None:
         if self.desk.announces():
             self.announcer.wake()
         self.lease.look()
+
+    def _named(self, uid: str) -> str:
+        record = self.desk.book.get(uid)
+        return uid if record is None else pod_name(record.pod)
 
     def vouch(self, standing: bool) -> Vouch:
         now = self._clock.now()
@@ -151,8 +143,12 @@ class Agent:
         return self.desk.vouch(now, standing=standing)
 
     def _see(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
+        before = self.desk.book.get(pod.metadata.uid)
+        lived = before is not None and before.final is None
         if trouble := self.desk.see(pod, self._clock.now(), self._clock.wall()):
-            log.warning("annotation written anew", extra={"pod": _name(pod), "reason": trouble})
+            log.warning("annotation written anew", extra={"pod": pod_name(pod), "reason": trouble})
+        if lived and before is not None and before.final is not None:
+            self.account.ended(before)
         self.publisher.go()
         self._note()
         if pod.ended:
@@ -170,7 +166,7 @@ class Agent:
         if record is not None and self.desk.hold(uid, holdings, self._clock.now(), self._clock.wall()):
             self.publisher.go()
             self._note()
-            log.info("pod holds devices", extra={"pod": _name(record.pod), "devices": ",".join(sorted(str(key) for key in record.keys))})
+            self.account.holds(record)
 
     # --- tasks -------------------------------------------------------------------------------------------------------------------
 
@@ -248,16 +244,20 @@ class Agent:
         drivers = [msgspec.to_builtins(view) for view in self.node.drivers()]
         return state(part, self.desk.book, self.node.states(), drivers, self._clock.now())
 
+    def _lease_age(self) -> float:
+        renewed = self.lease.renewed
+        return math.inf if renewed is None else self._clock.now() - renewed
+
     def _gauges(self) -> tuple[Gauge, ...]:
         return (
             Gauge("podvitals_pods", "Pods of this node", len(self.desk.book)),
             Gauge("podvitals_pods_dirty", "Pods whose status waits to be written", self.desk.outbox.dirty),
+            Gauge("podvitals_pods_untold", "Pods that the Lease names because they could not be told the truth", self.lease.untold),
+            Gauge("podvitals_lease_age_seconds", "Seconds since the Lease was renewed; readers say Unknown after 40", self._lease_age()),
+            Gauge("podvitals_checkpoint_seconds", "Seconds the last save of the checkpoint took", self.node.keeper.seconds),
+            Gauge("podvitals_checkpoint_failing", "Whether the checkpoint cannot be written", bool(self.node.keeper.trouble)),
             Gauge("podvitals_ready", "Whether node and API have been heard", not self.waiting()),
         )
-
-
-def _name(pod: Pod) -> str:
-    return f"{pod.metadata.namespace}/{pod.metadata.name}"
 
 
 def _prepare(state_dir: Path) -> None:

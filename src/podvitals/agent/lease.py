@@ -33,10 +33,13 @@ _TRIES = 3
 
 
 class Renewer:
-    """`vouch(standing)` tells what the Lease may say; call `look` when that may have become better."""
+    """`vouch(standing)` tells what the Lease may say; call `look` when that may have become better. `named` names a pod for the log."""
 
-    def __init__(self, client: Client, node: str, namespace: str, clock: Clock, vouch: Callable[[bool], Vouch]) -> None:
+    def __init__(
+        self, client: Client, node: str, namespace: str, clock: Clock, vouch: Callable[[bool], Vouch], named: Callable[[str], str] = str
+    ) -> None:
         self._client, self._node, self._namespace, self._clock, self._vouch = client, node, namespace, clock, vouch
+        self._named_by = named
         self._acquired = rfc3339_micro(clock.wall())
         self._began = clock.now()
         self._better = asyncio.Event()
@@ -44,6 +47,11 @@ class Renewer:
         self._said: frozenset[str] | None = None
         self.renewed: float | None = None
         """When it was last renewed, boottime."""
+
+    @property
+    def untold(self) -> int:
+        """How many pods the Lease names."""
+        return len(self._said or ())
 
     def look(self) -> None:
         """A pod was told, or all have been seen."""
@@ -116,9 +124,8 @@ class Renewer:
 
     def _tell(self, untold: frozenset[str]) -> None:
         if untold and untold != self._said:
-            log.error(
-                "pods not told the truth", extra={"lease": lease_name(self._node), "count": len(untold), "uids": ",".join(sorted(untold))}
-            )
+            pods = ",".join(sorted(map(self._named_by, untold)))
+            log.error("pods not told the truth", extra={"lease": lease_name(self._node), "count": len(untold), "pods": pods})
         elif not untold and self._said:
             log.info("all pods told again", extra={"lease": lease_name(self._node)})
         self._said = untold

@@ -20,7 +20,7 @@ from podvitals.device.key import DeviceKey
 from podvitals.device.text import clean
 from podvitals.errors import ApiError, ApiUnreachable
 from podvitals.fleet.devices import Reported
-from podvitals.fleet.drivers import DriverView
+from podvitals.fleet.drivers import DriverView, voice
 from podvitals.kube.lean import aiohttp
 from podvitals.kube.resources import PODS
 from podvitals.pod.entry import FaultEntry
@@ -56,6 +56,7 @@ class _Driver(msgspec.Struct):
     devices: int = 0
     smallest_lease: float | None = None
     versions: tuple[str, ...] = ()
+    health_version: str = ""
     refusals: dict[str, int] = {}
 
 
@@ -77,31 +78,28 @@ class AgentStates:
             since = device.since.timestamp() if device.since else None
             word = Reported(state.node, device.health, device.message, device.action, since, device.faults)
             self.devices[DeviceKey(device.driver, device.pool, device.device)] = word
-        self.drivers += [_driver_view(state.node, driver) for driver in state.drivers]
+        speaking = {(driver.driver, driver.source) for driver in state.drivers if driver.speaks}
+        for driver in state.drivers:
+            anybody = (driver.driver, driver.source) in speaking
+            self.drivers.append(_driver_view(state.node, driver, anybody=anybody))
 
 
-def _driver_view(node: str, driver: _Driver) -> DriverView:
+def _driver_view(node: str, driver: _Driver, *, anybody: bool) -> DriverView:
+    serves = bool(driver.health_version)
     return DriverView(
         driver.driver,
         node,
-        _connection(driver),
+        voice(connected=driver.connected, speaks=driver.speaks, left=driver.left, serves=serves, anybody=anybody),
         driver.devices,
-        driver.source or "itself",
+        driver.source,
         driver.endpoint,
         driver.since or None,
         driver.last_report or None,
         driver.smallest_lease,
         driver.versions,
         driver.refusals,
+        clean(driver.trouble, 80),
     )
-
-
-def _connection(driver: _Driver) -> str:
-    if driver.left:
-        return "left to the kubelet"
-    if not driver.connected:
-        return f"not connected: {clean(driver.trouble, 80)}" if driver.trouble else "not connected"
-    return "connected" if driver.speaks else "standby"
 
 
 async def read_states(reading: Reading) -> AgentStates:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from podvitals.cli.output import Table, age, paint
 from podvitals.detect.detector import Device
-from podvitals.detect.findings import Finding
+from podvitals.detect.findings import Finding, Spoken
 from podvitals.detect.replay import Change
 from podvitals.device.health import Health
 
@@ -20,8 +20,8 @@ def table(findings: Iterable[Finding]) -> Table:
             one.verdict.message if one.verdict is not None else "",
             one.verdict.action if one.verdict is not None else "",
             ", ".join(one.rules),
-            ", ".join(word.family for word in one.words),
-            ", ".join(dict.fromkeys(spoken.rule.source for word in one.words for spoken in word.spoken if spoken.rule.source)),
+            ", ".join(one.families),
+            ", ".join(dict.fromkeys(spoken.rule.source for spoken in one.spoken if spoken.rule.source)),
         )
         for one in findings
     ]
@@ -67,26 +67,16 @@ def _device(one: Finding) -> Mapping[str, object]:
         "health": str(verdict.health) if verdict is not None else None,
         "message": verdict.message if verdict is not None else "",
         "action": verdict.action if verdict is not None else "",
-        "sources": [
-            {
-                "family": word.family,
-                "rules": [
-                    {
-                        "id": spoken.rule.id,
-                        "class": str(spoken.rule.verdict),
-                        "message": spoken.text,
-                        "action": spoken.rule.action,
-                        "source": spoken.rule.source,
-                    }
-                    for spoken in word.spoken
-                ],
-                "readings": dict(word.values),
-                "unread": dict(word.unread),
-                "counts": dict(word.counts),
-            }
-            for word in one.words
-        ],
+        "rules": [_spoken(spoken) for spoken in one.spoken],
+        "readings": {family: dict(values) for family, values in one.values.items()},
+        "unread": {family: dict(doubts) for family, doubts in one.unread.items()},
+        "counts": dict(one.counts),
     }
+
+
+def _spoken(spoken: Spoken) -> Mapping[str, object]:
+    rule = spoken.rule
+    return {"id": rule.id, "class": str(rule.verdict), "message": spoken.text, "action": rule.action, "source": rule.source}
 
 
 def _change(change: Change) -> Mapping[str, object]:

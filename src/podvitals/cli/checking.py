@@ -127,8 +127,11 @@ def _chosen(specs: Sequence[str], equipment: Equipment) -> list[Detector]:
 
 
 def _findings(schedule: Schedule, detectors: Sequence[Detector], rules: Rules) -> list[Finding]:
-    evidence = {str(detector): detector.judge.evidence for detector in detectors if isinstance(detector, Family)}
-    return [finding(device, schedule.verdict(name), rules, evidence) for name, device in schedule.devices.items()]
+    judges = [detector.judge for detector in detectors if isinstance(detector, Family)]  # one, for all go by the same rules
+    devices = schedule.devices.items()
+    if not judges:
+        return [Finding(device, schedule.verdict(name)) for name, device in devices]
+    return [finding(device, schedule.verdict(name), rules, judges[0].evidence) for name, device in devices]
 
 
 async def _watch(request: Request, schedule: Schedule, detectors: Sequence[Detector], rules: Rules) -> None:

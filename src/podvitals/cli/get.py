@@ -160,7 +160,7 @@ async def _others(reading: "Reading", request: Request) -> Answer:
     if request.kind == "drivers":
         drivers = [view for view in snapshot.drivers if not request.names or view.driver in request.names]
         _refuse_unknown(request, {view.driver for view in drivers})
-        drivers = [view for view in drivers if not request.unhealthy or view.state not in ("connected", "standby")]
+        drivers = [view for view in drivers if not request.unhealthy or not view.voice.well]
         return Answer(tables.drivers_table(drivers, now), [documents.driver_document(view) for view in drivers], None, reading.missing)
     nodes = [view for view in snapshot.nodes if not request.names or view.name in request.names]
     _refuse_unknown(request, {view.name for view in nodes})

@@ -34,6 +34,5 @@ async def read_devices(reading: Reading) -> Snapshot:
     published = slices.items if slices else []
     held, now = pods or [], reading.client.wall()
     devices = device_views(published, held, silenced(states.devices, known, now, lambda moment: clock(moment, now)))
-    return Snapshot(
-        tuple(held), devices, with_published(states.drivers, published), node_views(nodes.items if nodes else [], known, devices, held)
-    )
+    drivers = with_published(states.drivers, published, known, now)
+    return Snapshot(tuple(held), devices, drivers, node_views(nodes.items if nodes else [], known, devices, held))

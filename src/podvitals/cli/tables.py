@@ -112,21 +112,22 @@ def _agent(view: NodeView, now: float) -> str:
 
 
 def drivers_table(views: Iterable[DriverView], now: float) -> Table:
+    """SOURCE is who speaks: the driver itself, or another source of health for its devices."""
     rows = [
         (
             view.driver,
             view.node,
+            view.source or "itself",
             view.state,
-            f"{age(now - view.last_report)} ago" if view.last_report is not None else "never",
+            age(now - view.since) if view.since is not None else "",
+            f"{age(now - view.last_report)} ago" if view.last_report is not None else "never" if view.endpoint else "",
             str(view.devices),
             f"{view.smallest_lease:g}s" if view.smallest_lease is not None else "",
-            ", ".join(f"{count} {reason}" for reason, count in sorted(view.refusals.items())) or "none",
-            view.source,
-            age(now - view.since) if view.since is not None else "",
+            ", ".join(f"{count} {reason}" for reason, count in sorted(view.refusals.items())) or ("none" if view.endpoint else ""),
             ", ".join(view.versions),
             view.endpoint,
         )
         for view in views
     ]
-    header = ("DRIVER", "NODE", "STATE", "LAST REPORT", "DEVICES", "LEASE", "REFUSALS", "SOURCE", "SINCE", "VERSIONS", "ENDPOINT")
-    return Table(header, rows, wide_from=7)
+    header = ("DRIVER", "NODE", "SOURCE", "STATE", "SINCE", "LAST REPORT", "DEVICES", "LEASE", "REFUSALS", "VERSIONS", "ENDPOINT")
+    return Table(header, rows, wide_from=9)

@@ -157,8 +157,10 @@ def silenced(
 ) -> dict[DeviceKey, Reported]:
     """`reported`, where agents that are no longer alive have said nothing but what was last known (rule 8)."""
     silent = {node: silence(agent, say) for node, agent in agents.items() if not agent.alive(now)}
-    return {key: _unknown(word, silent[word.node]) if word.node in silent else word for key, word in reported.items()}
+    return {
+        key: _unknown(word, silent[word.node], agents[word.node].renewed) if word.node in silent else word for key, word in reported.items()
+    }
 
 
-def _unknown(word: Reported, why: str) -> Reported:
-    return Reported(word.node, Health.UNKNOWN, last_known(why, word.health, word.message), "", None, word.faults)
+def _unknown(word: Reported, why: str, since: float | None) -> Reported:
+    return Reported(word.node, Health.UNKNOWN, last_known(why, word.health, word.message), "", since, word.faults)

@@ -2,17 +2,38 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from podvitals.claim.resource import ResourceSlice
+from podvitals.fleet.inventory import AgentView
+
+
+class Voice(StrEnum):
+    """What an endpoint is to its driver's health."""
+
+    SPEAKS = "speaks"
+    STANDBY = "standby"  # a newer endpoint speaks
+    NOTHING_YET = "connected, no report yet"
+    NO_HEALTH = "reports no health"  # it serves no health service
+    GONE = "not connected"
+    LEFT = "left to the kubelet"
+    UNASKED = "agent not asked"  # it lives, and did not answer
+    SILENT = "agent silent"
+    NO_AGENT = "no agent"
+
+    @property
+    def well(self) -> bool:
+        return self in (Voice.SPEAKS, Voice.STANDBY, Voice.LEFT)
 
 
 @dataclass(frozen=True, slots=True)
 class DriverView:
-    """One endpoint of one driver on one node. Times in Unix seconds, the lease in seconds. `state`: what is said of its connection."""
+    """One endpoint of one driver on one node. Times in Unix seconds, the lease in seconds. `trouble`: why it is not connected. `source`:
+    who else speaks for its devices, "" for the driver itself."""
 
     driver: str
     node: str
-    state: str
+    voice: Voice
     devices: int = 0
     source: str = ""
     endpoint: str = ""
@@ -21,9 +42,29 @@ class DriverView:
     smallest_lease: float | None = None
     versions: tuple[str, ...] = ()
     refusals: Mapping[str, int] = field(default_factory=dict)
+    trouble: str = ""
+
+    @property
+    def state(self) -> str:
+        return f"{self.voice}: {self.trouble}" if self.trouble and self.voice is Voice.GONE else str(self.voice)
 
 
-def with_published(told: Iterable[DriverView], slices: Iterable[ResourceSlice]) -> tuple[DriverView, ...]:
+def voice(*, connected: bool, speaks: bool, left: bool, serves: bool, anybody: bool) -> Voice:
+    """`serves`: it has a health service. `anybody`: some endpoint of the same source speaks."""
+    if left:
+        return Voice.LEFT
+    if not connected:
+        return Voice.GONE
+    if speaks:
+        return Voice.SPEAKS
+    if not serves:
+        return Voice.NO_HEALTH
+    return Voice.STANDBY if anybody else Voice.NOTHING_YET
+
+
+def with_published(
+    told: Iterable[DriverView], slices: Iterable[ResourceSlice], agents: Mapping[str, AgentView], now: float
+) -> tuple[DriverView, ...]:
     """`told` by agents, and those drivers of which only ResourceSlices tell."""
     views = list(told)
     known = {(view.driver, view.node) for view in views}
@@ -32,6 +73,14 @@ def with_published(told: Iterable[DriverView], slices: Iterable[ResourceSlice]) 
         place = (published.spec.driver, published.spec.node_name or "")
         counted[place] = counted.get(place, 0) + len(published.spec.devices)
     views += [
-        DriverView(driver, node, "no agent to ask", devices) for (driver, node), devices in counted.items() if (driver, node) not in known
+        DriverView(driver, node, _unheard(agents.get(node), now), devices)
+        for (driver, node), devices in counted.items()
+        if (driver, node) not in known
     ]
     return tuple(sorted(views, key=lambda view: (view.driver, view.node, view.source, view.endpoint)))
+
+
+def _unheard(agent: AgentView | None, now: float) -> Voice:
+    if agent is None:
+        return Voice.NO_AGENT
+    return Voice.UNASKED if agent.alive(now) else Voice.SILENT

@@ -18,7 +18,7 @@ from podvitals.device.text import clean
 from podvitals.errors import InvalidInput
 from podvitals.pod.agreement import Agreement, allocated, compare, health_of
 from podvitals.pod.cause import Cause, causes
-from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, FaultEntry, Omitted, PodDevices, decode
+from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, FaultEntry, Omitted, PodDevices, decode, moment
 
 AGENT_SILENT_AFTER = 40.0
 """Seconds without a renewal of its Lease after which an agent's word is no longer taken (it renews every 10 s)."""
@@ -178,7 +178,8 @@ def _from_agent(pod: Pod, devices: PodDevices, agent: AgentView, now: float, say
     silent = not pod.ended and not agent.alive(now)
     untold = None if silent or pod.ended else agent.untold.get(pod.metadata.uid)
     why = silence(agent, say) if silent else "" if untold is None else _not_told(agent, untold, say)
-    entries = tuple(_silenced(entry, why) for entry in devices.entries) if why else devices.entries
+    quiet = agent.renewed if silent else untold
+    entries = tuple(_silenced(entry, why, quiet) for entry in devices.entries) if why else devices.entries
     omitted = Omitted(unknown=devices.omitted.total) if why else devices.omitted
     agreement, difference = (Agreement.ENDED, "") if pod.ended else compare(pod, devices)
     found = causes(pod, devices.entries)
@@ -207,8 +208,11 @@ def _not_told(agent: AgentView, since: float, say: Callable[[float], str]) -> st
     return f"agent on {agent.node} could not write this pod since {say(since)}"
 
 
-def _silenced(entry: DeviceEntry, why: str) -> DeviceEntry:
-    return msgspec.structs.replace(entry, health=Health.UNKNOWN, message=last_known(why, entry.health, entry.message))
+def _silenced(entry: DeviceEntry, why: str, since: float | None) -> DeviceEntry:
+    """What is to be done about what was last known is not said: it may be over."""
+    message = last_known(why, entry.health, entry.message)
+    when = None if since is None else moment(since)
+    return msgspec.structs.replace(entry, health=Health.UNKNOWN, message=message, action="", since=when)
 
 
 def last_known(why: str, health: Health, message: str) -> str:

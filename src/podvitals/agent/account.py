@@ -1,0 +1,83 @@
+"""What changed, as people are told of it: a line of the log for each thing that changed, and counts for /metrics. After the hot path.
+
+Many devices of one driver that change alike (it fell silent, or came back) are one thing and one line.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from podvitals.agent.metrics import Metrics
+from podvitals.claim.pod import Pod
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from podvitals.node.record import DeviceState
+from podvitals.pod.book import Record
+
+log = logging.getLogger(__name__)
+
+MOST_LINES = 8
+"""More devices that change alike are told in one line."""
+MOST_NAMES = 8
+"""Of pods or devices in one line; the rest is counted."""
+
+
+def pod_name(pod: Pod) -> str:
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a,b,c and 5 more`."""
+    found = list(dict.fromkeys(names))
+    return ",".join(found[:MOST_NAMES]) + (f" and {len(found) - MOST_NAMES} more" if len(found) > MOST_NAMES else "")
+
+
+class Account:
+    """`state_of` and `holders` tell of a device as it is when this is called."""
+
+    def __init__(
+        self, metrics: Metrics, state_of: Callable[[DeviceKey], DeviceState], holders: Callable[[DeviceKey], list[Record]]
+    ) -> None:
+        self._metrics, self._state_of, self._holders = metrics, state_of, holders
+        self._health: dict[DeviceKey, Health] = {}
+
+    def changed(self, keys: Iterable[DeviceKey]) -> None:
+        """These devices' states changed."""
+        alike: dict[tuple[str, int, str, str, str], list[DeviceKey]] = {}
+        states = [self._state_of(key) for key in sorted(keys)]
+        self._metrics.changed(states)
+        for now in states:
+            before = self._health.get(now.key)
+            if now.since > 0:
+                self._health[now.key] = now.health
+            else:
+                self._health.pop(now.key, None)  # nobody has reported it, or it was forgotten
+            level = logging.DEBUG if before is None and now.health is Health.HEALTHY and not now.faults else logging.INFO
+            if log.isEnabledFor(level):
+                was = before.value if before is not None and before is not now.health else ""
+                alike.setdefault((now.key.driver, level, now.health.value, was, now.message), []).append(now.key)
+        for (driver, level, health, was, reason), changed in alike.items():
+            self._say(driver, level, {"health": health, "was": was, "reason": reason}, changed)
+
+    def ended(self, record: Record) -> None:
+        """A pod with devices has ended."""
+        worst = Health.worst(entry.health for entry in record.final or ())
+        log.info("pod ended", extra={"pod": pod_name(record.pod), "health": worst.value, "count": len(record.keys)})
+
+    def holds(self, record: Record) -> None:
+        """It is known what a pod holds."""
+        devices = {"devices": listed(sorted(str(key) for key in record.keys)), "count": len(record.keys)}
+        log.info("pod holds devices", extra={"pod": pod_name(record.pod), **devices})
+
+    def _say(self, driver: str, level: int, what: dict[str, str], keys: Sequence[DeviceKey]) -> None:
+        if len(keys) > MOST_LINES:
+            devices = listed(f"{key.pool}/{key.device}" for key in keys)
+            log.log(
+                level, "devices changed", extra={"driver": driver, "count": len(keys), "devices": devices, "pods": self._pods(keys), **what}
+            )
+            return
+        for key in keys:
+            single = {"driver": driver, "pool": key.pool, "device": key.device, "pods": self._pods((key,))}
+            log.log(level, "device changed", extra={**single, **what})
+
+    def _pods(self, keys: Iterable[DeviceKey]) -> str:
+        return listed(pod_name(record.pod) for key in keys for record in self._holders(key) if record.final is None)
