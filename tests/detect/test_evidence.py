@@ -100,6 +100,17 @@ def test_a_programs_fault_gives_no_verdict_but_is_counted_and_repeats_escalate(e
     assert evidence.counts("d") == {"toy.bug": 3}
 
 
+def test_what_two_families_tell_of_one_event_is_one_event() -> None:
+    evidence = Evidence(toys(), Damping(changes=100))
+    for at in (0.0, 60.0):
+        evidence.take("d", [Code("toy", "bug")], at, whole=False, source="library")
+        evidence.take("d", [Code("toy", "bug")], at + 0.2, whole=False, source="log")
+    assert evidence.counts("d") == {"toy.bug": 2}
+    assert evidence.look("d", 61.0) == Reading.healthy()
+    evidence.take("d", [Code("toy", "bug")], 120.0, whole=False, source="log")
+    assert evidence.look("d", 120.0).message == "bugs again and again", "the library missed the third"
+
+
 def test_repeats_that_are_too_far_apart_do_not_escalate(evidence: Evidence) -> None:
     for number in range(10):
         assert told(evidence, number * 0.51 * HOUR, Code("toy", "bug")) == Reading.healthy()

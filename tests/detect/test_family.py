@@ -177,28 +177,76 @@ async def test_a_reset_that_is_due_and_the_familys_own_place_survive_a_restart(t
         assert second.place == "4711"
 
 
-def test_a_service_that_somebody_tells_of_ends_what_was_due_once_and_for_every_family(tmp_path: Path) -> None:
-    device, families = Device("d"), [Toys(), Others()]
-    for family in families:
-        family.keep_in(tmp_path)
-        family.judge.take("d", [Code("toy", "worn")])
-        assert family.check(device).message == "worn out"
+def test_a_service_that_somebody_tells_of_ends_once_what_was_due(tmp_path: Path) -> None:
+    device, family = Device("d"), Toys()
+    family.keep_in(tmp_path)
+    family.judge.take("toy", "d", [Code("toy", "worn")])
+    assert family.check(device).message == "worn out"
     (tmp_path / "serviced").mkdir()
     (tmp_path / "serviced" / "d").touch()
-    assert [family.check(device).health for family in families] == [Health.HEALTHY, Health.HEALTHY]
-    families[0].judge.take("d", [Code("toy", "worn")])
-    assert families[0].check(device).message == "worn out", "it broke again after the service"
-    assert all(family.judge.saved() for family in families)
+    assert family.check(device).health is Health.HEALTHY
+    family.judge.take("toy", "d", [Code("toy", "worn")])
+    assert family.check(device).message == "worn out", "it broke again after the service"
+    assert family.judge.saved()
     again = Toys()
     again.keep_in(tmp_path)
     assert again.check(device).message == "worn out", "the service of before is not another one after a restart"
 
 
+def joined(*families: Toys) -> tuple[Toys, ...]:
+    for number, family in enumerate(families):
+        family.join(families[:number])
+    return families
+
+
+def test_families_of_one_driver_are_judged_together_and_by_one_damper() -> None:
+    rules = toys()
+    log, library = joined(Toys(rules), Others(rules))
+    assert log.judge is library.judge
+    assert log.judge.take("toy", "d", [Code("toy", "yields")]).health is Health.UNHEALTHY
+    library.signals = [State("toy.asked", "none")]
+    assert library.check(Device("d")).message == "perhaps", "the library knows better than the log"
+    assert log.check(Device("d")).message == "perhaps"
+    library.signals = [State("toy.asked", "reset")]
+    assert library.check(Device("d")).message == "asked for a reset; perhaps"
+    library.judge.take("other", "d", [Code("life", "reset")])
+    library.signals = [State("toy.asked", "none")]
+    assert library.check(Device("d")).message == "", "a reset that one family saw ends what another found"
+
+
+def test_what_one_family_reads_is_not_over_because_another_does_not_read_it() -> None:
+    rules = toys()
+    one, other = joined(Toys(rules), Others(rules))
+    one.signals, other.signals = [State("toy.link", "down", "0"), Unread("toy.width", "busy")], []
+    one.check(Device("d"))
+    assert other.check(Device("d")).message == "link 0 is down; cannot read width: busy"
+
+
+def test_families_with_rules_of_their_own_are_judged_apart() -> None:
+    one, other = joined(Toys(toys()), Others(toys()))
+    assert one.judge is not other.judge
+
+
+def test_what_each_family_remembers_is_kept_beside_the_evidence_they_share(tmp_path: Path) -> None:
+    rules = toys()
+    for family, place in zip(first := joined(Toys(rules), Others(rules)), ("12", "34"), strict=True):
+        family.keep_in(tmp_path)
+        family.place = place
+    first[0].judge.take("toy", "d", [Code("toy", "stuck")])
+    first[1].check(Device("d"))
+    assert first[0].judge.saved()
+    second = joined(Others(rules), Toys(rules))
+    for family in second:
+        family.keep_in(tmp_path)
+    assert [family.place for family in second] == ["34", "12"]
+    assert second[0].check(Device("d")).message == "stuck"
+
+
 async def test_a_reboot_ends_what_needed_a_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Told()
     await asyncio.to_thread(first.keep_in, tmp_path)
-    first.judge.take("d", [Code("toy", "stuck")])
-    first.judge.save(first.remember)
+    first.judge.take("toy", "d", [Code("toy", "stuck")])
+    first.judge.save_if_due()
     assert await asyncio.to_thread(first.judge.saved)
     monkeypatch.setattr("podvitals.detect.family.boot_id", lambda: "another boot")
     second = Told()
@@ -206,26 +254,28 @@ async def test_a_reboot_ends_what_needed_a_reset(tmp_path: Path, monkeypatch: py
         await watched.says("d", Health.HEALTHY)
 
 
-@pytest.mark.parametrize("body", ['{"evidence": 1, "family": {}}', '{"evidence": {"format": 9}}', '{"family": {}}', '{"serviced": 1}'])
+@pytest.mark.parametrize(
+    "body", ['{"evidence": 1, "families": {}, "serviced": {}}', '{"evidence": {"format": 9}}', '{"families": 1}', "[]"]
+)
 def test_a_memory_that_makes_no_sense_is_set_aside(tmp_path: Path, body: str, caplog: pytest.LogCaptureFixture) -> None:
     import hashlib
 
-    (tmp_path / "toy.state.json").write_text(f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}")
+    (tmp_path / "detectors.state.json").write_text(f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}")
     with caplog.at_level(logging.WARNING):
         Toys().keep_in(tmp_path)
     assert "set aside" in caplog.text
-    assert (tmp_path / "toy.state.json.damaged").exists()
+    assert (tmp_path / "detectors.state.json.damaged").exists()
 
 
 def test_a_fault_is_saved_at_once_and_counters_once_a_minute(tmp_path: Path) -> None:
-    family = Toys()
-    assert not family.judge.due(), "without a directory there is nothing to save"
+    family, device = Toys(), Device("d")
+    family.check(device)
+    assert family.judge.saved(), "without a directory there is nothing to save"
     family = Toys()
     family.keep_in(tmp_path)
-    device = Device("d")
     family.check(device)
     assert family.judge.saved()
-    path = tmp_path / "toy.state.json"
+    path = tmp_path / "detectors.state.json"
     assert path.exists()
     path.unlink()
     family.check(device)

@@ -87,7 +87,7 @@ def test_a_recording_is_replayed_to_the_verdicts_it_led_to() -> None:
     ]
     by_name = {one.device.name: one for one in replay.findings()}
     assert by_name["gpu-a"].rules == ("xid.79",)
-    assert by_name["disk-b"].words[0].values == {"block.ioerr_cnt": "6"}
+    assert by_name["disk-b"].values == {"block": {"block.ioerr_cnt": "6"}}
 
 
 def test_a_recording_whose_beginning_is_lost_is_replayed_all_the_same() -> None:

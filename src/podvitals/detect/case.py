@@ -21,6 +21,8 @@ Key = tuple[str, str]
 """Of a signal: name and part. Of a condition: rule and part."""
 _HEALTHS = {Class.FATAL.rank: Health.UNHEALTHY, Class.UNKNOWN.rank: Health.UNKNOWN}
 LONGEST_HISTORY = 32
+ECHO = 10.0
+"""Seconds within which two families may tell of one event."""
 
 
 @dataclass(slots=True)
@@ -58,12 +60,22 @@ class Transition:
 
 @dataclass(slots=True)
 class Value:
-    """The last of a state, level or counter; `polled`: it was among what was read all at once."""
+    """The last of a state, level or counter, and who told it; `polled`: it was among what that source read all at once."""
 
     value: str | float
     text: str = ""
+    source: str = ""
     polled: bool = False
     pushed_at: float = -math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something that could not be read, by whom, and whether that was a reading of all at once."""
+
+    why: str
+    source: str
+    polled: bool
 
 
 @dataclass(slots=True)
@@ -73,13 +85,13 @@ class Case:
     facts: dict[str, str] = field(default_factory=dict)
     conditions: dict[Key, Condition] = field(default_factory=dict)
     values: dict[Key, Value] = field(default_factory=dict)
-    unread: dict[Key, str] = field(default_factory=dict)
-    polled_unread: set[Key] = field(default_factory=set)
+    unread: dict[Key, Doubt] = field(default_factory=dict)
     baselines: dict[Key, tuple[int, float]] = field(default_factory=dict)
     firsts: dict[Key, str] = field(default_factory=dict)
     tallies: dict[Key, Tally] = field(default_factory=dict)
     pending: dict[Key, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    told: dict[str, tuple[float, str]] = field(default_factory=dict)
     history: deque[Transition] = field(default_factory=lambda: deque(maxlen=LONGEST_HISTORY))
     kept: tuple[Reason, ...] = ()
     damper: Damper = field(init=False)
@@ -89,42 +101,39 @@ class Case:
 
     # --- signals ---------------------------------------------------------------------------------------------------------------------
 
-    def take(self, signals: Iterable[Signal], now: float, *, whole: bool, since: float) -> None:
-        """`whole`: these are all that can be polled, read from `since` on; what was pushed after that is newer."""
+    def take(self, signals: Iterable[Signal], now: float, *, whole: bool, since: float, source: str) -> None:
+        """`whole`: these are all that `source` can poll, read from `since` on; what was pushed after that is newer."""
         seen: set[Key] = set()
         if whole:
-            for key in self.polled_unread:
-                self.unread.pop(key, None)
-            self.polled_unread.clear()
+            for key in [key for key, doubt in self.unread.items() if doubt.polled and doubt.source == source]:
+                del self.unread[key]
         touched: dict[Key, None] = {}
         for signal in signals:
             if isinstance(signal, Code):
-                self._said(signal, now)
+                self._said(signal, now, source)
                 continue
             key = (signal.name, signal.part)
             seen.add(key)
             if not whole or (value := self.values.get(key)) is None or value.pushed_at < since:
-                self._store(key, signal, now, whole=whole)
+                self._store(key, signal, now, whole=whole, source=source)
                 touched[key] = None
         if whole:
-            for key in [key for key, value in self.values.items() if value.polled and key not in seen and value.pushed_at < since]:
-                del self.values[key]
-                touched[key] = None
+            for key, value in list(self.values.items()):
+                if value.polled and value.source == source and key not in seen and value.pushed_at < since:
+                    del self.values[key]
+                    touched[key] = None
         for key in touched:
             if key not in self.unread:
                 self._weigh(key, now)
 
-    def _store(self, key: Key, signal: Count | State | Level | Unread, now: float, *, whole: bool) -> None:
+    def _store(self, key: Key, signal: Count | State | Level | Unread, now: float, *, whole: bool, source: str) -> None:
         if isinstance(signal, Unread):
-            self.unread[key] = signal.why
-            if whole:
-                self.polled_unread.add(key)
+            self.unread[key] = Doubt(signal.why, source, whole)
             return
         self.unread.pop(key, None)
-        self.polled_unread.discard(key)
         text = signal.text if isinstance(signal, State) else ""
         before = self.values.get(key) or Value("")
-        self.values[key] = Value(signal.value, text, whole or before.polled, before.pushed_at if whole else now)
+        self.values[key] = Value(signal.value, text, source, whole or before.polled, before.pushed_at if whole else now)
         if isinstance(signal, State):
             self.firsts.setdefault(key, signal.value)
         elif isinstance(signal, Count):
@@ -146,14 +155,22 @@ class Case:
                     elif grown >= least:
                         self._happened(rule, count.part, self._fields(rule, key), now, grown)
 
-    def _said(self, code: Code, now: float) -> None:
+    def _said(self, code: Code, now: float, source: str) -> None:
         if code.table == LIFE:
             self.ended(("reset",) if code.code == "reset" else ("reset", "reboot", "service"))
         # What is known of the device is said in the same words whoever told of the fault: so it goes before the line's own.
         fields = {"code": code.code, "text": code.text} | dict(code.params) | self.facts
         for rule in self.rules.of_code(code.table, code.code, dict(code.params)):
             if not rule.fresh or code.age <= rule.fresh:
-                self._happened(rule, "", fields, now - code.age, 1)
+                self._happened(rule, "", fields, now - code.age, 0 if self._echo(rule.id, source, now - code.age) else 1)
+
+    def _echo(self, rule: str, source: str, at: float) -> bool:
+        """Whether another family told of the same a moment ago: a library's event and the log's line are one error, not two."""
+        before, teller = self.told.get(rule, (-math.inf, source))
+        if teller != source and abs(at - before) <= ECHO:
+            return True
+        self.told[rule] = (at, source)
+        return False
 
     def _happened(self, rule: Rule, part: str, fields: dict[str, str], at: float, times: int) -> None:
         """Something that happens, as against something that is so."""
@@ -273,8 +290,8 @@ class Case:
         """Everything that is the matter, the worst first, then in the order in which it came."""
         found = [self._reason(condition) for condition in sorted(self.conditions.values(), key=lambda one: one.since)]
         by_why: dict[str, list[str]] = {}
-        for (name, part), why in sorted(self.unread.items()):
-            by_why.setdefault(why, []).append(f"{name.rpartition('.')[2].replace('_', ' ')}{f' of {part}' if part else ''}")
+        for (name, part), doubt in sorted(self.unread.items(), key=lambda one: one[0]):
+            by_why.setdefault(doubt.why, []).append(f"{name.rpartition('.')[2].replace('_', ' ')}{f' of {part}' if part else ''}")
         found += [Reason(Class.UNKNOWN.rank, f"cannot read {', '.join(names)}: {why}") for why, names in by_why.items()]
         return sorted((reason for reason in found if reason.rank), key=lambda reason: -reason.rank)
 

@@ -121,6 +121,9 @@ class Detector:
         The frame starts it anew when it ends or fails. Silence renews no lease: without a `check`, repeat readings within the lease."""
         raise NotImplementedError
 
+    def join(self, others: Sequence["Detector"]) -> None:
+        """Called once, before anything else, with the detectors that stand before this one in its driver."""
+
     def keep_in(self, directory: Path) -> None:
         """Called once, in a worker thread and before devices(): a directory of the driver's own, where a detector may keep what it must
         know after a restart. It need not be there yet."""

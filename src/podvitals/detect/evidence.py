@@ -1,4 +1,7 @@
-"""All devices of one family: signals and rules in, Readings out. Pure: `now` goes in, deadlines come out.
+"""All devices of one driver: signals and rules in, Readings out. Pure: `now` goes in, deadlines come out.
+
+Several families may speak of one device; there is one case of it, and one damper, for they see the same hardware: what one is told may end
+what another found, or make it less.
 
 * Never Healthy while a fatal condition is there; never more changes in a window than the damping allows; each change carries its evidence.
 * Degraded is Healthy with a message. The message holds every reason, the worst first, in at most 1,024 bytes.
@@ -10,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from podvitals.detect.case import Case, Condition, Reason, Transition, Value, facts_of
+from podvitals.detect.case import Case, Condition, Doubt, Reason, Transition, Value, facts_of
 from podvitals.detect.damping import Damping
 from podvitals.detect.detector import Reading
 from podvitals.detect.rules.rule import GrowthMatch, Rules
@@ -39,11 +42,13 @@ class Evidence:
             case = self._cases[device] = Case(self._rules, self._damping)
         case.facts = facts
 
-    def take(self, device: str, signals: Iterable[Signal], now: float, *, whole: bool = True, since: float = math.inf) -> Reading:
-        """What the device is after these signals. `whole`: they are everything that can be polled, read from `since` on (by default at
+    def take(
+        self, device: str, signals: Iterable[Signal], now: float, *, whole: bool = True, since: float = math.inf, source: str = ""
+    ) -> Reading:
+        """What the device is after these signals. `whole`: they are everything that `source` can poll, read from `since` on (by default at
         once); otherwise they were pushed, and touch only what they name."""
         case = self._case(device)
-        case.take(signals, now, whole=whole, since=since)
+        case.take(signals, now, whole=whole, since=since, source=source)
         return self.look(device, now)
 
     def look(self, device: str, now: float) -> Reading:
@@ -74,17 +79,20 @@ class Evidence:
             needs for condition in self._case(device).conditions.values() if (needs := self._rules.rules[condition.rule].needs)
         )
 
-    def values(self, device: str) -> Mapping[str, str]:
-        """What was last read of the device, by the names of signals."""
-        found = {}
-        for (name, part), value in sorted(self._case(device).values.items()):
-            label = f"{name}[{part}]" if part else name
-            found[label] = number(value.value) if not isinstance(value.value, str) else value.value
+    def values(self, device: str) -> Mapping[str, Mapping[str, str]]:
+        """What was last read of the device, by source and by the names of signals."""
+        found: dict[str, dict[str, str]] = {}
+        for key, value in sorted(self._case(device).values.items(), key=lambda one: one[0]):
+            text = number(value.value) if not isinstance(value.value, str) else value.value
+            found.setdefault(value.source, {})[_label(*key)] = text
         return found
 
-    def unread(self, device: str) -> Mapping[str, str]:
-        """What could not be read, and why."""
-        return {f"{name}[{part}]" if part else name: why for (name, part), why in sorted(self._case(device).unread.items())}
+    def unread(self, device: str) -> Mapping[str, Mapping[str, str]]:
+        """What could not be read, and why; in the same order."""
+        found: dict[str, dict[str, str]] = {}
+        for key, doubt in sorted(self._case(device).unread.items(), key=lambda one: one[0]):
+            found.setdefault(doubt.source, {})[_label(*key)] = doubt.why
+        return found
 
     def next_deadline(self) -> float | None:
         """When look() may say something else of some device."""
@@ -122,18 +130,23 @@ class Evidence:
         self._cases = cases
 
 
+def _label(name: str, part: str) -> str:
+    return f"{name}[{part}]" if part else name
+
+
 def _case_document(case: Case) -> dict[str, Any]:
     conditions = sorted(case.conditions.values(), key=lambda one: one.since)
     return {
         "facts": dict(case.facts),
         "conditions": [[c.rule, c.part, dict(c.fields), c.since, c.last, c.escalated, c.over] for c in conditions],
-        "values": [[*key, value.value, value.text, value.polled, _finite(value.pushed_at)] for key, value in case.values.items()],
-        "unread": [[*key, why, key in case.polled_unread] for key, why in case.unread.items()],
+        "values": [[*key, v.value, v.text, v.source, v.polled, _finite(v.pushed_at)] for key, v in case.values.items()],
+        "unread": [[*key, doubt.why, doubt.source, doubt.polled] for key, doubt in case.unread.items()],
         "baselines": [[*key, *baseline] for key, baseline in case.baselines.items()],
         "firsts": [[*key, value] for key, value in case.firsts.items()],
         "tallies": [[*key, list(tally.seen)] for key, tally in case.tallies.items()],
         "pending": [[*key, since] for key, since in case.pending.items()],
         "counts": dict(case.counts),
+        "told": [[rule, *told] for rule, told in case.told.items()],
         "damper": case.damper.snapshot(),
         "kept": [[reason.rank, reason.text, reason.action, reason.rule] for reason in case.kept],
     }
@@ -156,15 +169,13 @@ def _restore_case(case: Case, saved: Mapping[str, Any], shift: float, *, reboote
         if rule in rules and (limits := _limits(case, rule)) is not None:
             case.tallies[rule, part] = Tally(*limits)
             case.tallies[rule, part].seen.extend((float(at) + shift, float(weight)) for at, weight in seen)
+    case.told = {str(rule): (float(at) + shift, str(source)) for rule, at, source in saved["told"]}
     case.damper.restore(saved["damper"], shift, rebooted=rebooted)
     if rebooted:
         return
-    for name, part, value, text, polled, pushed_at in saved["values"]:
-        case.values[name, part] = Value(value, text, polled, -math.inf if pushed_at is None else pushed_at)
-    for name, part, why, polled in saved["unread"]:
-        case.unread[name, part] = why
-        if polled:
-            case.polled_unread.add((name, part))
+    for name, part, value, text, source, polled, pushed_at in saved["values"]:
+        case.values[name, part] = Value(value, text, source, polled, -math.inf if pushed_at is None else pushed_at)
+    case.unread = {(name, part): Doubt(why, source, polled) for name, part, why, source, polled in saved["unread"]}
     case.baselines = {(name, part): (int(value), float(at)) for name, part, value, at in saved["baselines"]}
     case.firsts = {(name, part): str(value) for name, part, value in saved["firsts"]}
     case.pending = {(rule, part): float(since) for rule, part, since in saved["pending"] if rule in rules}

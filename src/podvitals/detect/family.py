@@ -9,7 +9,7 @@
 The frame keeps what was said (evidence.py), damps it, remembers over a restart what must be remembered, and gives Readings to the board.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,6 @@ from podvitals.detect.damping import Damping
 from podvitals.detect.detector import Detector, Device, Reading, Unreadable
 from podvitals.detect.inventory import device_name
 from podvitals.detect.judge import Judge, Tap
-from podvitals.detect.memory import Memory
 from podvitals.detect.roots import Roots
 from podvitals.detect.rules.load import builtin
 from podvitals.detect.rules.rule import Rules
@@ -87,20 +86,26 @@ class Family(Detector):
 
     @cached_property
     def judge(self) -> Judge:
-        return Judge(self.family, builtin() if self.rules is None else self.rules, self.clock, self.tap, self.damping)
+        return Judge(builtin() if self.rules is None else self.rules, self.clock, self.tap, self.damping)
+
+    def join(self, others: Sequence[Detector]) -> None:
+        """Families of one driver that go by the same rules are judged together."""
+        for other in others:
+            if isinstance(other, Family) and other is not self and other.rules is self.rules:
+                self.judge = other.judge
+                return
 
     def keep_in(self, directory: Path) -> None:
-        memory = Memory(directory / f"{device_name(str(self))}.state.json")
-        remembered, same_boot = self.judge.restore(memory, boot_id())
+        remembered, same_boot = self.judge.keep(directory, str(self), self, boot_id())
         self.recall(remembered, same_boot=same_boot)
 
     def devices(self) -> Iterable[Device]:
         found = tuple(self.find())
-        self.judge.know(found)
+        self.judge.know(str(self), found)
         return found
 
     def check(self, device: Device) -> Reading:
-        self.judge.ask_service(device.name)
+        self.judge.ask_service(str(self), device.name)
         since = self.clock.now()
         try:
             signals = tuple(self.read(device))
@@ -109,18 +114,16 @@ class Family(Detector):
                 raise Unreadable("; ".join(dict.fromkeys(f"cannot read {signal.name}: {signal.why}" for signal in unread)))
         except Exception as error:  # whatever a vendor's library raises: the device cannot be read, what is known of it stays
             why = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}".removesuffix(": ")
-            raise Unreadable(why, self.judge.failed(device.name, why)) from error
-        reading = self.judge.take(device.name, signals, since=since)
-        if self.judge.due():
-            self.judge.save(self.remember)
+            raise Unreadable(why, self.judge.failed(str(self), device.name, why)) from error
+        reading = self.judge.take(str(self), device.name, signals, since=since)
+        self.judge.save_if_due()
         return reading
 
     async def watch(self) -> AsyncIterator[tuple[str, Reading]]:
         async with aclosing(self.listen()) as told:  # type: ignore[type-var]
             async for name, signal in told:
-                yield name, self.judge.take(name, (signal,))
-                if self.judge.due():
-                    self.judge.save(self.remember)
+                yield name, self.judge.take(str(self), name, (signal,))
+                self.judge.save_if_due()
 
     @property
     def watches(self) -> bool:

@@ -1,7 +1,7 @@
-"""What is known of one device, for a person: the verdict, and by family what was read and which rules spoke. Pure."""
+"""What is known of one device, for a person: the verdict, the rules that spoke, and what each family read. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from podvitals.detect.detector import Device
 from podvitals.detect.evidence import Evidence
@@ -18,34 +18,28 @@ class Spoken:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """What one family knows. `values`, `unread`: by the names of signals. `counts`: how often each rule's signal was seen."""
-
-    family: str
-    spoken: tuple[Spoken, ...]
-    values: Mapping[str, str]
-    unread: Mapping[str, str]
-    counts: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
-    """`verdict` None: nothing has been read yet."""
+    """`verdict` None: nothing has been read yet. `values`, `unread`: by family and by the names of signals. `counts`: how often each rule's
+    signal was seen."""
 
     device: Device
     verdict: Verdict | None
-    words: tuple[Word, ...]
+    spoken: tuple[Spoken, ...] = ()
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unread: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rules(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(spoken.rule.id for word in self.words for spoken in word.spoken))
+        return tuple(dict.fromkeys(spoken.rule.id for spoken in self.spoken))
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Those that read it."""
+        return tuple(dict.fromkeys((*self.values, *self.unread)))
 
 
-def finding(device: Device, verdict: Verdict | None, rules: Rules, evidence: Mapping[str, Evidence]) -> Finding:
-    words = []
-    for family, known in evidence.items():
-        values, unread, counts = known.values(device.name), known.unread(device.name), known.counts(device.name)
-        spoken = tuple(Spoken(rules.rules[reason.rule], reason.text) for reason in known.reasons(device.name) if reason.rule)
-        if values or unread or counts or spoken:
-            words.append(Word(family, spoken, values, unread, counts))
-    return Finding(device, verdict, tuple(words))
+def finding(device: Device, verdict: Verdict | None, rules: Rules, evidence: Evidence) -> Finding:
+    name = device.name
+    spoken = tuple(Spoken(rules.rules[reason.rule], reason.text) for reason in evidence.reasons(name) if reason.rule)
+    return Finding(device, verdict, spoken, evidence.values(name), evidence.unread(name), evidence.counts(name))

@@ -1,8 +1,9 @@
-"""A family at work: evidence with a clock, a lock, a memory and a tap. The check's thread and the loop's watch both come here."""
+"""The families of a driver at work: evidence with a clock, a lock, a memory and a tap. Threads that check and watches come here."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from podvitals.clock import Clock
 from podvitals.detect.damping import Damping
@@ -16,43 +17,53 @@ from podvitals.detect.signal import LIFE, Code, Signal
 SAVE_EVERY = 60.0
 """Seconds between two saves while only counters grow. A fault that begins or ends is saved at once."""
 
+FILE = "detectors.state.json"
+
 Tap = Callable[[Record], None]
+
+
+class Teller(Protocol):
+    """What of a family has to be remembered beside the evidence."""
+
+    def remember(self) -> Mapping[str, str]: ...
 
 
 class Judge:
     """`tap` is told everything that comes from the hardware (a recording); `memory` and `boot` are for restarts."""
 
-    def __init__(self, family: str, rules: Rules, clock: Clock, tap: Tap | None, damping: Damping | None = None) -> None:
+    def __init__(self, rules: Rules, clock: Clock, tap: Tap | None, damping: Damping | None = None) -> None:
         self.rules = rules
         self.evidence = Evidence(rules, damping)
-        self._family, self._clock, self._tap = family, clock, tap
+        self._clock, self._tap = clock, tap
         self._lock = threading.Lock()
         self._memory: Memory | None = None
         self._boot = ""
+        self._restored: Mapping[str, Any] = {}
+        self._tellers: dict[str, Teller] = {}
         self._saved: tuple[int, float] = (-1, 0.0)
-        self._found: dict[str, Device] = {}
+        self._found: dict[str, dict[str, Device]] = {}
         self._serviced: dict[str, float] = {}
 
-    def know(self, devices: Iterable[Device]) -> None:
+    def know(self, family: str, devices: Iterable[Device]) -> None:
         found = {device.name: device for device in devices}
         with self._lock:
             for name, device in found.items():
                 self.evidence.know(name, device.attributes)
-            if found != self._found:
-                self._found = found
-                self._record(Found(self._clock.now(), self._family, tuple(found.values())))
+            if found != self._found.get(family):
+                self._found[family] = found
+                self._record(Found(self._clock.now(), family, tuple(found.values())))
 
-    def take(self, device: str, signals: Iterable[Signal], *, since: float | None = None) -> Reading:
+    def take(self, family: str, device: str, signals: Iterable[Signal], *, since: float | None = None) -> Reading:
         """`since`: when a whole reading began; None for something pushed."""
         signals = tuple(signals)
         now = self._clock.now()
         with self._lock:
-            self._record(Taken(now, self._family, device, signals, whole=since is not None))
+            self._record(Taken(now, family, device, signals, whole=since is not None))
             if since is None:
-                return self.evidence.take(device, signals, now, whole=False)
-            return self.evidence.take(device, signals, now, whole=True, since=since)
+                return self.evidence.take(device, signals, now, whole=False, source=family)
+            return self.evidence.take(device, signals, now, whole=True, since=since, source=family)
 
-    def ask_service(self, device: str) -> None:
+    def ask_service(self, family: str, device: str) -> None:
         """Whether somebody touched `serviced/<device>` beside the memory: then nothing is due any more. Blocks."""
         if self._memory is None:
             return
@@ -62,12 +73,12 @@ class Judge:
             return
         if at > self._serviced.get(device, 0.0):
             self._serviced[device] = at
-            self.take(device, (Code(LIFE, "service"),))
+            self.take(family, device, (Code(LIFE, "service"),))
 
-    def failed(self, device: str, why: str) -> Reading:
+    def failed(self, family: str, device: str, why: str) -> Reading:
         """What is known of a device that could not be read."""
         with self._lock:
-            self._record(Failed(self._clock.now(), self._family, device, why))
+            self._record(Failed(self._clock.now(), family, device, why))
             return self.evidence.look(device, self._clock.now())
 
     def _record(self, record: Record) -> None:
@@ -76,35 +87,41 @@ class Judge:
 
     # --- over a restart --------------------------------------------------------------------------------------------------------------
 
-    def restore(self, memory: Memory, boot: str) -> tuple[Mapping[str, str], bool]:
-        """Takes up what was saved; what the family itself remembered, and whether it is still the same boot. Blocks."""
-        self._memory, self._boot = memory, boot
+    def keep(self, directory: Path, name: str, teller: Teller, boot: str) -> tuple[Mapping[str, str], bool]:
+        """Remembers in `directory`, also what `teller` has to say. What it said before, and whether that was in this boot. Blocks."""
+        with self._lock:
+            if self._memory is None:
+                self._memory, self._boot = Memory(directory / FILE), boot
+                self._restored = self._load(self._memory)
+            self._tellers[name] = teller
+            own = self._restored.get("families", {}).get(name, {})
+            return {str(key): str(value) for key, value in own.items()}, self._restored.get("boot") == boot
+
+    def _load(self, memory: Memory) -> Mapping[str, Any]:
         document = memory.load()
         if document is None:
-            return {}, False
+            return {}
         try:
-            self._serviced = {str(name): float(at) for name, at in document["serviced"].items()}
-            self.evidence.restore(document["evidence"], self._clock.now(), self._clock.wall(), boot)
-            return {str(name): str(value) for name, value in document["family"].items()}, document["evidence"]["boot"] == boot
+            families = {str(name): dict(own) for name, own in document["families"].items()}
+            serviced = {str(name): float(at) for name, at in document["serviced"].items()}
+            self.evidence.restore(document["evidence"], self._clock.now(), self._clock.wall(), self._boot)
+            self._serviced = serviced
+            return {"families": families, "boot": document["evidence"]["boot"]}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             memory.set_aside(f"{type(error).__name__}: {error}")
-            return {}, False
+            return {}
 
-    def due(self) -> bool:
-        """Whether there is something to save."""
-        if self._memory is None:
-            return False
-        with self._lock:
-            return self.evidence.revision != self._saved[0] or self._clock.now() >= self._saved[1] + SAVE_EVERY
-
-    def save(self, remember: Callable[[], Mapping[str, str]]) -> None:
-        """`remember` tells the family's own place in its source, of the same moment as the evidence. Does not wait for the disk."""
+    def save_if_due(self) -> None:
+        """Saves a fault that began or ended at once, counters once a minute. Does not wait for the disk."""
         if self._memory is None:
             return
         with self._lock:
             now = self._clock.now()
+            if self.evidence.revision == self._saved[0] and now < self._saved[1] + SAVE_EVERY:
+                return
+            # What a family remembers of its place is of the same moment as the evidence.
             document: dict[str, Any] = {
-                "family": dict(remember()),
+                "families": self._restored.get("families", {}) | {name: dict(one.remember()) for name, one in self._tellers.items()},
                 "serviced": dict(self._serviced),
                 "evidence": self.evidence.snapshot(now, self._clock.wall(), self._boot),
             }

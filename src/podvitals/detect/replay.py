@@ -35,7 +35,7 @@ class Replay:
         self._records = tuple(records)
         families = tuple(dict.fromkeys(record.family for record in self._records))
         self._sources = {family: number for number, family in enumerate(families)}
-        self._evidence = {family: Evidence(rules, damping) for family in families}
+        self._evidence = Evidence(rules, damping)
         self._rules = rules
         self._board = Board("replay", "recorded", [Source(family, FOREVER) for family in families])
 
@@ -54,14 +54,14 @@ class Replay:
         return [finding(device, self._board.verdict(name), self._rules, self._evidence) for name, device in self._board.devices.items()]
 
     def _take(self, record: Record) -> frozenset[str]:
-        source, evidence = self._sources[record.family], self._evidence[record.family]
+        source, evidence = self._sources[record.family], self._evidence
         match record:
             case Found(devices=devices):
                 for device in devices:
                     evidence.know(device.name, device.attributes)
                 return self._board.take(source, listing(record.family, devices), record.at, record.at)
             case Taken(device=device, signals=signals, whole=whole):
-                reading = evidence.take(device, signals, record.at, whole=whole)
+                reading = evidence.take(device, signals, record.at, whole=whole, source=record.family)
                 return self._board.read(source, self._listed(source, device, record.at), reading, record.at, record.at)
             case Failed(device=device, why=why):
                 still = evidence.look(device, record.at)

@@ -40,6 +40,8 @@ class Schedule:
         if not detectors:
             raise InvalidInput(f"driver {driver} has no detector: it would have no devices")
         self._detectors = tuple(check_detector(detector) for detector in detectors)
+        for number, detector in enumerate(self._detectors):
+            detector.join(self._detectors[:number])
         self._keep = keep
         self.clock = clock
         self._board = Board(driver, pool, [Source(str(d), d.lease_seconds) for d in self._detectors])
