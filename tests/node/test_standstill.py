@@ -29,6 +29,11 @@ def test_after_a_standstill_news_are_as_old_as_it_for_a_moment() -> None:
     assert standstill.arrived(woken + OLD_NEWS, opened=50.0) == woken + OLD_NEWS
 
 
+def test_what_was_connected_just_before_a_standstill_has_old_news_too() -> None:
+    standstill = Standstill(100.0)
+    assert standstill.arrived(140.0, opened=100.7) == 100.7
+
+
 class Sleeper(ManualClock):
     def sleep(self, seconds: float) -> None:
         """The machine sleeps: boottime goes on, nobody wakes."""

@@ -28,4 +28,6 @@ class Standstill:
     def arrived(self, now: float, opened: float) -> float:
         """When a report read `now` came, at the earliest; its connection was `opened` then."""
         self.look(now)
-        return self._since if opened <= self._since and now < self._until else now
+        old = now < self._until and opened < self._until - OLD_NEWS
+        # A connection may have been opened since the last look, and before the standstill.
+        return max(self._since, opened) if old else now
