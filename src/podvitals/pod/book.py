@@ -23,6 +23,8 @@ POST_MORTEM_WINDOW = 600.0
 """Seconds after a pod's end during which a fault of its devices is still added."""
 _EXIT_ROUNDING = 1.0
 # Kubernetes rounds the time of an exit down to a second: what broke in that second broke before the end.
+_WRITTEN_ROUNDING = 0.001
+# Times stand on a pod to the millisecond.
 _MOST_LATE_FAULTS = 3
 
 StateOf = Callable[[Pod, Holding], DeviceState]
@@ -200,7 +202,7 @@ class Book:
             # What stands on it met its life: where it ended before that began, the clock was set back meanwhile (and perhaps on again).
             faults = (fault for one in record.earlier.values() for fault in one.faults)
             ends = (fault.start if fault.end is None else fault.end for fault in faults)
-            record.lived(min(ends, default=wall))
+            record.lived(min(ends, default=wall + _WRITTEN_ROUNDING) - _WRITTEN_ROUNDING)
             for key in record.keys:
                 self._settle(record, key)
         if record.pod.ended and not record.known and earlier.ended is None:
