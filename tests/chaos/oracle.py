@@ -62,8 +62,8 @@ class Holder:
     """A pod as the model kubelet knows it: `keys` (with admin access?) since `since`; `shares`: devices that serve another pod since then.
 
     `ended`: true time when its containers stopped; `wall`: the node's clock then; `told`: the API says when. `released`: its devices may
-    be given on. Somebody else wrote on this pod last when it was `meddled`, until `upset_until`; `planted`: devices of his own. `shown`: the
-    agent showed its devices before."""
+    be given on. Somebody else wrote on this pod last when it was `meddled`, until `upset_until`; `planted`: devices of his own. `shown`:
+    the agent showed its devices before."""
 
     uid: str
     name: str
@@ -141,7 +141,8 @@ class Oracle:
         if saved is not None and saved.boot != self.world.machine.boot and self.stepped:
             for source, device in saved.facts:
                 fact = saved.facts[source, device]
-                self.unsure[self.truth._key((source, device))] = fact.heard + fact.lease
+                key = self.truth._key((source, device))
+                self.unsure[key] = max(self.unsure.get(key, 0.0), fact.heard + fact.lease)
         self.truth.restarted(saved.facts if saved else None, now, heard)
         self.moved()
 
