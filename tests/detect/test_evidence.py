@@ -78,6 +78,14 @@ def test_what_was_read_before_a_service_does_not_bring_the_fault_back_but_what_i
     assert polled(evidence, 3.0, Count("toy.broken", 2)).health is Health.UNHEALTHY
 
 
+def test_what_several_families_know_of_a_device_is_put_together_and_none_takes_it_for_another(evidence: Evidence) -> None:
+    evidence.know("d", {"serial": "A", "resource.kubernetes.io/pciBusID": "0000:3b:00.0"}, "library")
+    told(evidence, 0.0, Code("toy", "worn"), Code("toy", "dead"))
+    evidence.know("d", {"serial": "000A", "driver": "toy"}, "bus")
+    evidence.know("d", {"serial": "A", "resource.kubernetes.io/pciBusID": "0000:3b:00.0"}, "library")
+    assert told(evidence, 1.0, Code("toy", "dead")).message == "worn out; dead (PCI 0000:3b:00.0)"
+
+
 def test_an_old_record_begins_nothing_that_would_last() -> None:
     evidence = Evidence(read_rules(LATCHED, "latched.toml", Rules(), origin=""))
     assert told(evidence, 9000.0, Code("toy", "record", age=3601.0)) == Reading.healthy()

@@ -82,6 +82,7 @@ class Doubt:
 class Case:
     rules: Rules
     damping: Damping
+    known: dict[str, dict[str, str]] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     conditions: dict[Key, Condition] = field(default_factory=dict)
     values: dict[Key, Value] = field(default_factory=dict)
@@ -98,6 +99,11 @@ class Case:
 
     def __post_init__(self) -> None:
         self.damper = Damper(self.damping)
+
+    def know(self, facts: dict[str, str], source: str) -> None:
+        """What messages may name of the device; each family knows some of it."""
+        self.known[source] = facts
+        self.facts = {name: value for known in self.known.values() for name, value in known.items()}
 
     # --- signals ---------------------------------------------------------------------------------------------------------------------
 

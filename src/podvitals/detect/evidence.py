@@ -34,13 +34,14 @@ class Evidence:
         self.revision = 0
         """Grows whenever something changed that a restart must not lose: a fault, or what is shown. Counters alone do not count."""
 
-    def know(self, device: str, attributes: Mapping[str, object]) -> None:
+    def know(self, device: str, attributes: Mapping[str, object], source: str = "") -> None:
         """What messages may name of a device. Another serial number means another device: what was known against the old one goes."""
         facts = facts_of(attributes)
         case = self._case(device)
-        if case.facts.get(IDENTITY) and facts.get(IDENTITY) and case.facts[IDENTITY] != facts[IDENTITY]:
+        before = case.known.get(source, {})
+        if before.get(IDENTITY) and facts.get(IDENTITY) and before[IDENTITY] != facts[IDENTITY]:
             case = self._cases[device] = Case(self._rules, self._damping)
-        case.facts = facts
+        case.know(facts, source)
 
     def take(
         self, device: str, signals: Iterable[Signal], now: float, *, whole: bool = True, since: float = math.inf, source: str = ""
@@ -137,7 +138,7 @@ def _label(name: str, part: str) -> str:
 def _case_document(case: Case) -> dict[str, Any]:
     conditions = sorted(case.conditions.values(), key=lambda one: one.since)
     return {
-        "facts": dict(case.facts),
+        "known": {source: dict(facts) for source, facts in case.known.items()},
         "conditions": [[c.rule, c.part, dict(c.fields), c.since, c.last, c.escalated, c.over] for c in conditions],
         "values": [[*key, v.value, v.text, v.source, v.polled, _finite(v.pushed_at)] for key, v in case.values.items()],
         "unread": [[*key, doubt.why, doubt.source, doubt.polled] for key, doubt in case.unread.items()],
@@ -158,7 +159,8 @@ def _finite(at: float) -> float | None:
 
 def _restore_case(case: Case, saved: Mapping[str, Any], shift: float, *, rebooted: bool) -> None:
     rules = case.rules.rules
-    case.facts = {str(name): str(value) for name, value in saved["facts"].items()}
+    for source, facts in saved["known"].items():
+        case.know({str(name): str(value) for name, value in facts.items()}, str(source))
     case.counts = {str(rule): int(count) for rule, count in saved["counts"].items()}
     for rule, part, fields, since, last, escalated, over in saved["conditions"]:
         if rule not in rules or (rebooted and (rules[rule].clears or rules[rule].needs in ("reset", "reboot"))):

@@ -48,7 +48,7 @@ class Judge:
         found = {device.name: device for device in devices}
         with self._lock:
             for name, device in found.items():
-                self.evidence.know(name, device.attributes)
+                self.evidence.know(name, device.attributes, family)
             if found != self._found.get(family):
                 self._found[family] = found
                 self._record(Found(self._clock.now(), family, tuple(found.values())))

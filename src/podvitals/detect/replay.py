@@ -58,7 +58,7 @@ class Replay:
         match record:
             case Found(devices=devices):
                 for device in devices:
-                    evidence.know(device.name, device.attributes)
+                    evidence.know(device.name, device.attributes, record.family)
                 return self._board.take(source, listing(record.family, devices), record.at, record.at)
             case Taken(device=device, signals=signals, whole=whole):
                 reading = evidence.take(device, signals, record.at, whole=whole, source=record.family)
