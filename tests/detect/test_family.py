@@ -17,6 +17,8 @@ from podvitals.detect.rules.rule import Rules
 from podvitals.detect.schedule import Schedule
 from podvitals.detect.signal import Code, Signal, State, Unread
 from podvitals.device.health import Health
+from podvitals.driver.plugin import Driver
+from podvitals.testing import FakeKubelet
 from tests.detect.kit import Watched
 from tests.detect.rulesets import toys
 
@@ -286,6 +288,20 @@ def test_a_fault_is_saved_at_once_and_counters_once_a_minute(tmp_path: Path) -> 
     assert family.judge.saved()
     assert path.exists()
     assert judge.SAVE_EVERY == 60.0
+
+
+async def test_a_driver_that_is_restarted_tells_the_kubelet_of_the_reset_that_is_still_due(short_path: Path) -> None:
+    async with FakeKubelet(short_path) as kubelet:
+        family = Told()
+        async with Driver("toys.example.com", family).serving(kubelet):
+            await kubelet.sees("d", Health.HEALTHY)
+            family.pushes.put_nowait(Code("toy", "stuck"))
+            await kubelet.sees("d", Health.UNHEALTHY)
+            assert await asyncio.to_thread(family.judge.saved)
+        async with Driver("toys.example.com", Told()).serving(kubelet) as served:
+            verdict = await Watched(served.schedule).says("d", Health.UNHEALTHY, "stuck")
+            assert verdict.action == "reset-gpu"
+    assert (short_path / "plugins/toys.example.com/detectors.state.json").exists()
 
 
 async def test_everything_that_comes_from_the_hardware_is_told_to_the_tap() -> None:
