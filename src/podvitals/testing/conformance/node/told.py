@@ -16,6 +16,7 @@ ANNOTATED = 2.5
 """Seconds within which a message is shown: podvitals' annotation is written at most once a second."""
 _RESTED = 1.2
 """Seconds without a change before a time is taken: a pod worker that has just worked is not what is measured."""
+_PAIRS = 6
 _DO = "see how long the way from the stream to the pod's status is"
 
 
@@ -59,10 +60,15 @@ async def close_changes(stage: Stage) -> Finding:
         driver.say("d0", HEALTHY)
         pod = await stage.pod(driver)
         await pod.ready(driver, "d0", "Healthy")
-        await asyncio.sleep(_RESTED)
-        driver.say("d0", UNHEALTHY, b"broken")
-        await asyncio.sleep(0.05)
-        return await pod.due(driver, "d0", "Unknown", since=driver.say("d0", UNKNOWN, b"who knows"), late=0.5)
+        found = []
+        # A kubelet's pod worker looks once a second: only several tries meet the whole of that second.
+        for turn in range(_PAIRS):
+            await asyncio.sleep(_RESTED + 0.13 * turn)
+            driver.say("d0", UNHEALTHY, b"broken")
+            await asyncio.sleep(0.05)
+            health, wanted = ((UNKNOWN, "Unknown"), (HEALTHY, "Healthy"))[turn % 2]
+            found.append(await pod.due(driver, "d0", wanted, since=driver.say("d0", health), late=0.5))
+    return max(found, key=lambda each: each.ms or 0.0)
 
 
 @CASES.case(
