@@ -66,6 +66,7 @@ GPU = "0000:3b:00.0"
     [
         ("NVRM: Xid (PCI:0000:3b:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.", ("pci", GPU, "xid", "79")),
         ("NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.", ("pci", GPU, "xid", "79")),
+        ("NVRM: loading NVIDIA UNIX x86_64 Kernel Module  580.65.06", ("driver", "NVIDIA", "life", "reset")),
         ("NVRM: Xid (0000:03:00): 13, Graphics Exception: ESR 0x404600=0x80000002", ("pci", "0000:03:00.0", "xid", "13")),
         ("NVRM: GPU 0000:3b:00.0: GPU has fallen off the bus.", ("pci", "0000:3b:00.0", "kmsg", "nvrm-fallen")),
         ("NVRM: GPU at PCI:0000:3b:00: has fallen off the bus", ("pci", GPU, "kmsg", "nvrm-fallen")),
@@ -180,7 +181,6 @@ def test_details_of_a_line_are_its_parameters() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "NVRM: loading NVIDIA UNIX x86_64 Kernel Module  580.65.06",
         "NVRM: Xid (PCI:0000:3b:00): abc, pid=2280636",
         "amdgpu 0000:43:00.0: amdgpu: 3 correctable hardware errors detected in umc block",
         "nvme nvme0: 16/0/0 default/read/poll queues",

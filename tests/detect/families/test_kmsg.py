@@ -221,6 +221,13 @@ async def test_an_old_line_tells_its_age(tree: Tree, log: Packets) -> None:
     assert 3599 < said.age < 3700
 
 
+async def test_a_driver_that_is_loaded_anew_is_news_of_every_device_it_drives(tree: Tree, log: Packets) -> None:
+    kmsg = await ready(tree.roots)
+    log.say(1, "NVRM: loading NVIDIA UNIX x86_64 Kernel Module  580.65.06")
+    log.say(2, END)
+    assert words(await until(kmsg, OTHER, "amdgpu-reset")) == [f"{GPU} life reset", f"{OTHER} kmsg amdgpu-reset"]
+
+
 async def test_a_line_in_pieces_is_told_once(tree: Tree, log: Packets) -> None:
     kmsg = await ready(tree.roots)
     log.say(1, "NVRM: Xid (PCI:0000:3b:00)")

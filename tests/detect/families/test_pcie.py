@@ -11,7 +11,7 @@ from podvitals.detect.families.pcie import Pcie, total
 from podvitals.detect.family import PCI
 from podvitals.detect.inventory import listing
 from podvitals.detect.roots import Roots
-from podvitals.detect.signal import State, Unread
+from podvitals.detect.signal import Code, State, Unread
 from tests.detect.families.tree import Tree, aer, unreadable, values
 from tests.roots import requires
 
@@ -117,6 +117,27 @@ def test_a_device_that_left_the_bus_is_gone_and_stays_listed(tree: Tree) -> None
     (tree.sys / "bus/pci/devices" / GPU).unlink()
     assert "pci-0000-3b-00-0" in {device.name for device in pcie.find()}
     assert list(pcie.read(devices["pci-0000-3b-00-0"])) == [State("pcie.presence", "gone")]
+
+
+def test_a_device_that_was_taken_off_the_bus_and_found_again_had_its_reset(tree: Tree) -> None:
+    pcie, devices = family(tree)
+    gpu = devices["pci-0000-3b-00-0"]
+    assert not [said for said in pcie.read(gpu) if isinstance(said, Code)]
+    at = pcidev.directory(tree.sys, GPU).resolve()
+    at.rename(at.with_name("away"))
+    (at.with_name("away") / "current").mkdir()
+    tree.write(at, vendor="0x10de", enable=1)
+    after = Pcie()
+    after.roots = tree.roots
+    after.recall(pcie.remember(), same_boot=True)
+    for found in (pcie, after):
+        (life,) = (said for said in found.read(gpu) if isinstance(said, Code))
+        assert (life.table, life.code) == ("life", "reset")
+        assert not [said for said in found.read(gpu) if isinstance(said, Code)], "told once"
+    rebooted = Pcie()
+    rebooted.roots = tree.roots
+    rebooted.recall({GPU: "1"}, same_boot=False)
+    assert not [said for said in rebooted.read(gpu) if isinstance(said, Code)]
 
 
 def test_an_unmounted_sysfs_is_no_fault_of_a_device(tree: Tree) -> None:

@@ -122,6 +122,20 @@ async def test_fatal_pcie_errors_that_grow_are_a_fault_and_those_from_before_are
         await frame.says(GPU, Health.HEALTHY)
         tree.write(at, aer_dev_fatal=aer("TOTAL_ERR_FATAL", 8))
         await frame.says(GPU, Health.UNHEALTHY, f"fatal PCIe errors (AER) {PLACE}")
+        # It waits for a reset: that the counter stands still is none, to be taken off the bus and found again is one.
+        link = tree.sys / "bus/pci/devices/0000:3b:00.0"
+        real = link.resolve()
+        link.unlink()
+        await frame.says(GPU, Health.UNHEALTHY, "device left the bus")
+        anew = real.with_name("anew")
+        anew.mkdir()
+        tree.write(anew, vendor="0x10de", enable=1, aer_dev_fatal=aer("TOTAL_ERR_FATAL", 0))
+        tree.bind(anew, "nvidia")
+        real.rename(real.with_name("old"))
+        anew.rename(real)
+        tree.write(real, **{"class": "0x030200"})
+        link.symlink_to(real)
+        await frame.says(GPU, Health.HEALTHY)
 
 
 async def test_a_sysfs_that_cannot_be_read_makes_devices_unknown_never_unhealthy(tree: Tree) -> None:

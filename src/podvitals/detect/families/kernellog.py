@@ -18,7 +18,7 @@ LONGEST_LINE = 2048
 """Characters of a line that are looked at."""
 LONGEST_TEXT = 512
 LONGEST_PARAM = 128
-SUBJECTS = ("pci", "block", "ifname", "nvme", "neuron")
+SUBJECTS = ("pci", "block", "ifname", "nvme", "neuron", "driver")
 """What names a device in a line: a pattern's group of this name, or the record's own DEVICE= key."""
 FROM_KERNEL = 0
 _ESCAPED = re.compile(rb"\\x([0-9a-fA-F]{2})")

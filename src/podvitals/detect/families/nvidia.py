@@ -24,7 +24,7 @@ from podvitals.detect.families.nvidia_signals import NotSeen, action_of, polled
 from podvitals.detect.families.nvml import Failed, Happened, Lost, NotFound, NotSupported, Nvml, ResetRequired, TimedOut, address_of
 from podvitals.detect.family import PCI, Family, pci_device
 from podvitals.detect.roots import Roots
-from podvitals.detect.signal import Code, Signal, State, Unread
+from podvitals.detect.signal import LIFE, Code, Signal, State, Unread
 from podvitals.detect.spec import Spec
 from podvitals.detect.worker import Worker
 
@@ -64,6 +64,9 @@ class Nvidia(Family):
         self._devices: dict[str, Device] = {}
         self._seen_up: dict[str, set[int]] = {}
         self._bus = pcidev.Chosen("10de:*")
+        # By device: the driver that was loaded, and what it asked for last, so that their change is noticed.
+        self._modules: dict[str, int] = {}
+        self._actions: dict[str, str] = {}
 
     def __str__(self) -> str:
         return f"nvidia:{','.join(self.patterns)}" if self.patterns else "nvidia"
@@ -94,7 +97,8 @@ class Nvidia(Family):
         place = self._places[device.name]
         try:
             gpu = self._nvml.call("DeviceGetHandleByPciBusId", place.address)
-            found = [State("nvidia.presence", "present"), *polled(self._nvml, gpu, self._seen_up.setdefault(place.address, set()))]
+            found: list[Signal] = [State("nvidia.presence", "present")]
+            found += polled(self._nvml, gpu, self._seen_up.setdefault(place.address, set()))
         except Lost:
             return [State("nvidia.presence", "lost")]
         except ResetRequired:
@@ -106,7 +110,7 @@ class Nvidia(Family):
             raise NotSeen(str(error)) from None
         if place.instance is not None and place.instance not in {mig[1:] for mig in self._nvml.migs(gpu)}:
             found.append(Unread("nvidia.mig", "the GPU has no such MIG device any more"))
-        return found
+        return [*self._life(device.name, found), *found]
 
     async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
         with Worker(f"{self} events") as worker:
@@ -129,12 +133,30 @@ class Nvidia(Family):
                 )
 
     def remember(self) -> Mapping[str, str]:
-        return {f"nvlink {address}": " ".join(map(str, sorted(links))) for address, links in self._seen_up.items() if links}
+        links = {f"nvlink {address}": " ".join(map(str, sorted(links))) for address, links in self._seen_up.items() if links}
+        return links | {f"driver {name}": str(inode) for name, inode in self._modules.items()}
 
     def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
         for key, links in memory.items():
             if key.startswith("nvlink "):
                 self._seen_up[key.removeprefix("nvlink ")] = {int(link) for link in links.split() if link.isdecimal()}
+            elif key.startswith("driver ") and same_boot and links.isdecimal():
+                self._modules[key.removeprefix("driver ")] = int(links)
+
+    def _life(self, name: str, told: Iterable[Signal]) -> list[Signal]:
+        """A driver that was loaded anew, or that asked for a recovery and asks for none any more, tells that the GPU was reset."""
+        found: list[Signal] = []
+        with suppress(OSError):
+            before, now = self._modules.get(name), (self.roots.sys / "module/nvidia").stat().st_ino
+            self._modules[name] = now
+            if before not in (None, now):
+                found.append(Code(LIFE, "reset", "the driver was loaded anew"))
+        for signal in told:
+            if isinstance(signal, State) and signal.name == "nvidia.recovery":
+                if signal.value == "none" and self._actions.get(name, "none") != "none":
+                    found.append(Code(LIFE, "reset", f"the driver asked for {self._actions[name]} and asks for nothing any more"))
+                self._actions[name] = signal.value
+        return found[:1]
 
     def _found(self, gpu: Any, driver: str) -> str:
         """Keeps a GPU, or its MIG devices; its address."""
@@ -221,7 +243,9 @@ class Nvidia(Family):
             state = State("nvidia.presence", "lost")
         except (NotFound, NotSupported, ResetRequired, Failed):
             state = None
-        return [(name, state) for name in self._on(address)] if state is not None else []
+        if state is None:
+            return []
+        return [(name, signal) for name in self._on(address) for signal in (*self._life(name, [state]), state)]
 
 
 def _text(value: object) -> str:

@@ -14,7 +14,7 @@ Traps kept in mind:
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from podvitals.detect.detector import Device
@@ -22,7 +22,7 @@ from podvitals.detect.families import pcidev, sysfs
 from podvitals.detect.families.sysfs import tried
 from podvitals.detect.family import Family, pci_device
 from podvitals.detect.roots import Roots
-from podvitals.detect.signal import Count, Level, Signal, State, Unread
+from podvitals.detect.signal import LIFE, Code, Count, Level, Signal, State, Unread
 from podvitals.detect.spec import Spec
 
 AER = (
@@ -57,6 +57,7 @@ class Pcie(Family):
         # What each device was found with: kept, so that what is lost later is noticed.
         self._kinds: dict[str, str] = {}
         self._drivers: dict[str, str] = {}
+        self._inodes: dict[str, int] = {}
 
     def __str__(self) -> str:
         return f"pcie:{','.join(self.patterns)}" if self.patterns else "pcie"
@@ -88,6 +89,7 @@ class Pcie(Family):
         yield State("pcie.presence", "gone" if gone else "present")
 
     def _present(self, at: Path, address: str) -> Iterator[Signal]:
+        yield from self._life(at, address)
         yield State("pcie.presence", "present")
         yield from tried("pcie.answers", lambda: _answers(at))
         for name, file, key in AER:
@@ -97,6 +99,20 @@ class Pcie(Family):
             yield from tried("pcie.link_speed", lambda: _speed(at))
         yield from tried("pcie.driver", lambda: self._driver(at, address))
         yield from tried("pcie.enabled", lambda: self._enabled(at, address))
+
+    def remember(self) -> Mapping[str, str]:
+        return {address: str(inode) for address, inode in self._inodes.items()}
+
+    def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
+        if same_boot:
+            self._inodes = {address: int(inode) for address, inode in memory.items() if inode.isdecimal()}
+
+    def _life(self, at: Path, address: str) -> Iterator[Signal]:
+        """A device whose directory is another than before was taken off the bus and found again: whatever asked for a reset had one."""
+        before, now = self._inodes.get(address), at.stat().st_ino
+        self._inodes[address] = now
+        if before not in (None, now):
+            yield Code(LIFE, "reset", f"{address} was taken off the bus and found again")
 
     def _driver(self, at: Path, address: str) -> Iterator[Signal]:
         driver = sysfs.link_name(at / "driver")

@@ -12,7 +12,7 @@ from podvitals.detect.inventory import device_name
 from podvitals.detect.roots import Roots
 
 Subject = tuple[str, str]
-"""A kind of name (pci, block, number, ifname, ifindex, nvme, neuron) and the name, as normal() writes it."""
+"""A kind of name (pci, block, number, ifname, ifindex, nvme, neuron, driver) and the name, as normal() writes it."""
 
 
 def normal(kind: str, name: str) -> str:
@@ -20,7 +20,7 @@ def normal(kind: str, name: str) -> str:
         return pcidev.normal(name)
     if kind == "block":
         return name.replace("!", "/")
-    return name.strip()
+    return name.strip().lower() if kind == "driver" else name.strip()
 
 
 def everything(roots: Roots, chosen: pcidev.Chosen) -> Iterator[tuple[Device, list[Subject]]]:
@@ -32,7 +32,7 @@ def everything(roots: Roots, chosen: pcidev.Chosen) -> Iterator[tuple[Device, li
 def _pci(roots: Roots, chosen: pcidev.Chosen) -> Iterator[tuple[Device, list[Subject]]]:
     with suppress(OSError):
         for address, _, published in chosen.devices(roots.sys):
-            names: list[Subject] = [("pci", address)]
+            names: list[Subject] = [("pci", address), ("driver", str(published.get("driver", "")))]
             at = pcidev.directory(roots.sys, address)
             with suppress(OSError):
                 for controller in sysfs.entries_if_any(at / "nvme"):

@@ -187,6 +187,35 @@ def test_a_gpu_that_nvml_lists_no_more_is_unread_not_broken(nvidia: Nvidia, scri
     assert list(nvidia.read(Device(GPU))) == [Unread("nvidia.presence", "NVML does not list this GPU")]
 
 
+def life(nvidia: Nvidia, name: str = GPU) -> list[str]:
+    return [said.code for said in nvidia.read(Device(name)) if isinstance(said, Code) and said.table == "life"]
+
+
+def test_a_driver_that_asked_for_a_recovery_and_asks_no_more_tells_of_a_reset(nvidia: Nvidia, script: Script) -> None:
+    assert life(nvidia) == []
+    script.gpu(0, {"recovery_action": 1})
+    assert life(nvidia) == []
+    script.gpu(0, {"recovery_action": 0})
+    assert life(nvidia, OTHER) == []
+    assert life(nvidia) == ["reset"]
+    assert life(nvidia) == [], "told once"
+
+
+def test_a_driver_that_was_loaded_anew_tells_of_a_reset_also_after_a_restart(nvidia: Nvidia) -> None:
+    module = nvidia.roots.sys / "module/nvidia"
+    module.mkdir(parents=True)
+    assert life(nvidia) == []
+    after, rebooted = Nvidia(), Nvidia()
+    for other, same_boot in ((after, True), (rebooted, False)):
+        other.roots = nvidia.roots
+        other.recall(nvidia.remember(), same_boot=same_boot)
+        list(other.find())
+    module.rename(module.with_name("gone"))
+    module.mkdir()
+    assert (life(nvidia), life(after), life(rebooted)) == (["reset"], ["reset"], [])
+    assert life(nvidia) == [], "told once"
+
+
 def test_a_link_that_was_never_up_is_off_and_one_that_was_is_down_also_after_a_restart(nvidia: Nvidia, script: Script) -> None:
     script.gpu(0, {"link.3": 0})
     assert read(nvidia)["nvidia.nvlink[3]"] == "off"
