@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from podvitals.detect.damping import Damping
+from podvitals.detect.damping import STEPS, Damping, Step, Trend
 from podvitals.detect.rules.describe import duration, ending, matching, meaning
 from podvitals.detect.rules.load import builtin
 from podvitals.detect.rules.rule import Rule
@@ -51,6 +51,10 @@ DAMPING = """
 Getting worse is shown at once. Getting better is shown when enough changes are left for it to get worse again: no device changes more than
 {changes} times in {window}. What comes and goes is shown at its worst meanwhile, with one text for both.
 
+| the evidence is | it has lasted | changes are left | what is shown |
+|---|---|---|---|
+{steps}
+
 ## Rules of your own
 
 Copy a rule (`podvitals rules show xid.48`), change it, and try it on what really happened before it decides over pods:
@@ -88,8 +92,34 @@ needs = "reset"
 
 def page() -> str:
     damping = Damping()
-    parts = [ABOUT, *_families(), DAMPING.format(changes=damping.changes, window=duration(damping.window)), *_rules()]
+    parts = [
+        ABOUT,
+        *_families(),
+        DAMPING.format(changes=damping.changes, window=duration(damping.window), steps="\n".join(_steps())),
+        *_rules(),
+    ]
     return "\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _steps() -> Iterator[str]:
+    """The table by which damping.py works; rows that do not depend on what lasted or is left are one."""
+    shown = {
+        Step.SHOW: "the evidence",
+        Step.HOLD: "what was shown before, until it has lasted",
+        Step.KEEP: "what was shown before, as coming and going",
+    }
+    for trend in Trend:
+        steps = {(lasted, left): step for (one, lasted, left), step in STEPS.items() if one is trend}
+        if len(set(steps.values())) == 1:
+            yield f"| {trend.name.lower()} | | | {shown[steps[True, True]]} |"
+        else:
+            yield from (
+                f"| {trend.name.lower()} | {_yes(lasted)} | {_yes(left)} | {shown[step]} |" for (lasted, left), step in steps.items()
+            )
+
+
+def _yes(so: bool) -> str:
+    return "yes" if so else "no"
 
 
 def _families() -> Iterator[str]:
