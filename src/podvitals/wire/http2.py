@@ -32,6 +32,8 @@ from podvitals.wire.stream import CallFailed, Headers, PeerLost, Status, Stream
 STREAM_WINDOW = 4 * 1024 * 1024
 """Bytes a peer may send ahead on one stream: a report of 1 MiB never waits for a window update."""
 CONNECTION_WINDOW = 16 * 1024 * 1024
+LITTLE = 16 * 1024
+"""Bytes that may wait for the end of the event loop's turn."""
 MOST_CALLS = 1000
 """Calls a peer may have open at once; h2 would take 100, fewer than the pods of a node. Who wants more waits."""
 _FIRST_WINDOW = 65535
@@ -62,6 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         self._greeted = asyncio.Event()
         self._closed = asyncio.Event()
         self._freed = asyncio.Event()
+        self._flushing = False
         self._reason = ""
         self._buffer = memoryview(bytearray(fairness.MOST))
         self._fairness = fairness.Fairness()
@@ -89,7 +92,8 @@ class Connection(asyncio.BufferedProtocol):
     async def room(self) -> None:
         """Returns when the peer takes one more call. Raises PeerLost."""
         self._check()
-        while self._h2.open_outbound_streams >= self._h2.remote_settings.max_concurrent_streams:
+        # h2 counts its streams one by one each time it is asked.
+        while len(self._streams) >= self._h2.remote_settings.max_concurrent_streams:
             self._freed.clear()
             await self._freed.wait()
             self._check()
@@ -97,8 +101,8 @@ class Connection(asyncio.BufferedProtocol):
     def open(self, headers: Headers) -> Stream:
         """A new call with these request headers. Raises PeerLost, or CallFailed when the peer takes no more calls at once."""
         self._check()
-        if self._h2.open_outbound_streams >= self._h2.remote_settings.max_concurrent_streams:
-            raise CallFailed(Status.RESOURCE_EXHAUSTED, f"the peer takes {self._h2.open_outbound_streams} calls at once, no more")
+        if len(self._streams) >= self._h2.remote_settings.max_concurrent_streams:
+            raise CallFailed(Status.RESOURCE_EXHAUSTED, f"the peer takes {len(self._streams)} calls at once, no more")
         try:
             number = self._h2.get_next_available_stream_id()
             self._h2.send_headers(number, headers)
@@ -131,7 +135,10 @@ class Connection(asyncio.BufferedProtocol):
                 sent += size
         except H2Error as error:
             raise PeerLost(f"{error}") from None
-        self.flush()
+        if sent < LITTLE:
+            self.flush()
+        else:
+            self._write()  # so that a socket that takes no more says so before the next part
         return sent
 
     def acknowledge(self, number: int, size: int) -> None:
@@ -149,7 +156,15 @@ class Connection(asyncio.BufferedProtocol):
         self._freed.set()
         self.flush()
 
-    def flush(self) -> int:
+    def flush(self) -> None:
+        """What was said in one turn of the event loop goes out together: a call is five frames, and each write of its own a system call."""
+        if not self._flushing and self._transport is not None:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> int:
+        """How many bytes went out."""
+        self._flushing = False
         data = self._h2.data_to_send()
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
@@ -163,7 +178,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self.lost:
             with contextlib.suppress(H2Error):
                 self._h2.close_connection()
-            self.flush()
+            self._write()
         self._end("the connection was closed")
         await self._closed.wait()
 
@@ -243,14 +258,14 @@ class Connection(asyncio.BufferedProtocol):
             for event in self._h2.receive_data(data):
                 self._handle(event)
         except H2Error as error:
-            self.flush()  # h2 has prepared a GOAWAY that says why
+            self._write()  # h2 has prepared a GOAWAY that says why
             self._end(f"the other side does not keep to HTTP/2: {error}")
         else:
             self._answer()
 
     def _answer(self) -> None:
         """Sends what HTTP/2 has to say by itself. A peer that asks and asks and does not read the answers would have us keep them all."""
-        answered = self.flush()
+        answered = self._write()
         if not self._can_write.is_set():
             self._unread += answered
             if self._unread > MOST_UNREAD:
