@@ -4,7 +4,7 @@ where there is one."""
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-from tests.bench import checkpoint, curve, growth, lease, load, restart, startup, taken, where
+from tests.bench import checkpoint, curve, growth, lease, load, relay, restart, startup, taken, where
 from tests.bench.latency import Latency, Samples
 from tests.bench.plan import Plan
 from tests.bench.recorder import Place
@@ -48,6 +48,10 @@ class Bench:
             if plan.wants("startup"):
                 self._say("start-up of the lab")
                 self.rows.append(await startup.measure_lab(plan.sizes.starts))
+        if plan.wants("relay"):
+            self._say("the relay")
+            sizes = plan.sizes
+            self.rows += await relay.measure(sizes.pairs, max(1, sizes.ends // 4), sizes.starts, sizes.devices)
         await self._in_this_process()
 
     # --- a node with a kubelet ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ PARTS = {
     "curve": "cost of one change against what else exists",
     "checkpoint": "writing and reading it",
     "startup": "processes until they are of use",
+    "relay": "the relay: prepare beside the direct call, changes, ends of leases, restart, memory",
 }
 
 
