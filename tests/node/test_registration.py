@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import threading
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from podvitals.device.health import Health
 from podvitals.node.discovery import scan
 from podvitals.node.limits import Limits
 from podvitals.testing import FakeDriver
-from podvitals.wire.messages import PluginInfo
+from podvitals.wire.messages import HEALTH_SOURCE_TYPE, PluginInfo
 from tests.node.seen import watching
 
 
@@ -273,3 +274,42 @@ def test_known_sockets_are_found_however_much_lies_beside_them(tmp_path: Path, m
         found = scan(tmp_path, known)
         assert found.sockets == known
         assert found.cut
+
+
+async def test_a_driver_that_crashes_again_and_again_is_not_kept_out_by_what_it_left(place: Path) -> None:
+    """Each time with other sockets, as in pods; they stay."""
+    async with watching(place, limits=Limits(endpoints_per_source=3)) as seen:
+        for turn in range(6):
+            driver = FakeDriver(place, pod_uid=str(turn))
+            await driver.start()
+            driver.report({"gpu-0": [Health.HEALTHY, Health.UNHEALTHY][turn % 2]})
+            await seen.device("gpu-0", [Health.HEALTHY, Health.UNHEALTHY][turn % 2])
+            assert len(seen.watch.drivers()) <= 3
+            await driver.crash()
+
+
+async def test_more_auxiliary_sources_than_may_be_are_refused_counted_and_harm_nobody(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FakeDriver(place) as driver, watching(place, registrar=True, limits=Limits(sources_per_driver=2)) as seen:
+        driver.report({"gpu-0": Health.HEALTHY})
+        await seen.device("gpu-0", Health.HEALTHY)
+        async with AsyncExitStack() as stack:
+            sources = [FakeDriver(place, "gpu.example.com", pod_uid=f"aux{number}") for number in range(4)]
+            for number, one in enumerate(sources):
+                one.type, one.name = HEALTH_SOURCE_TYPE, f"gpu.example.com/aux{number}"
+                await stack.enter_async_context(one)
+                await one.called("NotifyRegistrationStatus")
+            assert [one.notified[0][0] for one in sources] == [True, True, False, False]
+            assert "has 2 other health sources" in sources[3].notified[0][1]
+            driver.report({"gpu-0": Health.UNHEALTHY})
+            await seen.device("gpu-0", Health.UNHEALTHY)
+
+
+async def test_what_a_gone_endpoint_was_refused_is_not_forgotten(place: Path) -> None:
+    async with watching(place) as seen:
+        for turn in range(2):
+            async with FakeDriver(place, pod_uid=str(turn)) as driver:
+                driver.report_raw(b"\xff\xff\xff")
+                await seen.driver(lambda views, turn=turn: [view.refusals.get("undecodable report") for view in views] == [turn + 1])  # type: ignore[misc]
+            await seen.driver(lambda views: not views)

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.hearing import Hearing
+from podvitals.node.ledger import RETENTION
 from podvitals.node.limits import Limits
 from podvitals.node.record import DeviceState, SourceKey
 from podvitals.node.session import Event
 from podvitals.node.switchboard import Switchboard
+from podvitals.node.told import Told
 from podvitals.wire.convert import encode_report
 from podvitals.wire.messages import DeviceReport
 
@@ -265,3 +267,47 @@ def test_a_fault_read_after_its_lease_is_on_record_and_the_device_unknown(node: 
     assert [(fault.health, fault.message) for fault in state.faults[:-1]] == [(Health.UNHEALTHY, "n=4"), (Health.UNHEALTHY, "n=8")]
     assert state.faults[0].start == node.wall - 3
     assert state.faults[0].end == node.wall - 1
+
+
+def register(board: Switchboard, number: int, source: SourceKey, endpoint: str = "", now: float = 0.0) -> Told | int | str:
+    return board.register(number, source, endpoint or f"/{number}.sock", number, serves_health=True, now=now, wall=WALL + now)
+
+
+def test_a_driver_has_a_bounded_number_of_auxiliary_sources_and_those_it_has_stay() -> None:
+    board = Switchboard(Limits(sources_per_driver=2))
+    assert isinstance(register(board, 1, GPU), Told)
+    for number, name in ((2, "xid"), (3, "kmsg")):
+        assert isinstance(register(board, number, SourceKey("gpu.example.com", name)), Told)
+    assert (
+        register(board, 4, SourceKey("gpu.example.com", "more")) == "driver gpu.example.com has 2 other health sources: no more are heard"
+    )
+    assert isinstance(register(board, 5, SourceKey("gpu.example.com", "xid")), Told)
+    assert isinstance(register(board, 6, SourceKey("nic.example.com", "more")), Told)
+
+
+def test_where_a_source_has_as_many_endpoints_as_may_be_the_oldest_unconnected_has_to_show_that_it_lives() -> None:
+    board = Switchboard(Limits(endpoints_per_source=3))
+    for number in (1, 2, 3):
+        register(board, number, GPU)
+    board.event(1, Event.CONNECT, 0.0, WALL)
+    assert register(board, 4, GPU) == 2
+    board.event(2, Event.REMOVE, 0.0, WALL)
+    assert isinstance(register(board, 4, GPU), Told)
+    assert register(board, 5, GPU, "/3.sock") == 3, "who has its very endpoint comes first"
+
+
+def test_the_drivers_of_a_node_are_bounded_and_one_gone_for_a_day_makes_room() -> None:
+    board = Switchboard(Limits(drivers=2))
+    for number, driver in ((1, "a.example"), (2, "b.example")):
+        register(board, number, SourceKey(driver))
+        board.event(number, Event.CONNECT, 0.0, WALL)
+        board.heard(number, raw(said()), 0.0, WALL)
+    assert register(board, 3, SourceKey("c.example")) == "2 drivers are known on this node: no more are heard"
+    board.event(1, Event.REMOVE, 1.0, WALL)
+    board.expire(40.0, WALL)
+    assert register(board, 3, SourceKey("c.example"), now=40.0) == "2 drivers are known on this node: no more are heard"
+    board.expire(RETENTION + 99, WALL)
+    assert isinstance(register(board, 3, SourceKey("c.example"), now=RETENTION + 99), Told)
+    assert {key.driver for key in board.states()} == {"b.example"}
+    rows = board.drain()
+    assert rows.devices[DeviceKey("a.example", "node1", "gpu-0")] is None

@@ -19,6 +19,7 @@ from podvitals.errors import InvalidInput, LocalError, PluginError, PluginProtoc
 from podvitals.node.choice import Socket
 from podvitals.node.hearing import Hearing
 from podvitals.node.record import SourceKey
+from podvitals.node.sayings import Sayings
 from podvitals.node.session import Event
 from podvitals.node.stream import Pace, Refusals
 from podvitals.node.told import Reason
@@ -52,8 +53,11 @@ class Manner:
 class Desk(Protocol):
     """What an endpoint needs of the node watch that owns it."""
 
-    def admit(self, endpoint: "Endpoint", source: SourceKey) -> "Endpoint | None":
-        """Registers it, or names the one that has its place."""
+    def admit(self, endpoint: "Endpoint", source: SourceKey) -> "Endpoint | str | None":
+        """Registers it, or names the one that has its place, or says why there is none."""
+
+    def say(self, endpoint: "Endpoint", text: str, error: str = "") -> None:
+        """One line of the log about it."""
 
     def drop(self, endpoint: "Endpoint") -> None:
         """Its process is dead: its place is free."""
@@ -87,7 +91,7 @@ class Wait:
 class Endpoint:
     """`asked`: it answered GetInfo once, or did not. `opened`: its first report came, or it is known that none comes soon."""
 
-    def __init__(self, number: int, socket: Socket, desk: Desk, clock: Clock, manner: Manner) -> None:
+    def __init__(self, number: int, socket: Socket, desk: Desk, clock: Clock, manner: Manner, sayings: Sayings) -> None:
         self.number = number
         self.socket = socket
         self.source: SourceKey | None = None
@@ -98,7 +102,7 @@ class Endpoint:
         self.since = clock.wall()
         self.opened_at = clock.now()
         self.trouble = ""
-        self.refusals = Refusals(socket.path, clock)
+        self.refusals = Refusals(socket.path, clock, sayings)
         self.asked, self.opened = asyncio.Event(), asyncio.Event()
         self._desk, self._clock = desk, clock
         self._manner = manner
@@ -168,21 +172,29 @@ class Endpoint:
     async def _register(self, registration: PluginClient, source: SourceKey) -> bool:
         told = False
         while (rival := self._desk.admit(self, source)) is not None:
-            if await self._is_dead(rival):
+            if isinstance(rival, Endpoint) and await self._is_dead(rival):
                 self._desk.drop(rival)
                 continue
-            why = f"{source} is already registered with endpoint {self.info.endpoint} by {rival.socket.path}"
-            self.refusals.count(Reason.REGISTRATION, f"{self.socket.path}: {why}")
+            why = self._why_not(source, rival)
+            self.refusals.count(Reason.ROOM if isinstance(rival, str) else Reason.REGISTRATION, f"{self.socket.path}: {why}")
             if self._manner.registrar and not told:
                 await self._notify(registration, False, why)
             told = True
             self.asked.set()
             self.opened.set()
             await asyncio.sleep(REFUSED_WAIT)
-        log.info("registered", extra={"driver": source.driver, "source": source.source, "endpoint": self.info.endpoint})
+        self.refusals.who = str(source)
+        self._desk.say(self, "registered")
         if self._manner.registrar and self._manner.confirms:
             await self._notify(registration, True, "")
         return True
+
+    def _why_not(self, source: SourceKey, rival: "Endpoint | str") -> str:
+        if isinstance(rival, str):
+            return rival
+        if rival.info.endpoint == self.info.endpoint:
+            return f"{source} is already registered with endpoint {self.info.endpoint} by {rival.socket.path}"
+        return f"{source} has as many endpoints as are followed, {rival.info.endpoint} the oldest"
 
     @staticmethod
     async def _is_dead(rival: "Endpoint") -> bool:
@@ -255,12 +267,12 @@ class Endpoint:
         """The next older version it lists, if any. None is asked again before it registers anew (kubernetes#141855)."""
         older = HEALTH_VERSIONS[HEALTH_VERSIONS.index(self.health) + 1 :]
         self.health = next((version for version in older if version in self.info.supported_versions), "")
-        log.info("does not serve the health service it lists: %s", error, extra={"driver": self.info.name})
+        self._desk.say(self, "does not serve the health service it lists", str(error))
         self._desk.event(self, Event.STREAM_END)
         if not self.health:
             self._desk.without_health(self)
 
     def _lost(self, error: PluginUnreachable) -> None:
         if not self.trouble:
-            log.info("not reachable: %s", error, extra={"driver": self.info.name, "endpoint": self.info.endpoint})
+            self._desk.say(self, "not reachable", str(error))
         self.trouble = str(error)

@@ -13,15 +13,15 @@ class Place:
     """One registered endpoint. `health`: it serves a health service. `heard`: Unix seconds of its last report, 0.0 for never.
 
     `stream`: which of its streams it is, so that what is read after the end of the one it came from is known to be late. `arrived`: when
-    (boottime) the last report came on it."""
+    (boottime) the last report came on it. `speaks_since`: Unix seconds when it last got the floor."""
 
-    __slots__ = ("arrived", "endpoint", "health", "heard", "memory", "number", "reports", "source", "stream")
+    __slots__ = ("arrived", "endpoint", "health", "heard", "memory", "number", "reports", "source", "speaks_since", "stream")
 
     def __init__(self, number: int, source: SourceKey, endpoint: str, health: bool, memory: Memory) -> None:
         self.number, self.source, self.endpoint, self.health = number, source, endpoint, health
         self.memory = memory
         self.reports = self.stream = 0
-        self.heard = 0.0
+        self.heard = self.speaks_since = 0.0
         self.arrived = -math.inf
 
     def end_stream(self) -> None:

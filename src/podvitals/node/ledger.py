@@ -185,6 +185,18 @@ class Ledger:
     def sources(self) -> tuple[SourceKey, ...]:
         return tuple(sorted(self._sources))
 
+    def forget_gone(self, driver: str, now: float) -> bool:
+        """Forgets a driver that has been gone for long: whether it was one."""
+        sources = [source for key, source in self._sources.items() if key.driver == driver]
+        gone = all(source.gone_told and len(source.ended) == len(source.facts) for source in sources)
+        if not gone or any(now - ended < RETENTION for source in sources for ended in source.ended.values()):
+            return False
+        for source in sources:
+            for fact in list(source.facts.values()):
+                self._forget(fact)
+            del self._sources[source.key]
+        return True
+
     def summary(self, source: SourceKey) -> Summary:
         known = self._sources.get(source)
         if known is None:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 class Limits:
     """`devices_per_driver`: kept, all sources together; a node with more devices of one kind than this has not been seen.
 
+    `sources_per_driver`: auxiliary ones, beside the driver itself. `endpoints_per_source`: registered at once, as in a rolling update.
+    `drivers`: remembered, registered or not.
+
     `sockets`: registration sockets followed at once; a driver that is connected keeps its place. `directories`: looked into below the
     plugin directory, itself included.
 
@@ -17,6 +20,9 @@ class Limits:
     its state over more messages is read each time."""
 
     devices_per_driver: int = 8192
+    sources_per_driver: int = 8
+    endpoints_per_source: int = 8
+    drivers: int = 128
     sockets: int = 512
     directories: int = 256
     remembered_reports: int = 8

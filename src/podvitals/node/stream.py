@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from podvitals.clock import Clock
+from podvitals.node.sayings import Sayings
 
-SAY_EVERY = 60.0
 BUSY_AT_MOST = 0.005
-"""Seconds one stream keeps the event loop before it has to rest for as long: half of a core at most, and others come in between."""
+"""Seconds one stream keeps the event loop before it has to rest for as long (the longer, the more do): half of a core at most for all of
+them together, and others come in between."""
 
 log = logging.getLogger(__name__)
 
@@ -19,24 +20,21 @@ log = logging.getLogger(__name__)
 class Refusals:
     """What one party said and was not taken, by reason; each reason is logged at most once a minute, with the count since."""
 
-    def __init__(self, who: str, clock: Clock) -> None:
-        self._who = who
-        self._clock = clock
-        self._said: dict[str, float] = {}
-        self._unsaid: Counter[str] = Counter()
+    def __init__(self, who: str, clock: Clock, sayings: Sayings) -> None:
+        self.who = who
+        self._clock, self._sayings = clock, sayings
         self.counts: Counter[str] = Counter()
 
     def count(self, reason: str, text: str, times: int = 1) -> None:
         self.counts[reason] += times
-        self._unsaid[reason] += times
-        now = self._clock.now()
-        if now - self._said.get(reason, now - SAY_EVERY) >= SAY_EVERY:
-            self._said[reason] = now
-            log.warning("refused: %s", text, extra={"who": self._who, "reason": reason, "times": self._unsaid.pop(reason)})
+        if since := self._sayings.may(reason, self.who, self._clock.now(), times):
+            log.warning("refused: %s", text, extra={"who": self.who, "reason": reason, "times": since})
 
 
 class Pace:
     """Lets a stream work for a while, then makes it rest for as long. Not reading is what slows the other side down."""
+
+    _resting = 0
 
     def __init__(self) -> None:
         self._busy = 0.0
@@ -48,6 +46,11 @@ class Pace:
         self._busy += time.perf_counter() - since
 
     async def rest(self) -> None:
-        if self._busy > BUSY_AT_MOST:
-            rest, self._busy = self._busy, 0.0
+        if self._busy <= BUSY_AT_MOST:
+            return
+        Pace._resting += 1
+        try:
+            rest, self._busy = self._busy * Pace._resting, 0.0
             await asyncio.sleep(rest)
+        finally:
+            Pace._resting -= 1

@@ -36,13 +36,14 @@ class Switchboard:
 
     def register(
         self, number: int, source: SourceKey, endpoint: str, born: int, *, serves_health: bool, now: float, wall: float
-    ) -> Told | int:
-        """A registration that is in order; `born` orders those of one source. An int: the number of the one that has its place."""
+    ) -> Told | int | str:
+        """A registration that is in order; `born` orders those of one source. An int: the number of the one that has its place, who may be
+        dead. A str: why there is no room for it."""
         if number in self._places:
             return NOTHING
-        for other in self._places.values():
-            if other.source == source and other.endpoint == endpoint:
-                return other.number
+        rival, why = self._rival(source, endpoint), self._no_room(source, now)
+        if rival is not None or why:
+            return why or rival or 0
         telling = Telling()
         self._places[number] = Place(number, source, endpoint, serves_health, Memory(self.limits))
         self._apply(self.session.register(number, source, born), telling, now, wall)
@@ -161,6 +162,29 @@ class Switchboard:
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
 
+    def _rival(self, source: SourceKey, endpoint: str) -> int | None:
+        """Whoever is registered with the same endpoint; where there are as many as may be, the oldest, of those that are not connected
+        if there are any."""
+        peers = [self._places[number] for number in self.session.endpoints(source)]
+        same = [place.number for place in peers if place.endpoint == endpoint]
+        if same or len(peers) < self.limits.endpoints_per_source:
+            return same[0] if same else None
+        away = [place.number for place in peers if self.session.stage(place.number) is Stage.REGISTERED]
+        return (away or [peers[0].number])[0]
+
+    def _no_room(self, source: SourceKey, now: float) -> str:
+        known = self.ledger.sources()
+        if source in known:
+            return ""
+        if source.source and sum(bool(one.source) for one in known if one.driver == source.driver) >= self.limits.sources_per_driver:
+            return f"driver {source.driver} has {self.limits.sources_per_driver} other health sources: no more are heard"
+        drivers = dict.fromkeys(one.driver for one in known)
+        if source.driver in drivers or len(drivers) < self.limits.drivers:
+            return ""
+        if any(self.ledger.forget_gone(driver, now) for driver in drivers):
+            return ""
+        return f"{self.limits.drivers} drivers are known on this node: no more are heard"
+
     def _recognise(self, hearing: Hearing, now: float) -> None:
         """What says again what was said before, and still means it, need not be read."""
         memory, raw = hearing.place.memory, hearing.raw
@@ -220,6 +244,7 @@ class Switchboard:
 
     def _hand_over(self, place: Place, generation: int, telling: Telling, now: float, wall: float) -> None:
         self.ledger.authority(place.source, generation)
+        place.speaks_since = wall
         telling.say("speaks", driver=place.source.driver, source=place.source.source, endpoint=place.endpoint)
         # What it said while another spoke counts where nothing was heard of a device since.
         for heard in place.memory.not_taken():

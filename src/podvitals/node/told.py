@@ -14,6 +14,7 @@ class Reason(StrEnum):
     REPORT = "undecodable report"
     ENTRY = "invalid entry"
     DEVICES = "too many devices"
+    ROOM = "too many registrations"
 
 
 @dataclass(frozen=True, slots=True)

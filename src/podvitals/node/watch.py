@@ -6,6 +6,7 @@ the switchboard. Callbacks are synchronous: when they run, the ledger already sa
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from podvitals.node.hearing import Hearing
 from podvitals.node.keeper import Keeper
 from podvitals.node.limits import Limits
 from podvitals.node.record import DeviceState, SourceKey
+from podvitals.node.sayings import Sayings
 from podvitals.node.session import Event, Stage
 from podvitals.node.standstill import TICK, Standstill
 from podvitals.node.switchboard import Switchboard
@@ -52,8 +54,9 @@ class NodeSettings:
 class DriverView:
     """One registered endpoint; a source that is only remembered has endpoint "". Times in Unix seconds, 0.0 for never.
 
-    `since`: connected, or else registered, since then. `devices`, `smallest_lease`: of its source, told by whoever speaks for it (or, if
-    nobody does, by the newest). `refusals`: how often what it said was not taken, by reason. `trouble`: why it is not connected."""
+    `since`: connected, or else registered, since then; `speaks_since`: has authority since then. `devices`, `smallest_lease`: of its
+    source, told by whoever speaks for it (or, if nobody does, by the newest). `refusals`: how often what it said was not taken, by reason; whoever
+    tells for a source adds those of endpoints that are gone. `trouble`: why it is not connected."""
 
     driver: str
     source: str
@@ -70,6 +73,7 @@ class DriverView:
     refusals: Mapping[str, int] = field(default_factory=dict)
     trouble: str = ""
     left: bool = False
+    speaks_since: float = 0.0
 
 
 class NodeWatch:
@@ -104,6 +108,8 @@ class NodeWatch:
         self._earlier = asyncio.Event()
         self._sleeps_until: float | None = None
         self._standstill = Standstill(clock.now())
+        self._sayings = Sayings()
+        self._refused: dict[SourceKey, Counter[str]] = {}
         self.loaded, self.ready = asyncio.Event(), asyncio.Event()
 
     # --- for those who ask -------------------------------------------------------------------------------------------------------
@@ -230,7 +236,7 @@ class NodeWatch:
     def _found(self, socket: Socket) -> None:
         assert self._group is not None
         self._count += 1
-        endpoint = Endpoint(self._count, socket, self, self._clock, self._manner)
+        endpoint = Endpoint(self._count, socket, self, self._clock, self._manner, self._sayings)
         self._endpoints[endpoint.number] = endpoint
         self._tasks[endpoint.number] = self._group.create_task(self._live(endpoint), name=f"node: {socket.path}")
 
@@ -267,9 +273,10 @@ class NodeWatch:
         endpoint.opened.set()
         self._tasks.pop(endpoint.number).cancel()
         if endpoint.source is not None:
-            log.info("registration is gone", extra={"driver": endpoint.source.driver, "source": endpoint.source.source})
+            self._refused.setdefault(endpoint.source, Counter()).update(endpoint.refusals.counts)
+            self.say(endpoint, "registration is gone")
 
-    def admit(self, endpoint: Endpoint, source: SourceKey) -> Endpoint | None:
+    def admit(self, endpoint: Endpoint, source: SourceKey) -> Endpoint | str | None:
         told = self._board.register(
             endpoint.number,
             source,
@@ -279,6 +286,8 @@ class NodeWatch:
             now=self._clock.now(),
             wall=self._clock.wall(),
         )
+        if isinstance(told, str):
+            return told
         if isinstance(told, int):
             return self._endpoints[told]
         endpoint.source = source
@@ -318,7 +327,8 @@ class NodeWatch:
             if (endpoint := self._endpoints.get(refused.number)) is not None:
                 endpoint.refusals.count(refused.reason, refused.text, refused.times)
         for line in told.lines:
-            log.info(line.text, extra=dict(line.fields))
+            fields = dict(line.fields)
+            self._log(line.text, f"{fields.get('driver')}/{fields.get('source')}", fields)
         deadline = self._board.next_deadline()
         if deadline is not None and (self._sleeps_until is None or deadline < self._sleeps_until):
             self._earlier.set()
@@ -329,6 +339,15 @@ class NodeWatch:
                     callback(told.changed)
                 except Exception:
                     log.exception("a subscriber failed")
+
+    def say(self, endpoint: Endpoint, text: str, error: str = "") -> None:
+        driver, source = endpoint.source or (endpoint.info.name, "")
+        fields = {"driver": driver, "source": source, "endpoint": endpoint.info.endpoint, "error": error}
+        self._log(text, f"{driver}/{source}", {name: value for name, value in fields.items() if value})
+
+    def _log(self, text: str, who: str, fields: dict[str, str]) -> None:
+        if times := self._sayings.may(text, who, self._clock.now()):
+            log.info(text, extra=fields if times == 1 else {**fields, "times": times})
 
     def _view(self, endpoint: Endpoint, source: SourceKey) -> DriverView:
         place = self._board.place(endpoint.number)
@@ -341,6 +360,7 @@ class NodeWatch:
             endpoint=endpoint.info.endpoint,
             connected=self._connected(endpoint),
             speaks=speaker == endpoint.number,
+            speaks_since=place.speaks_since if place is not None and speaker == endpoint.number else 0.0,
             since=endpoint.since,
             last_report=0.0 if place is None else place.heard,
             devices=summary.devices if tells == endpoint.number else 0,
@@ -348,7 +368,7 @@ class NodeWatch:
             versions=endpoint.info.supported_versions,
             health_version=endpoint.health,
             reports=0 if place is None else place.reports,
-            refusals=dict(endpoint.refusals.counts),
+            refusals=endpoint.refusals.counts + (self._refused.get(source, Counter()) if tells == endpoint.number else Counter()),
             trouble=endpoint.trouble,
             left=endpoint.left,
         )
