@@ -75,6 +75,10 @@ class = "fatal"
 action = "reset-gpu"
 message = "Xid {{code}}: ours[ (PCI {{pci}})]"
 needs = "reset"
+
+[damping]                       # how often a device may change: these are podvitals' own
+changes = {changes}
+window = "{window}"
 ```
 
 | field | |

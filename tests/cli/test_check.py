@@ -189,6 +189,13 @@ def test_a_rule_shown_can_be_copied_into_a_file_of_ones_own(tmp_path: Path) -> N
     assert podvitals("rules", "test", str(ours)).stdout == "changed  xid.79: class: fatal → degraded\n"
 
 
+def test_another_damping_is_told_in_words(tmp_path: Path) -> None:
+    ours = tmp_path / "ours.toml"
+    ours.write_text('[damping]\nwindow = "1h"\nhold = "30s"\n')
+    told = podvitals("rules", "test", str(ours)).stdout
+    assert told == "changed  damping: 8 changes in 10min → 8 changes in 1h, better held for 30s\n"
+
+
 def test_an_operators_rules_are_tried_on_a_recording(fallen: Path, tmp_path: Path) -> None:
     ours = tmp_path / "ours.toml"
     ours.write_text('[xid.79]\nclass = "degraded"\n')

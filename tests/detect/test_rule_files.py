@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from podvitals.detect.evidence import Evidence
 from podvitals.detect.rules.describe import toml
 from podvitals.detect.rules.load import builtin, check_whole, load_file, read_rules
 from podvitals.detect.rules.positions import Positions
-from podvitals.detect.rules.rule import Class, CodeMatch, Escalation, GrowthMatch, LevelMatch, Rules, StateMatch
+from podvitals.detect.rules.rule import Class, CodeMatch, Damping, Escalation, GrowthMatch, LevelMatch, Rules, StateMatch
+from podvitals.detect.signal import State
+from podvitals.device.health import Health
 from podvitals.errors import InvalidInput, LocalError
 
 WHOLE = """
@@ -94,7 +97,20 @@ def test_a_new_rule_stands_beside_those_there_are(tmp_path: Path) -> None:
     assert [rule.id for rule in rules.of_code("xid", "4711", {})] == ["xid.4711"], "before the rule for any other"
 
 
+def test_an_operator_says_how_often_a_device_may_change(tmp_path: Path) -> None:
+    rules = over(tmp_path, '[damping]\nchanges = 4\nwindow = "1h"\nhold = "30s"\n')
+    assert rules.damping == Damping(4, 3600.0, 30.0)
+    assert over(tmp_path, '[damping]\nwindow = "1h"\n').damping == Damping(8, 3600.0)
+    evidence = Evidence(rules)
+    for now, carrier in enumerate("10101011"):
+        reading = evidence.take("d", [State("net.carrier", carrier)], float(now))
+    assert reading.health is Health.UNHEALTHY, "held at its worst after the first flap"
+
+
 WRONG = [
+    ("[damping]\nchanges = 3\n", "2:11: changes 3 is too few: there must be more than 3"),
+    ('[damping]\nwindows = "1h"\n', "2:1: damping has no field 'windows': did you mean 'window'?"),
+    ('[damping]\nwindow = "0s"\n', "2:10: window '0s' is not a time"),
     ('[xid.48]\nclass = "fatl"\n', "2:9: class 'fatl' is none of healthy, application, degraded, unknown, fatal: did you mean 'fatal'?"),
     ('[xid.48]\n  clas = "fatal"\n', "2:3: rule xid.48 has no field 'clas': did you mean 'class'?"),
     ('[xid.48]\naction = "reset"\n', "2:10: action 'reset' is none of '', restart-app, reset-gpu, reboot, power-cycle, service"),

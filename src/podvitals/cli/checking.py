@@ -96,7 +96,7 @@ def _replayed(request: Request, rules: Rules, recorder: Recorder | None) -> int:
 async def _live(request: Request, rules: Rules, recorder: Recorder | None) -> int:
     if not request.watch:
         # One look cannot see whether something lasts; whoever looks once wants to know how it is.
-        rules = Rules({rule.id: replace(rule, lasting=0.0) for rule in rules}, rules.about)
+        rules = Rules({rule.id: replace(rule, lasting=0.0) for rule in rules}, rules.about, rules.damping)
     roots = Roots() if request.root == Path("/") else Roots.under(request.root)
     equipment = Equipment(roots, rules, recorder)
     detectors = await asyncio.to_thread(_chosen, request.detectors, equipment)

@@ -7,7 +7,7 @@ from podvitals.cli.check_page import change_line
 from podvitals.cli.output import Table
 from podvitals.detect.recording import Record
 from podvitals.detect.replay import Replay
-from podvitals.detect.rules.describe import ending, matching, meaning, toml
+from podvitals.detect.rules.describe import duration, ending, matching, meaning, toml
 from podvitals.detect.rules.fields import nearest
 from podvitals.detect.rules.load import builtin, load_file
 from podvitals.detect.rules.rule import CodeMatch, Rule, Rules
@@ -82,7 +82,7 @@ def explanation(rule: Rule) -> list[str]:
 
 
 def changed(before: Rules, after: Rules) -> list[str]:
-    lines = []
+    lines = [f"changed  damping: {_damping(before)} → {_damping(after)}"] if after.damping != before.damping else []
     for rule in after:
         old = before.rules.get(rule.id)
         if old is None:
@@ -101,6 +101,11 @@ def changed(before: Rules, after: Rules) -> list[str]:
             ]
             lines.append(f"changed  {rule.id}: {'; '.join(parts) or 'nothing that can be seen'}")
     return lines or ["nothing is changed: the file has no rules"]
+
+
+def _damping(rules: Rules) -> str:
+    held = f", better held for {duration(rules.damping.hold)}" if rules.damping.hold else ""
+    return f"{rules.damping.changes} changes in {duration(rules.damping.window)}{held}"
 
 
 def compared(before: Rules, after: Rules, records: Sequence[Record]) -> tuple[list[str], bool]:

@@ -10,23 +10,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from podvitals.detect.rules.rule import Class
+from podvitals.detect.rules.rule import WORST, Damping
 
-WORST = Class.FATAL.rank
-
-
-@dataclass(frozen=True, slots=True)
-class Damping:
-    """`changes`: most in `window` seconds; enough for one way down to the worst and the first step back. `hold`: seconds something better
-    must last."""
-
-    changes: int = 8
-    window: float = 600.0
-    hold: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.changes <= WORST:
-            raise ValueError(f"changes must be more than {WORST}: all the way down, and one back")
+__all__ = ["STEPS", "WORST", "Damper", "Damping", "Step", "Trend"]
 
 
 class Trend(Enum):

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from podvitals.detect.case import Case, Condition, Doubt, Reason, Transition, Value, facts_of
-from podvitals.detect.damping import Damping
 from podvitals.detect.detector import Reading
-from podvitals.detect.rules.rule import GrowthMatch, Rules
+from podvitals.detect.rules.rule import Damping, GrowthMatch, Rules
 from podvitals.detect.rules.words import number
 from podvitals.detect.signal import Signal
 from podvitals.detect.tally import Tally
@@ -28,7 +27,7 @@ IDENTITY = "serial"
 
 class Evidence:
     def __init__(self, rules: Rules, damping: Damping | None = None) -> None:
-        self._rules, self._damping = rules, damping or Damping()
+        self._rules, self._damping = rules, damping or rules.damping
         self._cases: dict[str, Case] = {}
         self._states: dict[str, object] = {}
         self.revision = 0

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from podvitals.detect.detector import ACTIONS
-from podvitals.detect.rules.rule import NEEDS, Class, CodeMatch, Escalation, GrowthMatch, LevelMatch, Match, StateMatch
+from podvitals.detect.rules.rule import NEEDS, WORST, Class, CodeMatch, Escalation, GrowthMatch, LevelMatch, Match, StateMatch
 
 Path = tuple[str, ...]
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
@@ -210,6 +210,19 @@ def _escalation(value: Any) -> Escalation:
         read["verdict" if name == "class" else name] = _part(name, fields[name], one)
     return Escalation(**read)
 
+
+def _changes(value: Any) -> int:
+    changes = _whole(value)
+    if changes <= WORST:
+        raise Wrong(f"{changes} is too few: there must be more than {WORST}, all the way down and one back")
+    return changes
+
+
+DAMPING_FIELDS: Mapping[str, Field] = {
+    "changes": Field("changes", _changes),
+    "window": Field("window", seconds),
+    "hold": Field("hold", seconds),
+}
 
 RULE_FIELDS: Mapping[str, Field] = {
     "match": Field("match", match_of),

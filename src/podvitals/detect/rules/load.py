@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from podvitals.detect.rules.fields import RULE_FIELDS, Mistake, Mistakes, read_table
+from podvitals.detect.rules.fields import DAMPING_FIELDS, RULE_FIELDS, Mistake, Mistakes, read_table
 from podvitals.detect.rules.positions import Positions
 from podvitals.detect.rules.rule import Class, CodeMatch, GrowthMatch, Rule, Rules
 from podvitals.errors import InvalidInput, LocalError
@@ -22,6 +22,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _SYNTAX = re.compile(r"(.*) \(at line (\d+), column (\d+)\)")
 _NEW = ("match", "class", "message")
 LONGEST_FILE = 1 << 20
+DAMPING = "damping"
+"""The one table that is no family."""
 
 
 @cache
@@ -67,7 +69,7 @@ def read_rules(text: str, name: str, base: Rules, origin: str) -> Rules:
     if reading.mistakes.found:
         positions = Positions(text)
         raise InvalidInput("\n".join(_told(mistake, positions, name) for mistake in reading.mistakes.found))
-    return Rules(reading.rules, reading.about)
+    return Rules(reading.rules, reading.about, reading.damping)
 
 
 def _told(mistake: Mistake, positions: Positions, name: str) -> str:
@@ -78,6 +80,7 @@ def _told(mistake: Mistake, positions: Positions, name: str) -> str:
 class _Reading:
     def __init__(self, base: Rules, origin: str) -> None:
         self.rules, self.about = dict(base.rules), dict(base.about)
+        self.damping = base.damping
         self.mistakes = Mistakes()
         self._origin = origin
 
@@ -87,6 +90,8 @@ class _Reading:
                 self.mistakes.key((family,), f"family {family!r} is not a name of small letters, digits and dashes")
             elif not isinstance(table, dict):
                 self.mistakes.key((family,), f"{family} is not a table: write a rule as [family.name], such as [xid.79]")
+            elif family == DAMPING:
+                self.damping = replace(self.damping, **read_table(DAMPING_FIELDS, (family,), table, self.mistakes, "damping"))
             else:
                 self._family(family, table)
 

@@ -31,6 +31,23 @@ class Class(StrEnum):
 
 _RANKS = {Class.HEALTHY: 0, Class.APPLICATION: 0, Class.DEGRADED: 1, Class.UNKNOWN: 2, Class.FATAL: 3}
 
+WORST = Class.FATAL.rank
+
+
+@dataclass(frozen=True, slots=True)
+class Damping:
+    """`changes`: most in `window` seconds; enough for one way down to the worst and the first step back. `hold`: seconds something better
+    must last."""
+
+    changes: int = 8
+    window: float = 600.0
+    hold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.changes <= WORST:
+            raise ValueError(f"changes must be more than {WORST}: all the way down, and one back")
+
+
 NEEDS = ("reset", "reboot", "service")
 ANY = "*"
 """As a code: any of the table that no rule names."""
@@ -125,10 +142,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rules:
-    """All rules by id, in the order of their files; what each family is about."""
+    """All rules by id, in the order of their files; what each family is about; how often a verdict may change."""
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
+    damping: Damping = field(default_factory=Damping)
     _by_code: dict[str, list[Rule]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _by_name: dict[str, list[Rule]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
