@@ -1,16 +1,18 @@
 """What the log says of what changed: one line a thing, with names a person can look for."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 
 import pytest
 
-from podvitals.agent.account import MOST_NAMES, Account
+from podvitals.agent.account import BURST, MOST_NAMES, Account
 from podvitals.agent.metrics import Metrics
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState, Fault
 from podvitals.pod.book import Book
+from podvitals.testing import ManualClock
 from tests.pod.make import START, holding, key, pod, state
 
 
@@ -19,7 +21,8 @@ class Stage:
         self.states: dict[DeviceKey, DeviceState] = {}
         self.metrics = Metrics(self.states.values, tuple, tuple)
         self.book = Book("node-1", "0.1.0", lambda _pod, held: self.states[held.key])
-        self.account = Account(self.metrics, self.states.__getitem__, self.book.holders)
+        self.clock = ManualClock()
+        self.account = Account(self.metrics, self.clock, self.states.__getitem__, self.book.holders)
 
     def says(self, *states: DeviceState) -> None:
         self.states.update((one.key, one) for one in states)
@@ -39,7 +42,7 @@ def stage(caplog: pytest.LogCaptureFixture) -> Stage:
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, object]]]:
     """The lines so far, as message and fields."""
-    names = ("driver", "pool", "device", "devices", "count", "pods", "pod", "health", "was", "reason")
+    names = ("driver", "pool", "device", "devices", "count", "pods", "pod", "health", "was", "reason", "unsaid")
     return lambda: [
         {"msg": record.getMessage()} | {name: value for name, value in vars(record).items() if name in names and value}
         for record in caplog.records
@@ -85,6 +88,19 @@ def test_devices_that_break_each_for_a_reason_of_its_own_have_a_line_each(
 ) -> None:
     stage.says(*(broken(f"gpu-{n}", f"Xid {n}") for n in range(20)))
     assert len(lines()) == 20
+
+
+async def test_a_driver_that_never_says_the_same_twice_cannot_fill_the_log_and_what_is_left_out_is_counted(
+    stage: Stage, lines: Callable[[], list[dict[str, object]]]
+) -> None:
+    for n in range(10_000):
+        stage.says(broken("gpu-0", f"Xid {n}"))
+    assert len(lines()) == BURST
+    await stage.clock.advance(1.0)
+    stage.says(broken("gpu-0", "at last"))
+    assert (lines()[-1]["reason"], lines()[-1]["unsaid"]) == ("at last", 10_000 - BURST)
+    stage.says(dataclasses.replace(broken("gpu-0"), key=key("gpu-0", "other.example.com")))
+    assert lines()[-1]["driver"] == "other.example.com"
 
 
 def test_what_was_forgotten_is_not_kept(stage: Stage) -> None:

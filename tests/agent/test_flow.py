@@ -25,7 +25,6 @@ from podvitals.wire.messages import DeviceReport
 from tests.agent.cluster import DRIVER, Cluster, annotation, reports, shown
 from tests.agent.proxy import Proxy
 
-
 METRICS = (
     "reports_total",
     "device_changes_total",

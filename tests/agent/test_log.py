@@ -19,6 +19,14 @@ def test_a_line_is_key_value_and_quotes_what_needs_it() -> None:
     assert text.endswith(' level=info msg="device changed" driver=gpu.example.com reason="said \\"no\\"\\nreally"')
 
 
+def test_what_would_drive_a_terminal_is_escaped_and_means_the_same_to_a_machine() -> None:
+    said = line(reason="\x1b[2J \u202egnp.exe\u2066 é")
+    for form in (KeyValue(), Json()):
+        assert form.format(said).isprintable()
+    assert json.loads(Json().format(said))["reason"] == "\x1b[2J \u202egnp.exe\u2066 é"
+    assert "é" in KeyValue().format(line(reason="é"))
+
+
 def test_a_line_is_json_by_flag() -> None:
     document = json.loads(Json().format(line(pod="ml/a", count=3)))
     assert (document["msg"], document["pod"], document["count"]) == ("device changed", "ml/a", 3)

@@ -5,9 +5,11 @@ Many devices of one driver that change alike (it fell silent, or came back) are 
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from podvitals.agent.metrics import Metrics
 from podvitals.claim.pod import Pod
+from podvitals.clock import Clock
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState
@@ -17,6 +19,8 @@ log = logging.getLogger(__name__)
 
 MOST_LINES = 8
 """More devices that change alike are told in one line."""
+BURST, RATE = 200.0, 5.0
+"""Lines a driver may cause at once, and each second after that: the next one says how many there were not."""
 MOST_NAMES = 8
 """Of pods or devices in one line; the rest is counted."""
 
@@ -31,14 +35,28 @@ def listed(names: Iterable[str]) -> str:
     return ",".join(found[:MOST_NAMES]) + (f" and {len(found) - MOST_NAMES} more" if len(found) > MOST_NAMES else "")
 
 
+@dataclass(slots=True)
+class _Budget:
+    """A driver's lines: how many are left as of `at` (boottime), and how many there were not."""
+
+    at: float
+    tokens: float = BURST
+    unsaid: int = 0
+
+
 class Account:
     """`state_of` and `holders` tell of a device as it is when this is called."""
 
     def __init__(
-        self, metrics: Metrics, state_of: Callable[[DeviceKey], DeviceState], holders: Callable[[DeviceKey], list[Record]]
+        self,
+        metrics: Metrics,
+        clock: Clock,
+        state_of: Callable[[DeviceKey], DeviceState],
+        holders: Callable[[DeviceKey], list[Record]],
     ) -> None:
-        self._metrics, self._state_of, self._holders = metrics, state_of, holders
+        self._metrics, self._clock, self._state_of, self._holders = metrics, clock, state_of, holders
         self._health: dict[DeviceKey, Health] = {}
+        self._budgets: dict[str, _Budget] = {}
 
     def changed(self, keys: Iterable[DeviceKey]) -> None:
         """These devices' states changed."""
@@ -71,13 +89,21 @@ class Account:
     def _say(self, driver: str, level: int, what: dict[str, str], keys: Sequence[DeviceKey]) -> None:
         if len(keys) > MOST_LINES:
             devices = listed(f"{key.pool}/{key.device}" for key in keys)
-            log.log(
-                level, "devices changed", extra={"driver": driver, "count": len(keys), "devices": devices, "pods": self._pods(keys), **what}
-            )
+            names: dict[str, object] = {"driver": driver, "count": len(keys), "devices": devices, "pods": self._pods(keys)}
+            self._line(level, "devices changed", driver, {**names, **what})
             return
         for key in keys:
-            single = {"driver": driver, "pool": key.pool, "device": key.device, "pods": self._pods((key,))}
-            log.log(level, "device changed", extra={**single, **what})
+            single: dict[str, object] = {"driver": driver, "pool": key.pool, "device": key.device, "pods": self._pods((key,))}
+            self._line(level, "device changed", driver, {**single, **what})
+
+    def _line(self, level: int, text: str, driver: str, extra: dict[str, object]) -> None:
+        budget, now = self._budgets.setdefault(driver, _Budget(self._clock.now())), self._clock.now()
+        budget.tokens, budget.at = min(BURST, budget.tokens + (now - budget.at) * RATE), now
+        if budget.tokens < 1:
+            budget.unsaid += 1
+            return
+        unsaid, budget.unsaid, budget.tokens = budget.unsaid, 0, budget.tokens - 1
+        log.log(level, text, extra={**extra, "unsaid": unsaid} if unsaid else extra)
 
     def _pods(self, keys: Iterable[DeviceKey]) -> str:
         return listed(pod_name(record.pod) for key in keys for record in self._holders(key) if record.final is None)

@@ -84,7 +84,7 @@ class Agent:
         self._remember = asyncio.Event()
         self._unsaved: dict[str, Memo | None] = {}
         self._api_error = ""
-        self.account = Account(self.metrics, self.node.state, self.desk.book.holders)
+        self.account = Account(self.metrics, clock, self.node.state, self.desk.book.holders)
 
     async def run(self) -> None:
         """Until cancelled. LocalError where this machine gives it no place to work."""
