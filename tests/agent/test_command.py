@@ -4,13 +4,18 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import Field, fields
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
 import aiohttp
+import click
 import pytest
 
+from podvitals.agent.compose import AgentSettings
+from podvitals.cli import agent as cli
 from podvitals.lab.api import ApiServer
+from podvitals.node.limits import Limits
 
 UNREACHABLE = "http://127.0.0.1:1"
 
@@ -19,6 +24,26 @@ UNREACHABLE = "http://127.0.0.1:1"
 def no_other_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KUBECONFIG", "NODE_NAME", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
+
+
+def settings(*arguments: str) -> AgentSettings:
+    """What the agent runs with, given these on the command line."""
+    return cli._settings(cli.command.make_context("agent", ["--node-name", "n", *arguments]).params)
+
+
+def test_the_post_mortem_window_is_a_flag() -> None:
+    assert settings().window == 600.0
+    assert settings("--post-mortem-window", "30").window == 30.0
+
+
+@pytest.mark.parametrize("limit", fields(Limits), ids=lambda limit: limit.name)
+def test_each_limit_on_a_driver_is_a_flag_with_a_stated_default(limit: Field[int]) -> None:
+    flag = f"--limit-{limit.name.replace('_', '-')}"
+    assert getattr(settings().limits, limit.name) == limit.default
+    assert getattr(settings(flag, "7").limits, limit.name) == 7
+    (option,) = [one for one in cli.command.params if flag in one.opts]
+    assert isinstance(option, click.Option)
+    assert option.show_default
 
 
 def kubeconfig(path: Path, server: str) -> Path:

@@ -9,7 +9,7 @@ import logging
 import math
 import random
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -32,6 +32,7 @@ from podvitals.fleet.inventory import lease_name
 from podvitals.kube.client import Client
 from podvitals.kube.follow import follow
 from podvitals.kube.resources import PODS
+from podvitals.node.limits import Limits
 from podvitals.node.watch import NodeSettings, NodeWatch
 from podvitals.pod.book import POST_MORTEM_WINDOW, Memo
 from podvitals.pod.desk import Desk, Vouch, bare
@@ -59,6 +60,7 @@ class AgentSettings:
     namespace: str = "kube-system"
     listen: tuple[str, int] | None = None
     window: float = POST_MORTEM_WINDOW
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def socket(self) -> Path:
@@ -69,7 +71,10 @@ class Agent:
     def __init__(self, settings: AgentSettings, client: Client, clock: Clock = SYSTEM) -> None:
         self._settings, self._client, self._clock = settings, client, clock
         self._started = clock.wall()
-        node = NodeSettings(plugin_dir=settings.plugin_dir, checkpoint=settings.state_dir / "node.sqlite", leave=settings.leave)
+        checkpoint = settings.state_dir / "node.sqlite"
+        node = NodeSettings(plugin_dir=settings.plugin_dir, checkpoint=checkpoint, leave=settings.leave, limits=settings.limits)
+            plugin_dir=settings.plugin_dir, checkpoint=settings.state_dir / "node.sqlite", leave=settings.leave, limits=settings.limits
+        )
         self.node = NodeWatch(node, clock)
         self.metrics = Metrics(lambda: self.node.states().values(), self.node.drivers, self._gauges)
         self.desk = Desk(settings.node, __version__, self.node.state, random.random, leave=settings.leave, window=settings.window)

@@ -3,18 +3,42 @@
 import asyncio
 import signal
 import socket
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from podvitals.cli.options import GivenPath, Where, cluster_options
+from podvitals.node.limits import Limits
 
 if TYPE_CHECKING:
     from podvitals.agent.compose import AgentSettings
     from podvitals.kube.config import ClusterConfig
 
 _SECONDS = click.FloatRange(min=0)
+_LIMITS = {
+    "devices_per_driver": "devices kept of one driver, all sources together",
+    "sources_per_driver": "other sources of health for one driver's devices",
+    "endpoints_per_source": "endpoints registered under one name at once",
+    "drivers": "drivers remembered",
+    "sockets": "registration sockets followed at once",
+    "directories": "directories looked into below the plugin directory",
+    "remembered_reports": "reports of a connection known again by their bytes",
+    "remembered_bytes": "bytes of them",
+}
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def limit_options(command: Command) -> Command:
+    """A flag for each limit on what one driver may cost."""
+    for limit in reversed(fields(Limits)):
+        name = f"--limit-{limit.name.replace('_', '-')}"
+        kind = click.IntRange(min=1)
+        option = click.option(name, type=kind, metavar="N", default=limit.default, show_default=True, help=_LIMITS[limit.name])
+        command = option(command)
+    return command
 
 
 @click.command("agent", short_help="run a node's agent")
@@ -49,6 +73,7 @@ _SECONDS = click.FloatRange(min=0)
     show_default=True,
     help="seconds after a pod's end in which its faults are added",
 )
+@limit_options
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="of the lines on stderr")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True, help="from which on"
@@ -82,6 +107,7 @@ def _settings(options: dict[str, Any]) -> "AgentSettings":
         namespace=options["namespace"],
         listen=parse_address(options["listen"]) if options["listen"] else None,
         window=options["post_mortem_window"],
+        limits=Limits(**{limit.name: options[f"limit_{limit.name}"] for limit in fields(Limits)}),
     )
 
 
