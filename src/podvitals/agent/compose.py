@@ -73,8 +73,6 @@ class Agent:
         self._started = clock.wall()
         checkpoint = settings.state_dir / "node.sqlite"
         node = NodeSettings(plugin_dir=settings.plugin_dir, checkpoint=checkpoint, leave=settings.leave, limits=settings.limits)
-            plugin_dir=settings.plugin_dir, checkpoint=settings.state_dir / "node.sqlite", leave=settings.leave, limits=settings.limits
-        )
         self.node = NodeWatch(node, clock)
         self.metrics = Metrics(lambda: self.node.states().values(), self.node.drivers, self._gauges)
         self.desk = Desk(settings.node, __version__, self.node.state, random.random, leave=settings.leave, window=settings.window)
