@@ -188,7 +188,7 @@ def test_a_fault_that_is_known_all_the_same_stays_while_its_device_cannot_be_rea
     board = Board("toys.example.com", "node-1", [Source("toys", 15.0)])
     board.take(0, listing("toys", [Device("d")]), 0.0, 100.0)
     board.read(0, "d", Reading.unhealthy("Xid 79", action="power-cycle"), 1.0, 101.0)
-    board.fail(0, "d", "no answer", Reading.unhealthy("Xid 79", action="power-cycle"))
+    board.fail(0, "d", "no answer", Reading.unhealthy("Xid 79; no answer", action="power-cycle"))
     verdict = board.verdicts["d"]
     assert (verdict.health, verdict.message, verdict.action) == (Health.UNHEALTHY, "Xid 79; no answer", "power-cycle")
     assert verdict.checked_at == 101.0

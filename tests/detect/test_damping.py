@@ -73,7 +73,7 @@ def test_what_stays_as_it_is_is_shown_in_the_end(walk: list[tuple[float, int]], 
     for pause, rank in walk:
         now += pause
         damper.step(rank, now)
-    for _ in range(3):
+    for _ in range(damping.changes + 2):  # one change after the other leaves the window
         if damper.step(1, now) is Step.SHOW:
             break
         deadline = damper.deadline(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from podvitals.detect import judge
-from podvitals.detect.detector import Device
+from podvitals.detect.detector import Device, Reading, Unreadable
 from podvitals.detect.family import Family, pci_device
 from podvitals.detect.recording import Failed, Found, Record, Taken
 from podvitals.detect.roots import Roots, number_of, text_of, text_or
@@ -112,6 +112,18 @@ async def test_a_device_that_cannot_be_read_is_unknown_with_the_probes_error() -
         await watched.says("d", Health.UNKNOWN, "toy: OSError: Input/output error")
 
 
+def test_a_probe_that_fails_now_and_then_is_damped_like_a_fault_that_does() -> None:
+    family, said = Toys(), []
+    for number in range(12):
+        family.broken = "busy" if number % 2 else ""
+        try:
+            said.append(family.check(Device("d")))
+        except Unreadable as failed:
+            said.append(failed.still or Reading.healthy())
+    assert [reading.health for reading in said[:4]] == [Health.HEALTHY, Health.UNKNOWN] * 2
+    assert {reading.message for reading in said[-2:]} == {"cannot read toy: OSError: busy (it comes and goes)"}
+
+
 async def test_a_device_of_which_nothing_can_be_read_is_no_reading_that_renews_a_lease() -> None:
     family = Toys()
     family.signals = [Unread("toy.link", "Permission denied", "0")]
@@ -128,7 +140,7 @@ async def test_a_reset_that_is_due_stays_due_while_the_device_cannot_be_read_and
         family.pushes.put_nowait(Code("toy", "stuck"))
         await watched.says("d", Health.UNHEALTHY)
         family.broken = "gone"
-        first = await watched.says("d", Health.UNHEALTHY, "stuck; toy: OSError: gone")
+        first = await watched.says("d", Health.UNHEALTHY, "stuck; cannot read toy: OSError: gone")
         await read_again(family)
         assert watched.schedule.verdicts["d"] == first
         family.broken = ""

@@ -83,7 +83,7 @@ def test_a_recording_is_replayed_to_the_verdicts_it_led_to() -> None:
     assert told == [
         (5.1, "disk-b", Health.HEALTHY, "commands failed (ioerr_cnt)"),
         (7.0, "gpu-a", Health.UNHEALTHY, fallen),
-        (10.0, "gpu-a", Health.UNHEALTHY, f"{fallen}; nvidia: GPU is lost"),
+        (10.0, "gpu-a", Health.UNHEALTHY, f"{fallen}; cannot read nvidia: GPU is lost"),
     ]
     by_name = {one.device.name: one for one in replay.findings()}
     assert by_name["gpu-a"].rules == ("xid.79",)

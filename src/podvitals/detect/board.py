@@ -122,7 +122,7 @@ class Board:
 
     def fail(self, source: int, name: str, why: str, still: Reading | None = None) -> frozenset[str]:
         """A reading was tried and failed: Unknown until a real one comes, and nothing is renewed. `still`: a fault that is known all the
-        same, which stays."""
+        same, which stays; it says that reading failed, too."""
         self._doubt(name, source, why, still if still is not None and still.health is Health.UNHEALTHY else None)
         return self._changed((name,))
 
@@ -170,7 +170,7 @@ class Board:
         last = word.last if word is not None and doubted else word.reading if word is not None else None
         known = f" (last known: {last.health}{': ' if last.message else ''}{last.message})" if last is not None else ""
         read_at, checked_at = (word.read_at, word.checked_at) if word is not None else (-math.inf, 0.0)
-        told = Reading.unknown(why + known) if still is None else Reading(still.health, f"{still.message}; {why}", still.action)
+        told = Reading.unknown(why + known) if still is None else Reading(still.health, still.message, still.action)
         words[source] = Word(told, math.inf, read_at, checked_at, last)
 
     def _changed(self, names: Iterable[str]) -> frozenset[str]:

@@ -132,6 +132,10 @@ class Case:
             if key not in self.unread:
                 self._weigh(key, now)
 
+    def fail(self, why: str, source: str) -> None:
+        """`source` could read nothing at all; until its next whole reading."""
+        self.unread[source, ""] = Doubt(why, source, polled=True)
+
     def _store(self, key: Key, signal: Count | State | Level | Unread, now: float, *, whole: bool, source: str) -> None:
         if isinstance(signal, Unread):
             self.unread[key] = Doubt(signal.why, source, whole)

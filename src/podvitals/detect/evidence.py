@@ -51,6 +51,11 @@ class Evidence:
         case.take(signals, now, whole=whole, since=since, source=source)
         return self.look(device, now)
 
+    def fail(self, device: str, why: str, now: float, source: str = "") -> Reading:
+        """What the device is after `source` could read nothing of it: Unknown at least."""
+        self._case(device).fail(why, source)
+        return self.look(device, now)
+
     def look(self, device: str, now: float) -> Reading:
         """The same without news: time alone ends things."""
         case = self._case(device)

@@ -79,7 +79,7 @@ class Judge:
         """What is known of a device that could not be read."""
         with self._lock:
             self._record(Failed(self._clock.now(), family, device, why))
-            return self.evidence.look(device, self._clock.now())
+            return self.evidence.fail(device, why, self._clock.now(), family)
 
     def _record(self, record: Record) -> None:
         if self._tap is not None:

@@ -64,7 +64,7 @@ class Replay:
                 reading = evidence.take(device, signals, record.at, whole=whole, source=record.family)
                 return self._board.read(source, self._listed(source, device, record.at), reading, record.at, record.at)
             case Failed(device=device, why=why):
-                still = evidence.look(device, record.at)
+                still = evidence.fail(device, why, record.at, record.family)
                 return self._board.fail(source, self._listed(source, device, record.at), f"{record.family}: {why}", still)
 
     def _listed(self, source: int, name: str, at: float) -> str:
