@@ -83,6 +83,14 @@ def test_a_driver_that_falls_silent_with_all_its_devices_is_one_line(stage: Stag
     assert str(line["devices"]).endswith(f"node-1/gpu-{MOST_NAMES - 1:04} and {4096 - MOST_NAMES} more")
 
 
+def test_a_change_that_was_taken_back_before_anybody_could_tell_is_no_line(
+    stage: Stage, lines: Callable[[], list[dict[str, object]]]
+) -> None:
+    stage.says(broken("gpu-0"))
+    stage.says(broken("gpu-0"))
+    assert len(lines()) == 1
+
+
 def test_devices_that_break_each_for_a_reason_of_its_own_have_a_line_each(
     stage: Stage, lines: Callable[[], list[dict[str, object]]]
 ) -> None:
@@ -107,7 +115,7 @@ def test_what_was_forgotten_is_not_kept(stage: Stage) -> None:
     for n in range(100):
         stage.says(broken(f"gpu-{n}"))
         stage.says(DeviceState(key(f"gpu-{n}"), Health.UNKNOWN, "no driver", "", 0.0, 0.0, None, ()))
-    assert stage.account._health == {}
+    assert stage.account._said == {}
 
 
 def test_a_pod_that_ended_is_said_with_its_health(stage: Stage, lines: Callable[[], list[dict[str, object]]]) -> None:

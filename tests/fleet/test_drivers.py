@@ -26,6 +26,8 @@ def told(*drivers: dict[str, object]) -> list[DriverView]:
     ("said", "state"),
     [
         ({}, "speaks"),
+        ({"devices": 8, "smallest_lease": 15.0}, "speaks"),
+        ({"devices": 8, "smallest_lease": None}, "silent: its leases have ended"),
         ({"speaks": False}, "connected, no report yet"),
         ({"speaks": False, "health_version": ""}, "reports no health"),
         ({"connected": False, "speaks": False, "trouble": "connection refused"}, "not connected: connection refused"),

@@ -17,7 +17,7 @@ from podvitals.pod.book import Record
 
 log = logging.getLogger(__name__)
 
-MOST_LINES = 8
+MOST_LINES = 3
 """More devices that change alike are told in one line."""
 BURST, RATE = 200.0, 5.0
 """Lines a driver may cause at once, and each second after that: the next one says how many there were not."""
@@ -55,7 +55,7 @@ class Account:
         holders: Callable[[DeviceKey], list[Record]],
     ) -> None:
         self._metrics, self._clock, self._state_of, self._holders = metrics, clock, state_of, holders
-        self._health: dict[DeviceKey, Health] = {}
+        self._said: dict[DeviceKey, tuple[Health, str, str]] = {}
         self._budgets: dict[str, _Budget] = {}
 
     def changed(self, keys: Iterable[DeviceKey]) -> None:
@@ -64,14 +64,16 @@ class Account:
         states = [self._state_of(key) for key in sorted(keys)]
         self._metrics.changed(states)
         for now in states:
-            before = self._health.get(now.key)
+            before, said = self._said.get(now.key), (now.health, now.message, now.action)
+            if before == said:
+                continue  # it changed twice before anybody could tell
             if now.since > 0:
-                self._health[now.key] = now.health
+                self._said[now.key] = said
             else:
-                self._health.pop(now.key, None)  # nobody has reported it, or it was forgotten
+                self._said.pop(now.key, None)  # nobody has reported it, or it was forgotten
             level = logging.DEBUG if before is None and now.health is Health.HEALTHY and not now.faults else logging.INFO
             if log.isEnabledFor(level):
-                was = before.value if before is not None and before is not now.health else ""
+                was = before[0].value if before is not None and before[0] is not now.health else ""
                 alike.setdefault((now.key.driver, level, now.health.value, was, now.message), []).append(now.key)
         for (driver, level, health, was, reason), changed in alike.items():
             self._say(driver, level, {"health": health, "was": was, "reason": reason}, changed)

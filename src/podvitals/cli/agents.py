@@ -85,11 +85,11 @@ class AgentStates:
 
 
 def _driver_view(node: str, driver: _Driver, *, anybody: bool) -> DriverView:
-    serves = bool(driver.health_version)
+    serves, lapsed = bool(driver.health_version), driver.devices > 0 and driver.smallest_lease is None
     return DriverView(
         driver.driver,
         node,
-        voice(connected=driver.connected, speaks=driver.speaks, left=driver.left, serves=serves, anybody=anybody),
+        voice(connected=driver.connected, speaks=driver.speaks, left=driver.left, serves=serves, anybody=anybody, lapsed=lapsed),
         driver.devices,
         driver.source,
         driver.endpoint,

@@ -12,6 +12,7 @@ class Voice(StrEnum):
     """What an endpoint is to its driver's health."""
 
     SPEAKS = "speaks"
+    QUIET = "silent: its leases have ended"
     STANDBY = "standby"  # a newer endpoint speaks
     NOTHING_YET = "connected, no report yet"
     NO_HEALTH = "reports no health"  # it serves no health service
@@ -49,14 +50,14 @@ class DriverView:
         return f"{self.voice}: {self.trouble}" if self.trouble and self.voice is Voice.GONE else str(self.voice)
 
 
-def voice(*, connected: bool, speaks: bool, left: bool, serves: bool, anybody: bool) -> Voice:
-    """`serves`: it has a health service. `anybody`: some endpoint of the same source speaks."""
+def voice(*, connected: bool, speaks: bool, left: bool, serves: bool, anybody: bool, lapsed: bool) -> Voice:
+    """`serves`: it has a health service. `anybody`: some endpoint of the same source speaks. `lapsed`: no lease of its devices runs."""
     if left:
         return Voice.LEFT
     if not connected:
         return Voice.GONE
     if speaks:
-        return Voice.SPEAKS
+        return Voice.QUIET if lapsed else Voice.SPEAKS
     if not serves:
         return Voice.NO_HEALTH
     return Voice.STANDBY if anybody else Voice.NOTHING_YET
