@@ -71,6 +71,15 @@ def test_a_look_at_this_machine_lists_its_devices_and_whether_they_work(toys: Pa
     assert "t1" not in podvitals("check", "--detector", f"sim:{toys}", "--unhealthy").stdout
 
 
+def test_every_device_of_this_machine_is_read_by_whatever_family_can() -> None:
+    outcome = podvitals("check", "-o", "json")
+    assert outcome.returncode in (0, 1, 2)
+    assert "Traceback" not in outcome.stderr
+    devices = json.loads(outcome.stdout)["devices"]
+    assert all(device["health"] in ("Healthy", "Unknown", "Unhealthy") for device in devices)
+    assert all(device["message"] for device in devices if device["health"] != "Healthy")
+
+
 def test_a_family_that_cannot_list_its_devices_is_told_and_is_not_taken_for_health(tmp_path: Path) -> None:
     (tmp_path / "sys/bus/pci").mkdir(parents=True)
     (tmp_path / "sys/bus/pci/devices").write_text("")
