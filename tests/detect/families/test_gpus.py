@@ -119,6 +119,7 @@ def test_heat_that_slows_a_gpu_down_is_told_of_both_drivers(intel: tuple[Tree, I
     old = tree.write(tree.sys / "bus/pci/devices/0000:00:02.0/drm/card0/gt/gt0", throttle_reason_thermal=0, throttle_reason_pl1=1)
     new = tree.write(tree.sys / "bus/pci/devices/0000:03:00.0/tile0/gt0/freq0/throttle", status=1, reason_thermal=1, reason_prochot=0)
     assert values(list(family.read(i915))) == {"intel.throttled[thermal]": "no"}
+    tree.write(new.parents[2] / "gt1/freq0/throttle", reason_thermal=0, reason_prochot=0)
     assert values(list(family.read(xe))) == {"intel.throttled[thermal]": "yes", "intel.throttled[prochot]": "no"}
     unreadable(old / "throttle_reason_thermal")
     assert str(values(list(family.read(i915)))["intel.throttled[thermal]"]).endswith("Too many levels of symbolic links")

@@ -11,6 +11,7 @@ from podvitals.detect.families.nic import Nic
 from podvitals.detect.family import PCI
 from podvitals.detect.inventory import listing
 from podvitals.detect.roots import Roots
+from podvitals.detect.rtnetlink import Link
 from podvitals.detect.signal import State, Unread
 from podvitals.device.health import Health
 from tests.detect import veth
@@ -92,6 +93,18 @@ def test_of_what_is_wrong_with_a_link_the_nearest_cause_is_told(
     tree.write(tree.sys / "class/net/eth0", flags=flags, operstate=operstate, carrier=carrier)
     said = values(list(nic.read(devices["eth0"])))
     assert (said["net.admin"], said["net.carrier"], said["net.operstate"]) == states
+
+
+def test_a_change_that_is_several_signals_begins_with_what_is_wrong() -> None:
+    nic = Nic("eth0")
+    link = Link(3, "eth0", True, False, "down", False, 1500, "", "")
+    # It was set down before: were "up" told first, the device would be healthy for a moment.
+    assert [f"{said.name} {said.value}" for said in nic._told(link) if isinstance(said, State)] == [
+        "net.carrier 0",
+        "net.admin up",
+        "net.operstate unknown",
+        "net.presence present",
+    ]
 
 
 @requires_veth
@@ -198,6 +211,14 @@ def test_a_driver_that_has_no_link_modes_tells_no_greatest_speed() -> None:
 )
 def test_the_fastest_link_mode_counts(bits: list[int], speed: int) -> None:
     assert ethtool.fastest(sum(1 << bit for bit in bits)) == speed
+
+
+def test_a_link_is_measured_against_what_both_its_ends_can_do() -> None:
+    ten, twenty_five, hundred = (1 << bit for bit in (12, 31, 36))
+    low, high = (mask & 0xFFFFFFFF for mask in (ten | twenty_five | hundred, (ten | twenty_five | hundred) >> 32))
+    assert ethtool.best_of([low, high, 0, 0, 0, 0]) == 100000, "the other end tells nothing"
+    assert ethtool.best_of([low, high, 0, 0, ten | twenty_five & 0xFFFFFFFF, 0]) == 25000
+    assert ethtool.best_of([0] * 6) == 0
 
 
 @pytest.mark.parametrize(

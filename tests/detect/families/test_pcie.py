@@ -199,6 +199,17 @@ def test_a_driver_that_was_unbound_is_told_as_none(tree: Tree) -> None:
     assert "pcie.enabled" not in said, "vfio enables a device when it is opened"
 
 
+def test_what_is_published_follows_the_driver_and_outlives_the_device(tree: Tree) -> None:
+    pcie, devices = family(tree)
+    at = pcidev.directory(tree.sys, GPU).resolve()
+    (at / "driver").unlink()
+    tree.bind(at, "vfio-pci")
+    (gpu,) = (device for device in pcie.find() if device.handle == GPU)
+    assert gpu.attributes == {**devices["pci-0000-3b-00-0"].attributes, "driver": "vfio-pci"}
+    (tree.sys / "bus/pci/devices" / GPU).unlink()
+    assert gpu in list(pcie.find())
+
+
 def test_a_function_that_never_had_a_driver_is_only_asked_for_one_where_it_is_of_no_use_without(tree: Tree) -> None:
     tree.pci("0000:00:1f.4", "0c0500", enable=0)  # an SMBus controller
     tree.pci("0000:60:00.0", "010802", enable=0)

@@ -50,6 +50,14 @@ def fastest(modes: int) -> int:
     return max((speed for speed, bits in _SPEEDS if any(modes >> bit & 1 for bit in bits)), default=0)
 
 
+def best_of(masks: Sequence[int]) -> int:
+    """Mbit/s of the fastest mode that both ends can do, from three masks in a row (supported, advertised, of the other end), of words of 32
+    bits. The other end's is empty where it tells nothing."""
+    words = len(masks) // 3
+    supported, _, other_end = (sum(mask << 32 * at for at, mask in enumerate(masks[which * words :][:words])) for which in range(3))
+    return fastest(supported & other_end) or fastest(supported)
+
+
 def best_speed(interface: str) -> int:
     """Mbit/s that the port, and the other end where it tells, can both do; 0 where the driver does not say. Raises OSError."""
     settings = array.array("B", _HEADER.pack(GLINKSETTINGS, *([0] * 13)))
@@ -63,9 +71,7 @@ def best_speed(interface: str) -> int:
     settings = array.array("B", _HEADER.pack(*header) + bytes(3 * 4 * words))
     if not _ask(interface, settings):
         return 0
-    masks = struct.unpack_from(f"={3 * words}I", settings, _HEADER.size)
-    supported, _, other_end = (sum(mask << 32 * at for at, mask in enumerate(masks[which * words :][:words])) for which in range(3))
-    return fastest(supported & other_end) or fastest(supported)
+    return best_of(struct.unpack_from(f"={3 * words}I", settings, _HEADER.size))
 
 
 def errors(interface: str) -> dict[str, int]:
