@@ -91,6 +91,13 @@ def test_a_change_that_was_taken_back_before_anybody_could_tell_is_no_line(
     assert len(lines()) == 1
 
 
+def test_a_fault_that_came_and_went_before_anybody_could_tell_is_told(stage: Stage, lines: Callable[[], list[dict[str, object]]]) -> None:
+    stage.says(state("gpu-0"))
+    stage.says(state("gpu-0", Health.HEALTHY, "", Fault(Health.UNHEALTHY, "Xid 79", "", START, START + 0.001), since=START))
+    (line,) = lines()
+    assert (line["health"], line["was"], line["reason"]) == ("Healthy", "Unhealthy", "Xid 79")
+
+
 def test_devices_that_break_each_for_a_reason_of_its_own_have_a_line_each(
     stage: Stage, lines: Callable[[], list[dict[str, object]]]
 ) -> None:

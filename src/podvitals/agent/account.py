@@ -55,7 +55,7 @@ class Account:
         holders: Callable[[DeviceKey], list[Record]],
     ) -> None:
         self._metrics, self._clock, self._state_of, self._holders = metrics, clock, state_of, holders
-        self._said: dict[DeviceKey, tuple[Health, str, str]] = {}
+        self._said: dict[DeviceKey, DeviceState] = {}
         self._budgets: dict[str, _Budget] = {}
 
     def changed(self, keys: Iterable[DeviceKey]) -> None:
@@ -64,17 +64,17 @@ class Account:
         states = [self._state_of(key) for key in sorted(keys)]
         self._metrics.changed(states)
         for now in states:
-            before, said = self._said.get(now.key), (now.health, now.message, now.action)
-            if before == said:
-                continue  # it changed twice before anybody could tell
+            before = self._said.get(now.key)
+            if before is not None and _alike(before, now):
+                continue  # another change of this turn, told already
             if now.since > 0:
-                self._said[now.key] = said
+                self._said[now.key] = now
             else:
                 self._said.pop(now.key, None)  # nobody has reported it, or it was forgotten
             level = logging.DEBUG if before is None and now.health is Health.HEALTHY and not now.faults else logging.INFO
             if log.isEnabledFor(level):
-                was = before[0].value if before is not None and before[0] is not now.health else ""
-                alike.setdefault((now.key.driver, level, now.health.value, was, now.message), []).append(now.key)
+                was, why = _what(before, now)
+                alike.setdefault((now.key.driver, level, now.health.value, was, why), []).append(now.key)
         for (driver, level, health, was, reason), changed in alike.items():
             self._say(driver, level, {"health": health, "was": was, "reason": reason}, changed)
 
@@ -109,3 +109,16 @@ class Account:
 
     def _pods(self, keys: Iterable[DeviceKey]) -> str:
         return listed(pod_name(record.pod) for key in keys for record in self._holders(key) if record.final is None)
+
+
+def _alike(before: DeviceState, now: DeviceState) -> bool:
+    return (before.health, before.message, before.action, before.faults) == (now.health, now.message, now.action, now.faults)
+
+
+def _what(before: DeviceState | None, now: DeviceState) -> tuple[str, str]:
+    """What it was, and why it is what it is now. What came and went within one turn of the loop was a fault all the same."""
+    if before is None:
+        return "", now.message
+    if before.health is now.health and now.faults and now.faults[-1].end is not None and now.faults != before.faults:
+        return now.faults[-1].health.value, now.message or now.faults[-1].message
+    return "" if before.health is now.health else before.health.value, now.message
