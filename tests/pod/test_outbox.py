@@ -111,6 +111,8 @@ def test_whatever_fails_the_latest_truth_arrives(story: list[tuple[object, ...]]
                 world.wait(seconds)
             case ("tamper", str(uid)) if uid in world.truth and uid not in world.under_way:
                 world.tamper(uid)
+            case ("tamper", str(uid)) if uid in world.under_way and uid in world.server:
+                world.server[uid] = Shown.of(said("a late patch"), "a late patch")  # seen only in the answer to what is under way
             case ("lease", str(uid), bool(ended)):
                 world.unknown[uid] = frozenset({key("gpu-0")}) if ended else frozenset()
             case _:
@@ -119,6 +121,21 @@ def test_whatever_fails_the_latest_truth_arrives(story: list[tuple[object, ...]]
     sent = len(world.sent)
     world.settle()
     assert len(world.sent) == sent, "an unchanged status is written again"
+
+
+def test_what_an_answer_shows_beside_what_was_sent_is_put_right() -> None:
+    """A patch of which nobody heard any more arrives after all, while the next one, which leaves the condition alone, is under way: the
+    answer shows the old condition, and no watch will show it again."""
+    world = World()
+    world.change("a", "healthy", "1")
+    world.answer("a")
+    world.wait(ANNOTATION_PACE)
+    world.change("a", "healthy", "2")
+    assert world.under_way["a"] == Letter(None, "2")
+    world.server["a"] = Shown.of(said("broken"), "1")
+    world.answer("a")
+    assert world.under_way["a"] == Letter(said("healthy"), None)
+    world.settle()
 
 
 def test_the_condition_goes_at_once_and_the_annotation_once_a_second() -> None:

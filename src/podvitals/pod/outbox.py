@@ -191,9 +191,12 @@ class Outbox:
             return
         parcel.arrived |= outcome in (Outcome.SENT, Outcome.AGAIN, Outcome.TROUBLE)
         if outcome is Outcome.SENT:
-            parcel.shown = shown or parcel.shown
+            before, parcel.shown = parcel.shown, shown or parcel.shown
             if letter is None or _kept(letter, parcel.shown):
                 self._told(parcel, now)
+                if letter is not None and parcel.shown != _after(letter, before):
+                    # Somebody wrote meanwhile, perhaps we ourselves: a patch that got no answer may arrive after the next one was composed.
+                    self.mark(uid, now)
                 if parcel.due(now):
                     # Changed meanwhile, or the time of its annotation came while the letter was under way.
                     self._ready[uid] = None
@@ -315,6 +318,14 @@ def _kept(letter: Letter, shown: Shown) -> bool:
     if letter.clear:
         return shown == _NOTHING
     return letter.condition in (None, shown.condition) and (letter.annotation is None or _digest(letter.annotation) == shown.annotation)
+
+
+def _after(letter: Letter, before: Shown) -> Shown:
+    """What stands there if nobody else wrote."""
+    if letter.clear:
+        return _NOTHING
+    sent = Shown.of(letter.condition, letter.annotation)
+    return Shown(sent.condition or before.condition, before.annotation if sent.annotation is None else sent.annotation)
 
 
 def _digest(annotation: str) -> bytes:
