@@ -269,6 +269,26 @@ def test_a_fault_read_after_its_lease_is_on_record_and_the_device_unknown(node: 
     assert state.faults[0].end == node.wall - 1
 
 
+def test_what_is_due_ends_before_anything_else_is_heard_of(node: Node) -> None:
+    """After a sleep messages may be read before the timer of the leases: nothing may be told of one device while another is of long ago."""
+    node.hear(1, said("gpu-0", lease=5.0), said("gpu-1", lease=300.0))
+    node.now += 60
+    assert node.hear(1, said("gpu-1", lease=300.0)) == {key("gpu-0")}
+    assert node.health("gpu-0") is Health.UNKNOWN
+    node.now += 600
+    assert key("gpu-1") in node.event(1, Event.STREAM_END)
+    assert node.health("gpu-1") is Health.UNKNOWN
+
+
+def test_what_ended_while_a_report_was_read_is_told_though_the_report_came_to_nothing(node: Node) -> None:
+    node.hear(1, said("gpu-0", lease=5.0))
+    node.now += 60
+    hearing = node.board.begin(1, raw(*(said(f"gpu-{n}") for n in range(5))), node.now, node.wall)
+    assert hearing is not None
+    assert node.event(1, Event.STREAM_END) == {key("gpu-0")}
+    assert node.board.finish(hearing, node.now, node.wall).changed == frozenset()
+
+
 def register(board: Switchboard, number: int, source: SourceKey, endpoint: str = "", now: float = 0.0) -> Told | int | str:
     return board.register(number, source, endpoint or f"/{number}.sock", number, serves_health=True, now=now, wall=WALL + now)
 

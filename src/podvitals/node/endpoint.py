@@ -158,6 +158,8 @@ class Endpoint:
             check_driver_name(driver)
             if not check_path(info.endpoint).is_absolute():
                 raise InvalidInput(f"endpoint {info.endpoint!r} is not an absolute path")
+            if clean(info.endpoint) != info.endpoint:
+                raise InvalidInput(f"endpoint {clean(info.endpoint)} is not printable as it stands")
             if len(source) > LONGEST_SOURCE or clean(source) != source:
                 raise InvalidInput(f"health source name {source!r} is longer than {LONGEST_SOURCE} characters, or not printable")
         except InvalidInput as error:

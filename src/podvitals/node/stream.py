@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from podvitals.clock import Clock
+from podvitals.device.text import clean
 from podvitals.node.sayings import Sayings
 
 BUSY_AT_MOST = 0.005
@@ -21,14 +22,14 @@ class Refusals:
     """What one party said and was not taken, by reason; each reason is logged at most once a minute, with the count since."""
 
     def __init__(self, who: str, clock: Clock, sayings: Sayings) -> None:
-        self.who = who
+        self.who = clean(who)
         self._clock, self._sayings = clock, sayings
         self.counts: Counter[str] = Counter()
 
     def count(self, reason: str, text: str, times: int = 1) -> None:
         self.counts[reason] += times
         if since := self._sayings.may(reason, self.who, self._clock.now(), times):
-            log.warning("refused: %s", text, extra={"who": self.who, "reason": reason, "times": since})
+            log.warning("refused: %s", clean(text), extra={"who": self.who, "reason": reason, "times": since})
 
 
 class Pace:

@@ -31,6 +31,7 @@ class Switchboard:
         self._leave = leave
         self._places: dict[int, Place] = {}
         self._asked_for: dict[str, dict[DeviceKey, str]] = {}
+        self._ended = frozenset[DeviceKey]()
 
     # --- events ------------------------------------------------------------------------------------------------------------------
 
@@ -44,7 +45,7 @@ class Switchboard:
         rival, why = self._rival(source, endpoint), self._no_room(source, now)
         if rival is not None or why:
             return why or rival or 0
-        telling = Telling()
+        telling = self._telling(now, wall)
         self._places[number] = Place(number, source, endpoint, serves_health, Memory(self.limits))
         self._apply(self.session.register(number, source, born), telling, now, wall)
         self._tell_standing(source.driver, telling)
@@ -59,9 +60,10 @@ class Switchboard:
         return telling.told()
 
     def event(self, number: int, event: Event, now: float, wall: float) -> Told:
-        place, telling = self._places.get(number), Telling()
+        place = self._places.get(number)
         if place is None:
             return NOTHING
+        telling = self._telling(now, wall)
         self._apply(self.session.on(number, event), telling, now, wall)
         if event in (Event.STREAM_END, Event.DISCONNECT):
             place.end_stream()
@@ -82,6 +84,7 @@ class Switchboard:
         place = self._places.get(number)
         if place is None or self.session.stage(number) is Stage.REGISTERED:
             return None  # late: its connection is gone
+        self._end_leases(now, wall)
         place.reports += 1
         place.heard = wall
         # What comes later on one stream is newer.
@@ -94,9 +97,9 @@ class Switchboard:
         return hearing
 
     def finish(self, hearing: Hearing, now: float, wall: float) -> Told:
-        place, telling, report = hearing.place, Telling(), hearing.report
+        place, telling, report = hearing.place, self._telling(now, wall), hearing.report
         if self._places.get(place.number) is not place or place.stream != hearing.stream:
-            return NOTHING  # it went, or its stream ended, while its words were read
+            return telling.told()  # it went, or its stream ended, while its words were read
         if hearing.said is not None:
             self._repeated(hearing, telling, wall)
             return telling.told()
@@ -117,8 +120,7 @@ class Switchboard:
         return telling.told()
 
     def expire(self, now: float, wall: float) -> Told:
-        changed = self.ledger.expire(now, wall)
-        return Told(changed) if changed else NOTHING
+        return self._telling(now, wall).told()
 
     def next_deadline(self) -> float | None:
         return self.ledger.next_deadline()
@@ -184,6 +186,16 @@ class Switchboard:
         if any(self.ledger.forget_gone(driver, now) for driver in drivers):
             return ""
         return f"{self.limits.drivers} drivers are known on this node: no more are heard"
+
+    def _end_leases(self, now: float, wall: float) -> None:
+        """Before anything else: who slept must not say of one device what is new, and of another what ended long ago."""
+        self._ended |= self.ledger.expire(now, wall)
+
+    def _telling(self, now: float, wall: float) -> Telling:
+        self._end_leases(now, wall)
+        telling = Telling()
+        telling.changed, self._ended = self._ended, frozenset()
+        return telling
 
     def _recognise(self, hearing: Hearing, now: float) -> None:
         """What says again what was said before, and still means it, need not be read."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from podvitals.clock import Clock
 from podvitals.device.key import DeviceKey
+from podvitals.device.text import clean
 from podvitals.node.choice import Socket
 from podvitals.node.discovery import Discovery
 from podvitals.node.endpoint import Endpoint, Manner
@@ -55,8 +56,8 @@ class DriverView:
     """One registered endpoint; a source that is only remembered has endpoint "". Times in Unix seconds, 0.0 for never.
 
     `since`: connected, or else registered, since then; `speaks_since`: has authority since then. `devices`, `smallest_lease`: of its
-    source, told by whoever speaks for it (or, if nobody does, by the newest). `refusals`: how often what it said was not taken, by reason; whoever
-    tells for a source adds those of endpoints that are gone. `trouble`: why it is not connected."""
+    source, told by whoever speaks for it (or, if nobody does, by the newest). `refusals`: how often what it said was not taken, by
+    reason; whoever tells for a source adds those of endpoints that are gone. `trouble`: why it is not connected."""
 
     driver: str
     source: str
@@ -258,7 +259,7 @@ class NodeWatch:
                 return await endpoint.run()
             except Exception:
                 # A fault of ours that one driver's words brought out must not cost the other drivers.
-                log.exception("following %s failed", endpoint.socket.path)
+                log.exception("following %s failed", clean(endpoint.socket.path))
             self.event(endpoint, Event.DISCONNECT)
             endpoint.asked.set()
             endpoint.opened.set()
@@ -369,7 +370,7 @@ class NodeWatch:
             health_version=endpoint.health,
             reports=0 if place is None else place.reports,
             refusals=endpoint.refusals.counts + (self._refused.get(source, Counter()) if tells == endpoint.number else Counter()),
-            trouble=endpoint.trouble,
+            trouble=clean(endpoint.trouble),
             left=endpoint.left,
         )
 
