@@ -90,6 +90,7 @@ window = "{window}"
 | `cancels` | the rules that this one ends |
 | `escalate` | `{{ at, within, class, action, message }}` for repeats on one device |
 | `lasting`, `hold`, `fresh` | how long it must last before it counts · how long it is held after it ended · how old it may be |
+| `per` | the param of a code that tells parts of the device apart, such as `link`: each is judged by itself |
 | `yields_to` | a state that knows better: while it is known, this rule says degraded at most |
 """  # noqa: E501 - rows of a table
 

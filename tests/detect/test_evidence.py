@@ -147,6 +147,39 @@ def test_an_unknown_code_is_told_by_the_rule_for_any_other_and_expires(evidence:
     assert polled(evidence, 60.0) == Reading.healthy()
 
 
+PARTS = """
+[toy.link]
+match = { table = "toy", code = "link" }
+class = "fatal"
+message = "error on link {link}"
+per = "link"
+expires = "1h"
+
+[toy.quiet]
+match = { state = "toy.quiet", is = "yes" }
+class = "healthy"
+message = "quiet"
+clears = true
+"""
+
+
+def test_something_said_of_two_parts_is_two_reasons_and_of_very_many_one_more() -> None:
+    evidence = Evidence(read_rules(PARTS, "parts.toml", Rules(), origin=""))
+    for link in ("1", "2", "1"):
+        reading = told(evidence, 0.0, Code("toy", "link", params=(("link", link),)))
+    assert reading.message == "error on link 1; error on link 2"
+    for number in range(1000):
+        told(evidence, 1.0, Code("toy", "link", params=(("link", str(number)),)))
+    assert len(evidence.reasons("d")) == 33
+
+
+def test_a_rule_that_says_nothing_is_counted_when_it_begins_not_each_time_it_is_read() -> None:
+    evidence = Evidence(read_rules(PARTS, "parts.toml", Rules(), origin=""))
+    for at, state in enumerate(("yes", "yes", "no", "yes", "yes")):
+        assert polled(evidence, float(at), State("toy.quiet", state)) == Reading.healthy()
+    assert evidence.counts("d") == {"toy.quiet": 2}
+
+
 def test_a_rule_about_details_goes_before_the_one_about_the_code_alone(evidence: Evidence) -> None:
     assert told(evidence, 0.0, Code("toy", "stuck", params=(("how", "lightly"),))) == Reading.healthy("stuck lightly")
 

@@ -144,6 +144,7 @@ WRONG = [
         '[a.b]\nmatch = { counter = "a" }\nclass = "fatal"\nmessage = "m"\nclears = true\n',
         "1:4: rule a.b is about growth, which is over when it is seen",
     ),
+    ('[pcie.gone]\nper = "link"\n', "1:7: rule pcie.gone says `per`, which is about something said once"),
     ('[xid.48]\nclass = "fatal\n', "2:15: illegal character"),
     ("[xid.48]\n[xid.48]\n", "2:8: cannot declare ('xid', '48') twice"),
 ]

@@ -23,6 +23,9 @@ _HEALTHS = {Class.FATAL.rank: Health.UNHEALTHY, Class.UNKNOWN.rank: Health.UNKNO
 LONGEST_HISTORY = 32
 ECHO = 10.0
 """Seconds within which two families may tell of one event."""
+MOST_PARTS, MOST_TOLD = 32, 1024
+ENDS = {"reset": ("reset",), "reboot": ("reset", "reboot"), "service": ("reset", "reboot", "service")}
+"""What each code of a device's life ends."""
 
 
 @dataclass(slots=True)
@@ -92,7 +95,7 @@ class Case:
     tallies: dict[Key, Tally] = field(default_factory=dict)
     pending: dict[Key, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    told: dict[str, tuple[float, str]] = field(default_factory=dict)
+    told: dict[Key, tuple[float, str]] = field(default_factory=dict)
     history: deque[Transition] = field(default_factory=lambda: deque(maxlen=LONGEST_HISTORY))
     kept: tuple[Reason, ...] = ()
     damper: Damper = field(init=False)
@@ -166,20 +169,28 @@ class Case:
                         self._happened(rule, count.part, self._fields(rule, key), now, grown)
 
     def _said(self, code: Code, now: float, source: str) -> None:
-        if code.table == LIFE:
-            self.ended(("reset",) if code.code == "reset" else ("reset", "reboot", "service"))
+        if code.table == LIFE and code.code in ENDS:
+            self.ended(ENDS[code.code])
         # What is known of the device is said in the same words whoever told of the fault: so it goes before the line's own.
         fields = {"code": code.code, "text": code.text} | dict(code.params) | self.facts
         for rule in self.rules.of_code(code.table, code.code, dict(code.params)):
             if not rule.fresh or code.age <= rule.fresh:
-                self._happened(rule, "", fields, now - code.age, 0 if self._echo(rule.id, source, now - code.age) else 1)
+                part, at = self._part(rule, fields), now - code.age
+                self._happened(rule, part, fields | {"part": part}, at, 0 if self._echo(rule.id, part, source, at) else 1)
 
-    def _echo(self, rule: str, source: str, at: float) -> bool:
+    def _part(self, rule: Rule, fields: Mapping[str, str]) -> str:
+        """What of the device it is about, for rules that tell parts apart; beyond a bound they are one."""
+        part = fields.get(rule.per, "") if rule.per else ""
+        known = (rule.id, part) in self.conditions
+        return part if known or sum(1 for name, _ in self.conditions if name == rule.id) < MOST_PARTS else ""
+
+    def _echo(self, rule: str, part: str, source: str, at: float) -> bool:
         """Whether another family told of the same a moment ago: a library's event and the log's line are one error, not two."""
-        before, teller = self.told.get(rule, (-math.inf, source))
+        before, teller = self.told.get((rule, part), (-math.inf, source))
         if teller != source and abs(at - before) <= ECHO:
             return True
-        self.told[rule] = (at, source)
+        if len(self.told) < MOST_TOLD or (rule, part) in self.told:
+            self.told[rule, part] = (at, source)
         return False
 
     def _happened(self, rule: Rule, part: str, fields: dict[str, str], at: float, times: int) -> None:
@@ -212,8 +223,7 @@ class Case:
             self.counts[rule.id] = self.counts.get(rule.id, 0) + 1
             for cancelled in rule.cancels:
                 self._end(cancelled)
-        if rule.verdict.rank:
-            self._begin(rule, where[1], self._fields(rule, (_name(rule), where[1])), now)
+        self._begin(rule, where[1], self._fields(rule, (_name(rule), where[1])), now)
 
     def _so(self, rule: Rule, part: str) -> bool:
         value = self.values.get((_name(rule), part))

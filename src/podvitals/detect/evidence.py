@@ -151,7 +151,7 @@ def _case_document(case: Case) -> dict[str, Any]:
         "tallies": [[*key, list(tally.seen)] for key, tally in case.tallies.items()],
         "pending": [[*key, since] for key, since in case.pending.items()],
         "counts": dict(case.counts),
-        "told": [[rule, *told] for rule, told in case.told.items()],
+        "told": [[*key, *told] for key, told in case.told.items()],
         "damper": case.damper.snapshot(),
         "kept": [[reason.rank, reason.text, reason.action, reason.rule] for reason in case.kept],
     }
@@ -175,7 +175,7 @@ def _restore_case(case: Case, saved: Mapping[str, Any], shift: float, *, reboote
         if rule in rules and (limits := _limits(case, rule)) is not None:
             case.tallies[rule, part] = Tally(*limits)
             case.tallies[rule, part].seen.extend((float(at) + shift, float(weight)) for at, weight in seen)
-    case.told = {str(rule): (float(at) + shift, str(source)) for rule, at, source in saved["told"]}
+    case.told = {(rule, part): (float(at) + shift, str(source)) for rule, part, at, source in saved["told"]}
     case.damper.restore(saved["damper"], shift, rebooted=rebooted)
     if rebooted:
         return

@@ -64,4 +64,5 @@ Signal = Code | Count | State | Level | Unread
 
 LIFE = "life"
 """The table of codes by which a family says what became of the device itself; they end verdicts that wait for it:
-Code(LIFE, "reset"), Code(LIFE, "service") (replaced, or mended by hand). A reboot is seen by the frame."""
+Code(LIFE, "reset"), Code(LIFE, "reboot") (as good as one), Code(LIFE, "service") (replaced, or mended by hand). A reboot is seen by the
+frame."""

@@ -54,6 +54,8 @@ def meaning(rule: Rule) -> str:
         text += f"; once it has lasted {duration(rule.lasting)}"
     if rule.yields_to:
         text += f"; degraded at most while {rule.yields_to} is known"
+    if rule.per:
+        text += f"; each {rule.per} by itself"
     if rule.cancels:
         text += f"; ends {', '.join(rule.cancels)}"
     if rule.fresh:
@@ -86,7 +88,9 @@ def toml(rule: Rule) -> str:
         f'{name} = "{duration(value)}"' for name, value in (("lasting", rule.lasting), ("hold", rule.hold), ("fresh", rule.fresh)) if value
     ]
     lines += [
-        f"{name} = {_text(value)}" for name, value in (("yields_to", rule.yields_to), ("source", rule.source), ("note", rule.note)) if value
+        f"{name} = {_text(value)}"
+        for name, value in (("yields_to", rule.yields_to), ("per", rule.per), ("source", rule.source), ("note", rule.note))
+        if value
     ]
     return "\n".join(lines) + "\n"
 

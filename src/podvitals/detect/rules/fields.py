@@ -238,6 +238,7 @@ RULE_FIELDS: Mapping[str, Field] = {
     "hold": Field("hold", seconds),
     "fresh": Field("fresh", seconds),
     "yields_to": Field("yields_to", _text),
+    "per": Field("per", _text),
     "source": Field("source", _text),
     "note": Field("note", _text),
 }

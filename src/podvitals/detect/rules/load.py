@@ -140,6 +140,8 @@ def contradiction(rule: Rule) -> str:
             return "is a rate and escalates too: write a second rule with the higher rate"
         case GrowthMatch() if rule.escalate is not None and rule.clears:
             return "escalates, so it has to remember: say `expires` or `needs`"
+    if rule.per and not isinstance(rule.match, CodeMatch):
+        return "says `per`, which is about something said once: a state or counter has parts of its own"
     if rule.escalate is not None and rule.escalate.verdict.rank < rule.verdict.rank:
         return f"escalates from {rule.verdict} to {rule.escalate.verdict}, which is less"
     return ""

@@ -112,6 +112,7 @@ class Rule:
 
     Of the seconds: `lasting`, that a match must last before it counts; `hold`, that it is held after it ended; `fresh`, after which
     something said does not count any more. `yields_to`: a state that knows better; while it is known, this rule says degraded at most.
+    `per`: the param of a code that tells parts of the device apart ("link"), each a condition of its own.
     `source`: where the meaning comes from. `origin`: the file, where it is an operator's."""
 
     id: str
@@ -127,6 +128,7 @@ class Rule:
     hold: float = 0.0
     fresh: float = 0.0
     yields_to: str = ""
+    per: str = ""
     source: str = ""
     note: str = ""
     origin: str = ""
