@@ -1,5 +1,5 @@
-"""Silent agents: whatever keeps an agent from speaking, every reader says Unknown and why once its Lease is 40 s old, and the truth again when it
-is back. Real processes: the agent, and `kubectl vitals`; the time is the API server's, and moved by hand."""
+"""Silent agents: whatever keeps an agent from speaking, every reader says Unknown and why once its Lease is 40 s old, and the truth again
+when it is back. Real processes: the agent, and `kubectl vitals`; the time is the API server's, and moved by hand."""
 
 import asyncio
 import json

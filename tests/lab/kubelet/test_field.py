@@ -96,6 +96,43 @@ async def test_a_device_reallocated_to_the_next_pod_is_no_more_that_of_the_last(
     assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == health(ended) == [(NAME, "Unhealthy", "Xid 79")]
 
 
+async def test_a_fault_found_after_a_pods_end_is_added_to_what_stood_there(lab: Lab) -> None:
+    """Upstream never writes it (kubernetes#132978)."""
+    use_gpu(lab)
+    lab.drivers.set(GPU, Health.HEALTHY)
+    await gpu_pod(lab, "exit 0", restartPolicy="Never")
+    ended = await lab.sees(lambda pod: pod.ended)
+    assert health(ended) == [(NAME, "Healthy", None)]
+    lab.drivers.set(GPU, Health.UNKNOWN, "driver gone")
+    lab.drivers.set(GPU, Health.UNHEALTHY, "found late")
+    await lab.sees(lambda pod: health(pod) == [(NAME, "Unhealthy", "found late")])
+    lab.drivers.set(GPU, Health.HEALTHY)
+    lab.drivers.set(GPU, Health.UNHEALTHY, "something else")
+    await lab.run(sh("sleep 1000"), name="q")
+    await lab.sees(lambda pod: pod.metadata.name == "q" and running(pod))
+    assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Unhealthy", "found late")]
+
+
+async def test_a_fault_of_a_device_that_serves_another_by_then_is_not_the_ended_pods(lab: Lab) -> None:
+    use_gpu(lab)
+    lab.drivers.set(GPU, Health.HEALTHY)
+    await gpu_pod(lab, "exit 0", restartPolicy="Never")
+    await lab.sees(lambda pod: pod.ended)
+    await lab.client.delete(CLAIMS, "named", "default")
+    await lab.run(sh("sleep 1000", resources=CLAIM), name="q", resourceClaims=NAMED)
+    await lab.claim(pods=("q",))
+    await lab.sees(lambda pod: pod.metadata.name == "q" and running(pod) and health(pod))
+    lab.drivers.set(GPU, Health.UNHEALTHY, "Xid 79")
+    await lab.sees(lambda pod: pod.metadata.name == "q" and health(pod) == [(NAME, "Unhealthy", "Xid 79")])
+    gone = asyncio.create_task(lab.gone("q"))
+    await lab.client.delete(RUNNABLE_PODS, "q", "default", grace=1)
+    await gone
+    lab.drivers.set(GPU, Health.UNHEALTHY, "still")
+    await lab.run(sh("sleep 1000"), name="r")
+    await lab.sees(lambda pod: pod.metadata.name == "r" and running(pod))
+    assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Healthy", None)]
+
+
 async def test_a_claim_reserved_for_another_pod_is_neither_prepared_nor_shown(lab: Lab) -> None:
     plugin = use_gpu(lab)
     lab.drivers.set(GPU, Health.HEALTHY)

@@ -66,6 +66,8 @@ class Kubelet:
             settings.environment,
             settings.backoff,
             settings.gates,
+            self._held,
+            self._serves_another,
         )
         self._workers: dict[str, PodWorker] = {}
         drivers.subscribe(self._health_changed)
@@ -100,6 +102,14 @@ class Kubelet:
         for worker in self._workers.values():
             if not keys.isdisjoint(worker.keys):
                 worker.page.changed()
+
+    def _held(self, worker: PodWorker, keys: frozenset[DeviceKey]) -> None:
+        for other in self._workers.values():
+            if other is not worker and other.over:
+                other.close(keys)
+
+    def _serves_another(self, worker: PodWorker, key: DeviceKey) -> bool:
+        return any(other is not worker and not other.over and key in other.keys for other in self._workers.values())
 
     async def _follow(self, tasks: asyncio.TaskGroup) -> None:
         mine = f"spec.nodeName={self._settings.node_name}"

@@ -8,7 +8,7 @@ import random
 import secrets
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from podvitals.claim.holdings import Holding, holdings
 from podvitals.claim.times import unix
 from podvitals.clock import Clock, done_by
+from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.errors import Conflict, Invalid, NotFound, PodvitalsError
 from podvitals.kube.client import Client
@@ -52,6 +53,8 @@ from podvitals.lab.kubelet.process import ContainerProcess
 from podvitals.lab.kubelet.publish import Publisher
 from podvitals.lab.pods import RUNNABLE_PODS, RunnableContainer, RunnablePod
 from podvitals.lab.recorder import Recorder
+from podvitals.node.record import DeviceState
+from podvitals.pod.book import POST_MORTEM_WINDOW
 from podvitals.pod.status import field as health_field
 
 log = logging.getLogger(__name__)
@@ -76,6 +79,9 @@ class Tools:
     base: Mapping[str, str]
     backoff: BackoffSettings
     gates: Gates
+    on_held: Callable[["PodWorker", frozenset[DeviceKey]], None]
+    """Hears what a pod has been given to use."""
+    serves_another: Callable[["PodWorker", DeviceKey], bool]
 
 
 class PodWorker:
@@ -91,6 +97,10 @@ class PodWorker:
         self.keys: frozenset[DeviceKey] = frozenset()
         """The devices whose health this pod shows."""
         self._last_field: status.Field = {}
+        self._states: dict[DeviceKey, DeviceState] = {}
+        """What the field says of each: as of now, then as of the pod's end."""
+        self._closed: set[DeviceKey] = set()
+        self._ended_at: float | None = None
         self._processes: dict[str, ContainerProcess] = {}
         self._noted: set[str] = set()
         self._transitions: dict[str, status.Moment] = {}
@@ -100,6 +110,15 @@ class PodWorker:
         for name, (attempts, end) in status.earlier(pod, self._clock.wall()).items():
             self.machine.resume(name, attempts, end)
         self._containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
+
+    @property
+    def over(self) -> bool:
+        """The pod has ended: its devices may serve others."""
+        return self.machine.over
+
+    def close(self, keys: frozenset[DeviceKey]) -> None:
+        """These devices serve another pod: what is found from now on is not this one's."""
+        self._closed |= keys & self.keys
 
     def observe(self, pod: RunnablePod) -> None:
         deleted_before = self.pod.deleting, self.pod.metadata.deletion_grace_period_seconds
@@ -197,6 +216,7 @@ class PodWorker:
     def _hold(self, held: tuple[Holding, ...]) -> None:
         self._holdings = held
         self.keys = frozenset(holding.key for holding in held)
+        self._tools.on_held(self, frozenset(holding.key for holding in held if not holding.admin))
         self.page.changed()
 
     async def _unprepare(self) -> None:
@@ -256,13 +276,28 @@ class PodWorker:
         return ""
 
     def _status(self) -> dict[str, Any]:
-        if self._tools.gates.resource_health_status and self._holdings and not self.machine.over:
+        if self._tools.gates.resource_health_status and self._holdings:
             messages = self._tools.gates.resource_health_status_message
             ids = self._preparation.resource_ids()
-            self._last_field = status.within(health_field(self._holdings, self._tools.drivers.state, ids, messages=messages))
+            self._last_field = status.within(health_field(self._holdings, self._state, ids, messages=messages))
         wall = self._clock.wall()
         built, self._transitions = status.build(self.pod, self.machine, self._last_field, self._transitions, self._started, wall)
         return built
+
+    def _state(self, key: DeviceKey) -> DeviceState:
+        """As of now while the pod lives; as of its end afterwards, but for a fault that is found soon after (ARCHITECTURE rule 6)."""
+        now = self._tools.drivers.state(key)
+        if not self.over:
+            self._states[key] = now
+            return now
+        if self._ended_at is None:
+            self._ended_at = self._clock.now()
+            self._closed |= {each for each in self.keys if self._tools.serves_another(self, each)}
+        then = self._states.setdefault(key, now)
+        late = self._clock.now() <= self._ended_at + POST_MORTEM_WINDOW and key not in self._closed
+        if late and now.health is Health.UNHEALTHY and then.health is not Health.UNHEALTHY:
+            self._states[key] = now
+        return self._states[key]
 
     async def _clear(self) -> None:
         """Whatever still runs ends now; nothing of the pod stays on disk."""
