@@ -57,6 +57,73 @@ async def init_container(stage: Stage) -> Finding:
 
 
 @CASES.case(
+    "sidecar",
+    "Devices of sidecars, init containers that go on running, are reported too.",
+    "CONTRACT §5",
+    do="fill status.initContainerStatuses as well",
+    stage=1,
+)
+async def sidecar(stage: Stage) -> Finding:
+    async with stage.driver("d0") as driver:
+        driver.say("d0", HEALTHY)
+        template = await stage.template(stage.claim_spec(driver))
+        claims = [{"name": "devices", "resourceClaimTemplateName": template}]
+        beside = stage.container("beside", resources={"claims": [{"name": "devices"}]}, restartPolicy="Always")
+        pod = await stage.pod_with(driver, claims, containers=[stage.container("main")], initContainers=[beside])
+        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
+
+
+@CASES.case(
+    "several-drivers",
+    "A pod with claims of several drivers shows the devices of each.",
+    "CONTRACT §4",
+    do=_KEY,
+    stage=1,
+)
+async def several_drivers(stage: Stage) -> Finding:
+    async with stage.driver("d0") as first, stage.driver("d0") as second:
+        first.say("d0", HEALTHY)
+        second.say("d0", HEALTHY)
+        claims = [
+            {"name": name, "resourceClaimTemplateName": await stage.template(stage.claim_spec(driver))}
+            for name, driver in (("one", first), ("two", second))
+        ]
+        pod = await stage.pod_with(second, claims)
+        await pod.ready(first, "d0", "Healthy")
+        await pod.ready(second, "d0", "Healthy")
+        since = second.say("d0", UNHEALTHY, b"broken")
+        found = await pod.due(second, "d0", "Unhealthy", since=since, late=EVENTUALLY)
+        await pod.stays(first, "d0", "Healthy", since=since, seconds=1.0)
+        # While both drivers run: a kubelet unprepares with each of them.
+        await stage.delete_pod(pod)
+        return found
+
+
+@CASES.case(
+    "same-name-next-pod",
+    "A pod that is deleted and made again under its name shows its own devices, none of its predecessor.",
+    "CONTRACT §4",
+    do="key what is known of a pod by its uid",
+    stage=1,
+)
+async def next_pod(stage: Stage) -> str:
+    async with stage.driver("d0") as before, stage.driver("d0") as after:
+        before.say("d0", UNHEALTHY, b"broken")
+        after.say("d0", HEALTHY)
+        first = await stage.pod(before)
+        await first.ready(before, "d0", "Unhealthy")
+        await stage.delete_pod(first)
+        claims = [{"name": "devices", "resourceClaimTemplateName": await stage.template(stage.claim_spec(after))}]
+        second = await stage.pod_with(after, claims, name=first.name)
+        await second.ready(after, "d0", "Healthy")
+        await stage.nudge(second)
+        await second.stays(after, "d0", "Healthy", since=time.monotonic(), seconds=2.0)
+        if any(entry.id == before.key("d0") for entry in entries(second.newest, stage.settings.reads)):
+            raise Failed("it shows the device of the pod that had its name before")
+    return "its own device, and Healthy"
+
+
+@CASES.case(
     "same-first-cdi-id",
     "Devices with the same first CDI id are shown each, or as the worst of them, never as the best.",
     "CONTRACT §5",
