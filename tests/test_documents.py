@@ -28,6 +28,14 @@ def test_every_target_a_page_names_is_in_the_makefile() -> None:
     assert {"lab", "test", "test-cluster", "bench"} <= targets
 
 
+def test_each_promise_names_tests_that_are_there() -> None:
+    page = (ROOT / "docs" / "how-it-works.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", page)
+    assert len(named) > 100
+    gone = [f"{path}::{test}" for path, test in named if f"def {test}(" not in (ROOT / "tests" / path).read_text()]
+    assert not gone
+
+
 def test_the_readme_shows_the_example_as_it_is() -> None:
     shown = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert shown is not None
