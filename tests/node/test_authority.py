@@ -32,20 +32,22 @@ async def test_when_the_new_one_of_a_rolling_update_crashes_the_old_one_is_heard
 
 
 async def test_of_two_that_speak_at_once_the_newer_is_believed(place: Path) -> None:
-    async with FakeDriver(place, pod_uid="a") as older, FakeDriver(place, pod_uid="b") as newer, watching(place) as seen:
-        older.report(said("older", Health.UNHEALTHY))
-        newer.report(said("newer"))
-        await seen.device("gpu-0", Health.HEALTHY, text="newer")
-        heard: list[str] = []
-        seen.watch.subscribe(lambda keys: heard.append(seen.said("gpu-0")))
-        for turn in range(20):
-            older.report(said(f"older {turn}", Health.UNHEALTHY))
-            newer.report(said(f"newer {turn}"))
-            await seen.device("gpu-0", Health.HEALTHY, text=f"newer {turn}")
-        assert all(text.startswith("newer") for text in heard)
-        speaking = [view.endpoint for view in seen.watch.drivers() if view.speaks]
-        assert len(speaking) == 1
-        assert "dra-b" in speaking[0]
+    async with FakeDriver(place, pod_uid="a") as older, watching(place) as seen:
+        await older.watched()
+        async with FakeDriver(place, pod_uid="b") as newer:
+            older.report(said("older", Health.UNHEALTHY))
+            newer.report(said("newer"))
+            await seen.device("gpu-0", Health.HEALTHY, text="newer")
+            heard: list[str] = []
+            seen.watch.subscribe(lambda keys: heard.append(seen.said("gpu-0")))
+            for turn in range(20):
+                older.report(said(f"older {turn}", Health.UNHEALTHY))
+                newer.report(said(f"newer {turn}"))
+                await seen.device("gpu-0", Health.HEALTHY, text=f"newer {turn}")
+            assert all(text.startswith("newer") for text in heard)
+            speaking = [view.endpoint for view in seen.watch.drivers() if view.speaks]
+            assert len(speaking) == 1
+            assert "dra-b" in speaking[0]
 
 
 async def test_a_name_taken_over_by_another_process_is_the_new_process_s_to_speak_for(place: Path) -> None:

@@ -101,3 +101,9 @@ def test_places_are_never_exceeded_and_drivers_never_given_up(scans: list[tuple[
         assert kept <= set(node.followed) <= there
         assert len(node.followed) <= MOST
         assert len(node.followed) + node.choice.waiting == len(there)
+
+
+def test_of_sockets_made_in_one_tick_of_the_clock_the_inode_tells_which_is_newer() -> None:
+    older, newer = Socket("/z-old", (1, 7, 5), 5), Socket("/a-new", (1, 8, 5), 5)
+    take, _ = Choice(MOST).choose([newer, older], {}, lambda _: False, 0.0)
+    assert take == [older, newer]

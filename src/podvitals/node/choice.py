@@ -19,6 +19,11 @@ class Socket:
     born: int
     owner: int = 0
 
+    @property
+    def age(self) -> tuple[int, int, str]:
+        """Oldest first. Of sockets made within one tick of the kernel's clock (4 ms) the inode tells mostly."""
+        return self.born, self.identity[1], self.path
+
 
 class Choice:
     """Those behind which a driver has shown itself keep their places. The others have theirs on trial: where more want one, the places go
@@ -43,7 +48,7 @@ class Choice:
         new = [one for one in there if one.path not in followed]
         paths = {one.path for one in new}
         self._tried = {path: at for path, at in self._tried.items() if path in paths or path in followed}
-        new.sort(key=lambda one: (one.path not in self._drivers, self._tried.get(one.path, -math.inf), one.born, one.path))
+        new.sort(key=lambda one: (one.path not in self._drivers, self._tried.get(one.path, -math.inf), one.age))
         wanted = min(len(new), int(self._allowed))
         idle = [one for one in followed.values() if not is_driver(one) and now - self._tried.get(one.path, now) >= TRIAL]
         idle.sort(key=lambda one: (self._tried[one.path], one.path))
@@ -52,7 +57,7 @@ class Choice:
         self._allowed -= len(take)
         self._tried.update((one.path, now) for one in take)
         self.waiting = len(new) - len(take) + len(give_up)
-        return sorted(take, key=lambda one: (one.born, one.path)), give_up
+        return sorted(take, key=lambda one: one.age), give_up
 
     def _remember(self, drivers: Iterable[str]) -> None:
         self._drivers.update(dict.fromkeys(drivers))

@@ -77,7 +77,7 @@ def scan(root: Path, known: Iterable[Socket] = (), limits: Limits | None = None)
             if directory == str(root):
                 found.missing = os.strerror(error.errno) if error.errno else str(error)
         found.cut = found.cut or not left
-    found.sockets.sort(key=lambda one: (one.born, one.path))
+    found.sockets.sort(key=lambda one: one.age)
     return found
 
 
