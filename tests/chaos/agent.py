@@ -20,6 +20,7 @@ from tests.chaos.shells import SimAnnouncer, SimClaims, SimPublisher, SimRenewer
 if TYPE_CHECKING:
     import asyncio
 
+    from podvitals.agent.account import Account
     from podvitals.agent.metrics import Metrics
     from tests.chaos.world import World
 
@@ -56,9 +57,11 @@ class Tasks:
             task.cancel()
 
 
-class NoMetrics:
-    def api_error(self, what: str) -> None:
-        pass
+class Silent:
+    """For what only counts or logs."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args: None
 
 
 class Agent(compose.Agent):
@@ -74,7 +77,8 @@ class Agent(compose.Agent):
         self.tasks = cast("asyncio.TaskGroup", Tasks(self))
         self.sim_node = Node(self, self._changed)
         self.node = cast("NodeWatch", self.sim_node)
-        self.metrics = cast("Metrics", NoMetrics())
+        self.metrics = cast("Metrics", Silent())
+        self.account = cast("Account", Silent())
         self.desk = world.kit.desk(NODE, self.sim_node.board, self.rng.random)
         self.announcer = SimAnnouncer(self)
         self.publisher: SimPublisher = SimPublisher(self)

@@ -56,11 +56,13 @@ class Cluster:
         generated = flavour in ("template", "admin", "two")
         if not keys and flavour != "none":
             return  # it waits for a device, on no node
-        pod = self._pod(name, uid, claim, flavour, generated)
-        holder = Holder(uid, name, dict.fromkeys(keys, admin), world.loop.now + 0.2 + 1.5 * late)
+        parts = self._parts(claim, keys, flavour)
+        pod = self._pod(name, uid, [one for one, _ in parts], flavour, generated)
+        holder = Holder(uid, name, dict.fromkeys(keys, admin), world.loop.now + 0.2 + 2.2 * late)
         world.oracle.holders[uid] = holder
         if shared is None and keys:
-            world.loop.after(late, self._allocate, claim, uid, name, keys, flavour, generated)
+            for one, part in parts:
+                world.loop.after(late, self._allocate, one, uid, name, part, flavour, generated)
         elif shared is not None:
             self._reserve(claim, uid, name)
         for key in keys:
@@ -68,25 +70,38 @@ class Cluster:
                 self._given(key, uid)
         world.api.put(pod)
 
-    def _pod(self, name: str, uid: str, claim: str, flavour: str, generated: bool) -> Pod:
+    @staticmethod
+    def _parts(claim: str, keys: tuple[DeviceKey, ...], flavour: str) -> list[tuple[str, tuple[DeviceKey, ...]]]:
+        """The pod's claims, by name, and what each gives. A pod of flavour "two" has two, and a sidecar that uses the first of them."""
+        if flavour == "two" and len(keys) > 1:
+            return [(claim, keys[:1]), (f"{claim}-b", keys[1:])]
+        return [(claim, keys)] if keys else []
+
+    def _pod(self, name: str, uid: str, claims: list[str], flavour: str, generated: bool) -> Pod:
         now = self.world.machine.wall()
         extended = flavour == "extended"
-        claims = () if extended or flavour == "none" else (PodClaim(name="gpus", resource_claim_name=None if generated else claim),)
-        containers = (ContainerSpec(name="main", resources=Resources(claims=(ClaimReference(name="gpus"),) if claims else ())),)
+        named = {} if extended else {f"claim-{number}": claim for number, claim in enumerate(claims)}
+        references = tuple(ClaimReference(name=one) for one in named)
+        main = ContainerSpec(name="main", resources=Resources(claims=references))
+        sidecar = ContainerSpec(name="side", restart_policy="Always", resources=Resources(claims=references[:1]))
+        requests = (RequestMapping(container_name="main", resource_name="x/gpu", request_name="r"),)
         status = PodStatus(
             phase="Running",
             start_time=rfc3339(now),
             container_statuses=(ContainerStatus(name="main", state=ContainerState(running=Running(started_at=rfc3339(now)))),),
-            resource_claim_statuses=(ClaimStatus(name="gpus", resource_claim_name=claim),) if generated else (),
-            extended_resource_claim_status=ExtendedResourceClaimStatus(
-                resource_claim_name=claim,
-                request_mappings=(RequestMapping(container_name="main", resource_name="x/gpu", request_name="r"),),
-            )
+            resource_claim_statuses=tuple(ClaimStatus(name=one, resource_claim_name=claim) for one, claim in named.items() if generated),
+            extended_resource_claim_status=ExtendedResourceClaimStatus(resource_claim_name=claims[0], request_mappings=requests)
             if extended
             else None,
         )
+        spec = PodSpec(
+            node_name=NODE,
+            containers=(main,),
+            init_containers=(sidecar,) if flavour == "two" else (),
+            resource_claims=tuple(PodClaim(name=one, resource_claim_name=None if generated else claim) for one, claim in named.items()),
+        )
         meta = ObjectMeta(name=name, namespace=NAMESPACE, uid=uid, creation_timestamp=rfc3339(now))
-        return Pod(metadata=meta, spec=PodSpec(node_name=NODE, containers=containers, resource_claims=claims), status=status)
+        return Pod(metadata=meta, spec=spec, status=status)
 
     def _allocate(self, claim: str, uid: str, name: str, keys: tuple[DeviceKey, ...], flavour: str, generated: bool) -> None:
         owned = generated or flavour == "extended"

@@ -92,6 +92,9 @@ class Task:
         except StopIteration:
             self.over = True
             return
+        except BaseException:
+            self.over = True
+            raise
         waits.begin(self._resume)
 
     def cancel(self) -> None:

@@ -49,7 +49,8 @@ class Node:
         self.loaded.set()
         for socket in list(self.world.sockets.values()):
             self.found(socket)
-        self._keep()
+        if self._timer is None:
+            self._timer = self.agent.later(0.0, self._keep)
         self._tick()
         self.agent.later(0.02, self._answered, list(self.plugs.values()))
 
@@ -94,6 +95,8 @@ class Node:
             self._timer = self.agent.later(0.0, self._keep)
         if told.changed:
             self._on_changed(told.changed)
+        if told.changed or self.world.oracle.truth.changed:
+            self.world.oracle.field(self.board.state)
 
     def _wait_for_leases(self) -> None:
         deadline = self.board.next_deadline()

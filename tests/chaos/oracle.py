@@ -8,26 +8,31 @@ At every write of a pod, of the Lease, and whenever the truth changed:
  3. nothing but Unknown is shown of a living pod once the Lease is 40 s old.
 While the way is free (no fault of the API, agent running, nobody else writing):
  4. the pod as a whole is as bad as its worst device within `AT_ONCE` seconds, each device exactly what is true within `WITHIN`;
- 5. so one pod that cannot be written does not cost the others theirs.
+ 5. the field, as the lab's kubelet writes it from the same switchboard, is right at once;
+ 6. so one pod that cannot be written does not cost the others theirs.
 After quiet, besides (tests/chaos/verdict.py): faults on record, ended pods, late faults, events, nothing left to write.
 """
 
+import dataclasses
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from podvitals.claim.cluster import Lease
+from podvitals.claim.holdings import Holding
 from podvitals.claim.pod import Pod
 from podvitals.claim.times import unix
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.errors import InvalidInput
 from podvitals.fleet.inventory import PodView, agent_view, pod_view
-from podvitals.node.record import SourceKey
+from podvitals.node.record import DeviceState, SourceKey
 from podvitals.node.session import Event
 from podvitals.pod.entry import ANNOTATION, decode
+from podvitals.pod.status import field
 from tests.chaos.cast import NODE, START
 from tests.chaos.driver import Report
 from tests.chaos.loop import Timer
@@ -42,6 +47,7 @@ AT_ONCE, WITHIN, STALE = 0.5, 1.7, 75.0
 SILENT = 40.0
 UNDO = 3.0
 """Seconds in which what another writer did is undone: seen by the watch, written again, its annotation a second later."""
+INSTANT = 1e-4
 UNNOTICED = 2.05
 """Seconds that a process may stand still without noticing it."""
 
@@ -77,7 +83,7 @@ class Holder:
     meddled: float = 0.0
     shown: bool = False
     upset_until: float = 0.0
-    shares: dict[DeviceKey, float] = field(default_factory=dict)
+    shares: dict[DeviceKey, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclass
@@ -198,6 +204,30 @@ class Oracle:
 
     def free_since(self, holder: Holder) -> float:
         return max(self.upset_until, holder.upset_until, self._undone(holder), holder.since)
+
+    # --- what the lab's kubelet would write ------------------------------------------------------------------------------------
+
+    def field(self, state_of: Callable[[DeviceKey], DeviceState]) -> None:
+        """The field of each living pod, as the lab's kubelet writes it with the same switchboard, is the truth of this moment: nothing lies
+        between, but for what the process slept through."""
+        now = self.world.loop.now
+        if self.world.loop.wrong is not None or any(begin <= now <= end + 65.0 for begin, end in self.stalls):
+            return
+        self.truth.advance(now + INSTANT)
+        for holder in self.holders.values():
+            if holder.ended is None and holder.keys:
+                holdings = [Holding("main", "container", f"claim:{key.driver}", "", "", "r", key) for key in holder.keys]
+                for allocated in field(holdings, state_of, {}).get("main", ()):
+                    for resource in allocated.resources:
+                        key = next(key for key in holder.keys if str(key) == resource.resource_id)
+                        allowed = [moment.merged for moment in self.truth.during(key, now - INSTANT, now + INSTANT)]
+                        if (
+                            all(resource.health != one.health for one in allowed)
+                            and self.unsure.get(key, 0.0) < now
+                            and self.world.loop.wrong is None
+                        ):
+                            text = f"the field of {holder.name} shows {key} {resource.health}, true is {_words(allowed)}"
+                            self.world.loop.wrong = Wrong("field", text, now - START)
 
     # --- what a reader sees ----------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from podvitals.node.endpoint import FIRST_WAIT, LONGEST_WAIT, REFUSED_WAIT
 from podvitals.node.session import Event
+from podvitals.node.told import Told
 from tests.chaos.driver import LATENCY, Report
 
 if TYPE_CHECKING:
@@ -40,20 +41,24 @@ class Plug:
         told = self.node.board.register(
             self.number, process.source, process.endpoint, self.socket.born, serves_health=process.style != "mute", now=now, wall=wall
         )
-        if isinstance(told, int):
-            rival = self.node.plugs[told]
-            if not rival.process.alive:
-                self.node.drop(rival)
-                self.ask()
-            else:
-                self.opened = True
-                agent.later(REFUSED_WAIT, self.ask)
+        if not isinstance(told, Told):
+            self._refused(told)
             return
         self.registered = True
         agent.world.oracle.registered(self.number, process.source, self.socket.born)
         self.node.tell(told)
         self._wait = FIRST_WAIT
         self.connect()
+
+    def _refused(self, why: object) -> None:
+        """`why`: the number of the endpoint that has its place, or what else is in the way."""
+        rival = self.node.plugs[why] if isinstance(why, int) else None
+        if rival is not None and not rival.process.alive:
+            self.node.drop(rival)
+            self.ask()
+        else:
+            self.opened = True
+            self.agent.later(REFUSED_WAIT, self.ask)
 
     def connect(self) -> None:
         if self._removed:

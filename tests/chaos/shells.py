@@ -51,7 +51,7 @@ class SimAnnouncer(Announcer):
 
 class SimRenewer(Renewer):
     def __init__(self, agent: "Agent") -> None:
-        super().__init__(agent.client, NODE, "kube-system", agent.clock, agent.vouch)
+        super().__init__(agent.client, NODE, "kube-system", agent.clock, agent.vouch, agent._named)
         self._signal = Signal(agent.later)
         self._better = cast("asyncio.Event", self._signal)
 

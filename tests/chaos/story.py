@@ -65,7 +65,7 @@ def _verdict(rng: random.Random) -> tuple[Any, ...]:
 
 
 def _create(rng: random.Random) -> tuple[Any, ...]:
-    flavour = rng.choice(("template",) * 4 + ("named", "shared", "admin", "extended", "none"))
+    flavour = rng.choice(("template",) * 4 + ("named", "shared", "admin", "extended", "two", "none"))
     return rng.randrange(5), () if flavour == "none" else _devices(rng), flavour, rng.choice((0.0, 0.0, 0.0, 0.3, 3.0))
 
 

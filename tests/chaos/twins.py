@@ -37,7 +37,7 @@ class KeyedByDriverAlone(_Board):
     """The sources of a driver are one: an auxiliary source and the driver overwrite each other (kubernetes#140818)."""
 
     class kind(Switchboard):
-        def register(self, number: int, source: SourceKey, endpoint: str, born: int, **more: Any) -> Told | int:
+        def register(self, number: int, source: SourceKey, endpoint: str, born: int, **more: Any) -> Any:
             return super().register(number, SourceKey(source.driver), endpoint, born, **more)
 
 
@@ -117,7 +117,7 @@ class OldestSpeaks(_Board):
     """In a rolling update the new process is not believed before the old one is gone."""
 
     class kind(Switchboard):
-        def register(self, number: int, source: SourceKey, endpoint: str, born: int, **more: Any) -> Told | int:
+        def register(self, number: int, source: SourceKey, endpoint: str, born: int, **more: Any) -> Any:
             return super().register(number, source, endpoint, -born, **more)
 
 

@@ -1,13 +1,13 @@
 """The verdict after quiet: what must be so when nothing has happened for a while.
 
- 6. A pod that holds nothing carries nothing of ours, whoever wrote it.
- 7. The last faults reported of a device, in the life of the pod, are on record in its entry: always the last two, three where no Unknown
+ 7. A pod that holds nothing carries nothing of ours, whoever wrote it.
+ 8. The last faults reported of a device, in the life of the pod, are on record in its entry: always the last two, three where no Unknown
     came after them; for an ended pod, as of its end. (What "reported" means: tests/chaos/truth.py.)
- 8. An ended pod shows each device as it was in the second of its end, or Unknown where nobody could tell; a fault up to ten minutes later
+ 9. An ended pod shows each device as it was in the second of its end, or Unknown where nobody could tell; a fault up to ten minutes later
     is added and marked, unless the device served another pod by then.
- 9. Whoever was Unhealthy long enough to be told was announced in an event, no event names another pod's device, and one is announced again
+10. Whoever was Unhealthy long enough to be told was announced in an event, no event names another pod's device, and one is announced again
     by the next agent only if it was not.
-10. The agent vouches (its Lease is fresh), and writes nothing where nothing changes.
+11. The agent vouches (its Lease is fresh), and writes nothing where nothing changes.
 """
 
 from collections.abc import Iterable
@@ -66,7 +66,8 @@ class Verdict:
             if not holder.keys:
                 self._nothing(pod)
             elif pod.ended:
-                self._ended(holder, view)
+                if holder.shown or not holder.planted:  # what was planted on a pod that nobody knew cannot be told from ours
+                    self._ended(holder, view)
             elif holder.ended is None:
                 for key in holder.keys:
                     self._on_record(holder, view, key, self.world.loop.now)
@@ -86,9 +87,11 @@ class Verdict:
         moments = [moment for moment in moments if moment.at <= until]
         entry = next((one for one in view.entries if one.key == key), None)
         for newer, episode in enumerate(reversed(found)):
-            if newer and self._touched(episode):
-                # A record that was taken over goes on with what is said next.
-                episode = episode._replace(every=episode.every + found[-newer].every)
+            if self._touched(episode):
+                # A record that was taken over goes on with what is said next, or is left at what was saved before.
+                at = len(found) - 1 - newer
+                beside = [one for one in found[max(at - 1, 0) : at + 2] if one is not episode]
+                episode = episode._replace(every=(*episode.every, *(merged for one in beside for merged in one.every)))
             over = self.world.loop.now if episode.end is None else episode.end
             if over < holder.since + 1.5 or not self._owed(holder, key, episode):
                 continue
@@ -101,6 +104,8 @@ class Verdict:
         """Whether it was reported: no agent died between hearing and saving it, or it stood on this pod."""
         for number, (saved, restarted) in enumerate(self.oracle.restarts):
             if saved < episode.start <= restarted:
+                if any(episode.start <= at <= restarted for at in self.oracle.stepped):
+                    return False  # by the clock that is left, what stands on the pod lies in the future
                 stood = self.oracle.stood[number].get((holder.uid, key), ())
                 return any(contains(text, episode.last.parts) for text in stood)
         return True
