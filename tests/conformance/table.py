@@ -1,6 +1,7 @@
 """The table of docs/conformance.md, as measured: the node suite's cases against each node side, a column each.
 
-    python -m tests.conformance.table [--only CASE ...] [--columns lab,agent-lab,agent,kubelet,nudged] [--patience SECONDS] [--print]
+    python -m tests.conformance.table [--only CASE ...] [--columns lab,agent-lab,agent,kubelet,nudged] [--patience SECONDS]
+                                      [--results FILE] [--print]
 
 Needs root and, for the real kubelet, Go (the release is the cluster suite's: K8S=1.37.2). Writes the page unless --print is given."""
 
@@ -12,6 +13,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from podvitals.device.text import clean
 from podvitals.testing.conformance.case import Case, NotApplicable, Outcome, Result, chosen
@@ -134,16 +137,25 @@ def page(columns: Sequence[Column], cases: Sequence[Case[Stage]], results: Resul
     return "\n".join(lines)
 
 
+def kept(file: Path) -> dict[str, dict[str, Result]]:
+    return msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, Result]]) if file.exists() else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--columns", default=",".join(column.name for column in COLUMNS))
     parser.add_argument("--patience", type=float, default=90.0, help="seconds waited for what is late")
     parser.add_argument("--print", action="store_true", help="print the table, leave the page")
+    parser.add_argument("--results", type=Path, help="keeps the results: columns not measured now are taken from this file")
     options = parser.parse_args()
     wanted = options.columns.split(",")
     columns, cases = [column for column in COLUMNS if column.name in wanted], chosen(CASES, options.only)
-    table = page(columns, cases, asyncio.run(measure(columns, cases, options.patience)))
+    results: dict[str, dict[str, Result]] = kept(options.results) if options.results else {}
+    results |= asyncio.run(measure(columns, cases, options.patience))
+    if options.results:
+        options.results.write_bytes(msgspec.json.encode(results))
+    table = page([column for column in COLUMNS if column.name in results], cases, results)
     if options.print:
         print(table)
     else:

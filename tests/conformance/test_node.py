@@ -17,7 +17,6 @@ from tests.conformance import places
 from tests.conformance.places import Place
 
 QUICK = (
-    "changes-50ms-apart",
     "event",
     "lease-end",
     "lease-per-device",

@@ -5,6 +5,8 @@
 
 Knows no test framework: what is not seen in time is an AssertionError that says what was seen instead. Nothing here sleeps to wait; every
 wait ends by an event or by its timeout. Give short directories: a socket's path has 107 bytes.
+
+`conformance/` tries drivers and node sides of others by the sentences of the contract; it is what `podvitals conformance` runs.
 """
 
 from podvitals.testing.clock import ManualClock
