@@ -5,6 +5,7 @@ Exit code 0: nothing was wrong, and every twin that was tried was found. A round
 
 import argparse
 import asyncio
+import shutil
 import signal
 import sys
 import time
@@ -60,6 +61,7 @@ async def look_for_twins(fleet: Fleet, names: Iterable[str], run: Run) -> None:
                 count += 1
                 if report.wrong:
                     run.found[name] = count
+                    await asyncio.to_thread(shutil.rmtree, report.kept, True)
                     kind, text = report.wrong[0]
                     say(f"twin     {name:20} found in round {count}: {kind}: {text[:120]}")
                     return

@@ -8,7 +8,8 @@ A fault counts as *delivered* when a driver handed a report of it to the socket 
 
 A fault counts too once a reader saw it in the annotation, whatever happens to the agent afterwards. Such a fault must be in the annotation
 of each pod that held the device when it was delivered, at the end of the round and later, for as long as the pod exists, unless
-* the very next thing that agents heard of the device was another fault: one episode carries its latest message;
+* the very next thing that agents heard of the device was another fault: one episode carries its latest message. So it is with a fault
+  that a reader saw lasting, where the next agent, which could not know that it had ended in between, found the device broken again;
 * the annotation has three faults that began later: so many are kept.
 """
 
@@ -31,6 +32,7 @@ DISK_RECOVERS = 8.0
 """Seconds after a disk took nothing during which the checkpoint may still be missing: it is begun anew 5 s later."""
 MOST_FAULTS = 3
 ROUNDED = 1.5
+SAME = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Life:
 
 @dataclass(slots=True)
 class Hold:
-    """A pod's hold on devices. `start`, `end`: of the pod's life; `gone`: its object was deleted, nothing is to be found any more."""
+    """A pod's hold on devices. `start`, `end`: of the pod's life on its node, which begins when the kubelet says that it did: faults that
+    were over by then are not its. `gone`: its object was deleted, nothing is to be found any more."""
 
     uid: str
     pod: str
@@ -68,6 +71,7 @@ class Hold:
     start: float
     end: float = inf
     gone: bool = False
+    begun: bool = False
 
 
 class Register:
@@ -80,7 +84,7 @@ class Register:
         self.damaged: list[float] = []
         self._told: list[Told] = []
         self._heard: dict[DeviceKey, list[tuple[Health, int]]] = defaultdict(list)
-        self._seen: dict[tuple[str, DeviceKey], dict[int, None]] = defaultdict(dict)
+        self._seen: dict[tuple[str, DeviceKey], dict[int, float]] = defaultdict(dict)
 
     def tell(self, told: Told) -> None:
         """What agents heard before is no news: a heartbeat delivers nothing."""
@@ -95,14 +99,13 @@ class Register:
     def seen(self, uid: str, entries: Iterable[DeviceEntry]) -> None:
         """What a reader saw on a pod."""
         for entry in entries:
-            known = self._seen[uid, entry.key]
-            known.update(dict.fromkeys(serial for serial in shown(entry) if self._is_fault(entry.key, serial)))
+            self._seen[uid, entry.key].update(self._found(entry))
 
     def delivered(self) -> int:
         return len({(told.key, told.serial) for told in self._told if self._kept(told)})
 
     def missing(self, hold: Hold, entries: Iterable[DeviceEntry]) -> tuple[list[Wrong], int]:
-        """Faults that the pod's annotation must have and has not; how many it must have. Each is looked for until it is displaced."""
+        """Faults that the pod's annotation must have and has not; how many it must have."""
         if hold.gone:
             return [], 0
         by_key = {entry.key: entry for entry in entries}
@@ -111,20 +114,26 @@ class Register:
             entry = by_key.get(key)
             found = shown(entry) if entry is not None else frozenset[int]()
             wanted = self._due(hold, key)
-            gone = [serial for serial in wanted if serial not in found and not self._displaced(entry, key, serial)]
+            gone = [serial for serial in wanted if serial not in found and not self._excused(hold, entry, key, serial)]
             if gone:
                 lost = ", ".join(f"n={serial}{self._why(hold, key, serial)}" for serial in gone)
                 wrong.append(Wrong("lost", f"faults of {key.device} are not on pod {hold.pod}: {lost}; there are: {_listed(entry)}"))
             due += len(wanted)
-            self._seen[hold.uid, key] = dict.fromkeys(serial for serial in found if self._is_fault(key, serial))
         return wrong, due
+
+    def looked(self, hold: Hold, entries: Iterable[DeviceEntry]) -> None:
+        """The round is over for this pod: what it shows now is looked for again after the next; what is displaced or lost is not."""
+        by_key = {entry.key: entry for entry in entries}
+        for key in hold.keys:
+            self._seen[hold.uid, key] = self._found(by_key[key]) if key in by_key else {}
 
     def forget(self) -> None:
         """What was delivered so far has been looked for; what was found is looked for again."""
         self._told = []
 
     def _due(self, hold: Hold, key: DeviceKey) -> list[int]:
-        due = dict.fromkeys(self._seen.get((hold.uid, key), ()))
+        seen = self._seen.get((hold.uid, key), {})
+        due = dict.fromkeys(serial for serial in seen if self._truth.ended(key, serial) > hold.start + HELD_SURELY)
         for told in self._told:
             if told.key == key and hold.start + HELD_SURELY < told.at < hold.end - HELD_SURELY and self._kept(told):
                 due[told.serial] = None
@@ -142,17 +151,20 @@ class Register:
         in_order = self.disk_wrong.within(told.at - DISK_RECOVERS, life.end) == 0 and not any(at >= told.at for at in self.damaged)
         return in_order and life.ran(told.at) >= KEPT_WITHIN
 
-    def _is_fault(self, key: DeviceKey, serial: int) -> bool:
-        state = self._truth.of(key, serial)
-        return state is not None and state.health is Health.UNHEALTHY
+    def _found(self, entry: DeviceEntry) -> dict[int, float]:
+        """The faults that an entry tells of, by serial, with their beginning in Unix seconds."""
+        told = [fault for fault in entry.faults if fault.health is Health.UNHEALTHY]
+        found = {serial: fault.start.timestamp() for fault in told if fault.start is not None for serial in serials(fault.message)}
+        return {serial: began for serial, began in found.items() if self._truth.of(entry.key, serial) is not None}
 
-    def _displaced(self, entry: DeviceEntry | None, key: DeviceKey, serial: int) -> bool:
+    def _excused(self, hold: Hold, entry: DeviceEntry | None, key: DeviceKey, serial: int) -> bool:
         state = self._truth.of(key, serial)
         if entry is None or state is None:
             return state is None
-        began = state.at + self.wall - ROUNDED
-        later = [fault for fault in entry.faults if fault.start is not None and fault.start.timestamp() > began]
-        return len(later) >= MOST_FAULTS
+        starts = [fault.start.timestamp() for fault in entry.faults if fault.start is not None]
+        displaced = sum(start > state.at + self.wall - ROUNDED for start in starts) >= MOST_FAULTS
+        began = self._seen.get((hold.uid, key), {}).get(serial)
+        return displaced or (began is not None and any(abs(start - began) < SAME for start in starts))
 
     def _why(self, hold: Hold, key: DeviceKey, serial: int) -> str:
         state = self._truth.of(key, serial)

@@ -29,7 +29,7 @@ KINDS: Mapping[str, tuple[str, float, float]] = {
     "net-delay": ("net", 1.0, 5.0),
     "net-reset": ("net", 1.0, 4.0),
     "net-truncate": ("net", 1.0, 4.0),
-    "net-hold": ("net", 1.0, 6.0),
+    "net-hold": ("net", 1.0, 9.0),
     "net-hold-reset": ("net", 1.0, 6.0),
     "net-refuse": ("net", 0.5, 5.0),
     "net-kubelet": ("net-kubelet", 1.0, 4.0),
@@ -43,6 +43,7 @@ POD_ACTS = ("end", "end-and-reuse", "recreate", "reuse", "share", "delete-forced
 DRIVERS = ("short", "long")
 DEVICES = ("s0", "s1", "s2", "s3", "l0", "l1")
 """Of driver short (leases of 2 s) and long (20 s)."""
+WITNESS = "s1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Plan:
 
 
 def make(seed: int, must: str = "") -> Plan:
-    """The same plan for the same seed and fault."""
+    """The same plan for the same seed and fault. `must`: a fault that is to be there, for as long as it ever is."""
     random = Random(f"podvitals crash {seed} {must}")
     first = must or tuple(KINDS)[seed % len(KINDS)]
     kinds = [first, *random.sample(tuple(KINDS), random.choice((0, 1, 1, 2, 3)))]
@@ -89,21 +90,24 @@ def make(seed: int, must: str = "") -> Plan:
         driver = random.choice(DRIVERS) if place == "driver" else ""
         # What takes a place twice in a round would be undone by the one that ends first.
         place = f"{place} {driver}"
-        lasts = random.uniform(shortest, longest)
+        lasts = longest if kind == must else random.uniform(shortest, longest)
         at = busy.get(place, 0.0) + random.uniform(0.2, 2.5)
         busy[place] = at + lasts + 0.5
         acts.append(Act(at, kind, lasts, random.random(), driver))
     over = max(act.at + act.lasts for act in acts) + 0.3
     pods = Act(random.uniform(0.0, max(0.5, over - 2.0)), random.choice(POD_ACTS), random.uniform(0.5, 2.5), random.random())
-    return Plan(seed, tuple(sorted(acts, key=lambda act: act.at)), tuple(_changes(random, over)), pods)
+    begins = next(act.at for act in acts if act.kind == first)
+    return Plan(seed, tuple(sorted(acts, key=lambda act: act.at)), tuple(_changes(random, over, begins)), pods)
 
 
-def _changes(random: Random, over: float) -> list[Change]:
-    """Mostly a fault and its end, some very short, some that become another, some that last beyond the round."""
-    changes: list[Change] = []
+def _changes(random: Random, over: float, begins: float) -> list[Change]:
+    """Mostly a fault and its end, some very short, some that become another, some that last beyond the round. One device changes just after
+    the fault that the round is about began, and then no more: whoever is cut off shows what it was before."""
+    before, after = random.choice((("Healthy", "Unhealthy"), ("Healthy", "Unhealthy"), ("Unhealthy", "Healthy")))
+    changes = [Change(0.05, WITNESS, before), Change(begins + 0.3, WITNESS, after)]
     for device in DEVICES:
         now, health = random.uniform(0.0, 1.5), "Healthy"
-        while now < over:
+        while now < over and device != WITNESS:
             draw = random.random()
             if health == "Healthy":
                 health = "Unhealthy" if draw < 0.85 else "Unknown"

@@ -33,8 +33,8 @@ class Pods:
         self._exits: dict[str, int] = {}
         self._count = 0
 
-    async def create(self, name: str, keys: Sequence[DeviceKey], *, sharing: str = "") -> Hold:
-        """A pod on the node. `sharing`: the uid of a pod whose claims it uses too."""
+    async def create(self, name: str, keys: Sequence[DeviceKey], *, sharing: str = "", stays: bool = False) -> Hold:
+        """A pod on the node. `sharing`: the uid of a pod whose claims it uses too. `stays`: its container is started again."""
         self._count += 1
         number = self._count
         drivers = sorted({key.driver for key in keys})
@@ -43,7 +43,7 @@ class Pods:
         os.mkfifo(fifo)
         # Kept open: what is written stays in it until a container reads it, whichever run of it that is.
         self._exits[f"{number}"] = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
-        pod = await self._client.create(PODS, _pod(name, claims, fifo), NAMESPACE)
+        pod = await self._client.create(PODS, _pod(name, claims, fifo, "Always" if stays else "Never"), NAMESPACE)
         uid = pod.metadata.uid
         self.holds[uid] = hold = Hold(uid, name, frozenset(keys), time.monotonic())
         self._claims[uid] = claims
@@ -54,11 +54,12 @@ class Pods:
         return hold
 
     async def running(self, hold: Hold) -> None:
-        await self._until(hold, lambda pod: pod is not None and pod.status.phase == "Running", "run", STARTS_WITHIN)
+        """Or has run: a kubelet that is killed takes its containers along."""
+        await self._until(hold, lambda pod: pod is not None and pod.status.phase in ("Running", "Failed"), "run", STARTS_WITHIN)
 
     def exit(self, hold: Hold, code: int) -> None:
         """Its container ends; the kubelet may notice later."""
-        hold.end = time.monotonic()
+        hold.end = min(hold.end, time.monotonic())
         os.write(self._exits[hold.uid], f"{code}\n".encode())
         self._note(f"pod    {hold.pod} is told to exit with {code}")
 
@@ -108,7 +109,7 @@ class Pods:
         await self._client.patch(CLAIMS, claim, body, NAMESPACE, subresource="status", kind="merge")
 
 
-def _pod(name: str, claims: Sequence[str], fifo: Path) -> dict[str, Any]:
+def _pod(name: str, claims: Sequence[str], fifo: Path, restart: str) -> dict[str, Any]:
     entries = [{"name": claim, "resourceClaimName": claim} for claim in claims]
     container = {
         "name": "main",
@@ -116,5 +117,5 @@ def _pod(name: str, claims: Sequence[str], fifo: Path) -> dict[str, Any]:
         "command": ["sh", "-c", f"read code < {fifo}; exit $code"],
         "resources": {"claims": [{"name": claim} for claim in claims]},
     }
-    spec = {"nodeName": NODE, "restartPolicy": "Never", "containers": [container], "resourceClaims": entries}
+    spec = {"nodeName": NODE, "restartPolicy": restart, "containers": [container], "resourceClaims": entries}
     return {"metadata": {"name": name}, "spec": spec | {"terminationGracePeriodSeconds": 1}}

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import replace
 
 from podvitals.claim.cluster import Lease
 from podvitals.claim.pod import Pod
@@ -32,8 +31,7 @@ class Reader:
 
     def agent(self, now: float) -> AgentView:
         """`now`: Unix seconds."""
-        seen = agent_view(self._node, self.lease)
-        return replace(seen, renewed=now) if self._believes_the_dead else seen
+        return AgentView(self._node, now) if self._believes_the_dead else agent_view(self._node, self.lease)
 
     def view(self, uid: str, now: float) -> PodView | None:
         pod = self.pods.get(uid)

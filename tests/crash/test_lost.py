@@ -34,10 +34,13 @@ class Case:
 
     def lost(self, *shown: tuple[int, float]) -> list[str]:
         """What is wrong where the annotation has these faults (serial, beginning)."""
-        faults = tuple(FaultEntry(Health.UNHEALTHY, text_of(n), start=datetime.fromtimestamp(at, UTC)) for n, at in shown)
-        entry = DeviceEntry("main", KEY.driver, KEY.pool, KEY.device, Health.HEALTHY, faults=faults)
-        wrong, _ = self.register.missing(HOLD, [entry])
+        wrong, _ = self.register.missing(HOLD, [self.entry(*shown)])
         return [one.text for one in wrong]
+
+    @staticmethod
+    def entry(*shown: tuple[int, float]) -> DeviceEntry:
+        faults = tuple(FaultEntry(Health.UNHEALTHY, text_of(n), start=datetime.fromtimestamp(at, UTC)) for n, at in shown)
+        return DeviceEntry("main", KEY.driver, KEY.pool, KEY.device, Health.HEALTHY, faults=faults)
 
 
 @pytest.fixture
@@ -101,8 +104,10 @@ def test_nothing_excuses_the_loss_of_a_fault_that_a_reader_saw(case: Case) -> No
 def test_what_was_found_once_is_looked_for_again_and_what_was_lost_is_told_once(case: Case) -> None:
     case.fault(10.0, 1)
     assert not case.lost((1, 10.0))
+    case.register.looked(HOLD, [case.entry((1, 10.0))])
     case.register.forget()
     assert case.lost()
+    case.register.looked(HOLD, [case.entry()])
     assert not case.lost()
 
 
@@ -123,6 +128,22 @@ def test_three_later_faults_displace_it_and_two_do_not(case: Case) -> None:
 def test_a_fault_before_or_after_the_pods_life_is_not_its(case: Case) -> None:
     case.fault(0.5, 1)
     assert not case.lost()
+
+
+def test_a_fault_that_was_over_when_the_kubelet_took_the_pod_need_not_stay(case: Case) -> None:
+    case.fault(10.0, 1)
+    case.register.seen("u", [case.entry((1, 10.0))])
+    wrong, due = case.register.missing(Hold("u", "p", frozenset({KEY}), 12.0), [case.entry()])
+    assert (wrong, due) == ([], 0)
+
+
+def test_what_the_next_agent_took_for_the_same_episode_is_excused(case: Case) -> None:
+    """It saw the fault lasting on the pod, and the device broken, and could not know of the moment in between."""
+    case.fault(10.0, 1)
+    case.register.seen("u", [case.entry((1, 10.0))])
+    case.fault(20.0, 2, to=NEXT_AGENT)
+    assert not case.lost((2, 10.0))
+    assert case.lost((2, 20.0))
 
 
 def test_a_quoted_fault_is_no_fault(case: Case) -> None:

@@ -36,9 +36,18 @@ def test_two_faults_at_one_place_follow_each_other(first: int) -> None:
 def test_a_device_never_changes_to_what_it_is() -> None:
     for seed in range(100):
         last = dict.fromkeys(plan.DEVICES, "Healthy")
-        for change in plan.make(seed).changes:
+        for change in (change for change in plan.make(seed).changes if change.device != plan.WITNESS):
             assert (last[change.device], change.health) not in {("Healthy", "Healthy"), ("Unknown", "Unknown")}
             last[change.device] = change.health
+
+
+def test_one_device_changes_as_the_rounds_own_fault_begins_and_then_no_more() -> None:
+    for seed in range(100):
+        made = plan.make(seed, "net-hold")
+        begins = next(act.at for act in made.acts if act.kind == "net-hold")
+        changes = [change for change in made.changes if change.device == plan.WITNESS]
+        assert [change.at for change in changes] == [0.05, begins + 0.3]
+        assert changes[0].health != changes[1].health
 
 
 def test_every_kind_can_be_done() -> None:

@@ -129,8 +129,14 @@ class Truth:
         """The state in which this device had that fault; None: never, so whoever says so invents it."""
         return next((state for state in self._states.get(key, ()) if state.serial == serial), None)
 
-    def backing(self, key: DeviceKey, health: Health, serial: int, at: float) -> float | None:
-        """The last moment up to `at` at which this was so and a process could say it; None: never."""
+    def ended(self, key: DeviceKey, serial: int) -> float:
+        """When that fault gave way to another state; `inf` while it stands."""
+        states = self._states[key]
+        after = next((index + 1 for index, state in enumerate(states) if state.serial == serial), len(states))
+        return states[after].at if after < len(states) else inf
+
+    def backing(self, key: DeviceKey, health: Health, serial: int | None, at: float) -> float | None:
+        """The last moment up to `at` at which this was so and a process could say it; None: never. `serial` None: any fault will do."""
         driver = self.drivers[key.driver]
         for begin, end in self._when(key, health, serial, at):
             if (moment := driver.speaks.last(begin, end)) is not None:
@@ -150,13 +156,13 @@ class Truth:
         gone = inf if driver.exists.open else max(driver.exists.ended(), backing) + self._gone_after
         return min(backing + driver.lease, gone)
 
-    def _when(self, key: DeviceKey, health: Health, serial: int, at: float) -> Iterator[tuple[float, float]]:
+    def _when(self, key: DeviceKey, health: Health, serial: int | None, at: float) -> Iterator[tuple[float, float]]:
         """The stretches up to `at` in which it was so, the last first."""
         end = at
         for state in reversed(self._states[key]):
             if state.at > at:
                 continue
-            if (state.health, state.serial) == (health, serial):
+            if state.health is health and serial in (None, state.serial):
                 yield state.at, end
             end = state.at
 

@@ -57,13 +57,14 @@ def _vouches_for_what_it_cannot_tell() -> None:
 
 
 def _gives_up() -> None:
-    """A write that failed is not tried again."""
-    from podvitals.pod.outbox import Outbox, Outcome
+    """A write that failed is taken for one that was done."""
+    from podvitals.pod import outbox
 
     def give_up(self: Any, uid: str, outcome: Any, now: float, **more: Any) -> None:
-        done(self, uid, Outcome.SENT if outcome is not Outcome.GONE else outcome, now)
+        done(self, uid, outbox.Outcome.SENT if outcome is not outbox.Outcome.GONE else outcome, now)
 
-    done = _replace(Outbox, "done", give_up)
+    done = _replace(outbox.Outbox, "done", give_up)
+    _replace(outbox, "_kept", lambda letter, shown: True)
 
 
 AGENTS: Mapping[str, Callable[[], None]] = {
@@ -83,7 +84,7 @@ KINDS: Mapping[str, str] = {
     "gives-up": "api-refuses-pods",
     "believes-the-dead": "net-hold",
 }
-"""The fault that brings each to light, if any does: rounds against a twin have it."""
+"""The fault that brings each to light: rounds against a twin have it, for as long as it ever lasts."""
 ALL = (*AGENTS, *READERS)
 
 

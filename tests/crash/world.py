@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from math import inf
 from pathlib import Path
 
 from podvitals.claim.pod import Pod
@@ -22,6 +23,7 @@ from podvitals.errors import InvalidInput
 from podvitals.kube.client import Client
 from podvitals.kube.config import ClusterConfig
 from podvitals.pod.entry import ANNOTATION, PodDevices, decode
+from podvitals.pod.status import began, ended_at
 from tests.crash import plan, times, twins
 from tests.crash.api import BadApi
 from tests.crash.disk import Disk
@@ -245,6 +247,11 @@ class World:
             self.note(f"seen   pod {name} is gone")
             self._shown.pop(uid, None)
             return
+        hold, end = self.pods.holds.get(uid), ended_at(pod)
+        if hold is not None:
+            if pod.status.start_time and not hold.begun:
+                hold.start, hold.begun = max(hold.start, began(pod) - self.register.wall), True
+            hold.end = min(hold.end, inf if end is None else end - self.register.wall)
         devices = annotation_of(pod)
         if devices is not None:
             self.register.seen(uid, devices.entries)
