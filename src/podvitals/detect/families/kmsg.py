@@ -94,7 +94,7 @@ class Log:
 class Kmsg(Family):
     family, about = "kmsg", "what the kernel log says of devices"
     needs = "/dev/kmsg, and the right to read it (root or CAP_SYSLOG)"
-    interval, timeout = 10.0, 2.0
+    interval, timeout = 15.0, 2.0  # what is said is pushed; a check only tells that somebody listens
 
     def __init__(self, *patterns: str, lines: Lines | None = None, from_anybody: bool = False) -> None:
         self.patterns = patterns

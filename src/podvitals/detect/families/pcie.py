@@ -48,7 +48,7 @@ def total(said: str, key: str) -> int:
 class Pcie(Family):
     family, about = "pcie", "PCI devices of any kind"
     needs = "/sys/bus/pci; for error counters Linux 4.19 or newer with PCIe AER"
-    interval, timeout = 5.0, 2.0
+    interval, timeout = 10.0, 2.0
 
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns

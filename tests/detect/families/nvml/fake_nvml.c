@@ -28,7 +28,11 @@ void fake_script(const char *path) { snprintf(script, sizeof script, "%s", path)
 
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 static char *text_now;
+static char **lines;
+static size_t count;
 static struct stat read_as;
+
+static int by_text(const void *one, const void *other) { return strcmp(*(char *const *)one, *(char *const *)other); }
 
 /* Reads the script again where it is another file than before: it is replaced as a whole. */
 static void refresh(void) {
@@ -41,21 +45,28 @@ static void refresh(void) {
     text_now = calloc(1, (size_t)is.st_size + 1);
     if (fread(text_now, 1, (size_t)is.st_size, file) == (size_t)is.st_size) read_as = is;
     fclose(file);
+    lines = realloc(lines, ((size_t)is.st_size + 1) * sizeof *lines);
+    count = 0;
+    for (char *line = strtok(text_now, "\n"); line; line = strtok(NULL, "\n")) lines[count++] = line;
+    qsort(lines, count, sizeof *lines, by_text);
+}
+
+/* Of a line up to its first blank, which is a key. */
+static int by_key(const void *key, const void *line) {
+    const char *k = key, *l = *(char *const *)line;
+    size_t length = strlen(k);
+    int order = strncmp(k, l, length);
+    return order ? order : ' ' - (unsigned char)l[length];
 }
 
 /* The rest of the line that begins with `key `; whether there is one. */
 static int said(const char *key, char *out, size_t size) {
-    size_t length = strlen(key);
-    int found = 0;
     pthread_mutex_lock(&turn);
     refresh();
-    for (const char *line = text_now; line && *line && !found; line = strchr(line, '\n') + 1)
-        if (!strncmp(line, key, length) && line[length] == ' ') {
-            snprintf(out, size, "%.*s", (int)strcspn(line + length + 1, "\n"), line + length + 1);
-            found = 1;
-        }
+    char **line = bsearch(key, lines, count, sizeof *lines, by_key);
+    if (line) snprintf(out, size, "%s", *line + strlen(key) + 1);
     pthread_mutex_unlock(&turn);
-    return found;
+    return line != NULL;
 }
 
 static int number(const char *key, unsigned long long *out) {
