@@ -4,7 +4,7 @@ where there is one."""
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-from tests.bench import checkpoint, curve, growth, lease, load, relay, restart, startup, taken, where
+from tests.bench import checkpoint, curve, detectors, growth, lease, load, relay, restart, startup, taken, where
 from tests.bench.latency import Latency, Samples
 from tests.bench.plan import Plan
 from tests.bench.recorder import Place
@@ -48,6 +48,9 @@ class Bench:
             if plan.wants("startup"):
                 self._say("start-up of the lab")
                 self.rows.append(await startup.measure_lab(plan.sizes.starts))
+        if plan.wants("detectors"):
+            self._say("detectors")
+            self.rows += await detectors.measure(2 * plan.sizes.seconds, plan.sizes.starts)
         if plan.wants("relay"):
             self._say("the relay")
             sizes = plan.sizes

@@ -14,6 +14,7 @@ PARTS = {
     "curve": "cost of one change against what else exists",
     "checkpoint": "writing and reading it",
     "startup": "processes until they are of use",
+    "detectors": "what watching hardware costs, and how soon a fault is told",
     "relay": "the relay: prepare beside the direct call, changes, ends of leases, restart, memory",
 }
 

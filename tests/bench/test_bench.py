@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.bench import curve, load, taken
+from tests.bench import curve, detectors, load, taken
 from tests.bench.bench import Bench
 from tests.bench.plan import PARTS, TINY, Plan
 from tests.bench.stats import Estimate, median, over_floor, percentile
@@ -85,3 +85,10 @@ def test_the_99th_percentile_of_a_hundred_is_the_last_but_none() -> None:
 def test_a_missed_goal_is_said_to_be_missed() -> None:
     row = Row("lab", "a lone change", 300, "ms", Estimate(5.0, 4.0, 6.0), goal="≤ +2 ms", met=False)
     assert render([row]).splitlines()[-1].endswith("≤ +2 ms  MISSED")
+
+
+async def test_what_watching_hardware_costs_is_measured_and_every_fault_of_it_is_told() -> None:
+    rows = await detectors.measure(1.0, 2, interval=0.5)
+    assert [row.goal for row in rows][:3] == ["≤ 1 %", "≤ 70 MB", "≤ 500 ms"]
+    assert all(row.value.value > 0 for row in rows[1:])
+    assert all(row.samples == 2 for row in rows[2:])
