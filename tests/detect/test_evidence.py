@@ -82,7 +82,6 @@ def test_what_several_families_know_of_a_device_is_put_together_and_none_takes_i
     evidence.know("d", {"serial": "A", "resource.kubernetes.io/pciBusID": "0000:3b:00.0"}, "library")
     told(evidence, 0.0, Code("toy", "worn"), Code("toy", "dead"))
     evidence.know("d", {"serial": "000A", "driver": "toy"}, "bus")
-    evidence.know("d", {"serial": "A", "resource.kubernetes.io/pciBusID": "0000:3b:00.0"}, "library")
     assert told(evidence, 1.0, Code("toy", "dead")).message == "worn out; dead (PCI 0000:3b:00.0)"
 
 
@@ -338,6 +337,13 @@ def test_a_needed_reset_survives_a_restart_and_ends_with_a_reboot(evidence: Evid
     told(evidence, 50.0, Code("toy", "stuck"), Code("toy", "dead"), Code("toy", "worn"))
     assert saved(evidence, 110.0, 1010.0, "boot-1").look("d", 110.0).message == "stuck; dead; worn out"
     assert saved(evidence, 30.0, 1200.0, "boot-2").look("d", 30.0).message == "worn out"
+
+
+def test_what_another_family_told_before_a_restart_is_still_the_same_event_after_it(evidence: Evidence) -> None:
+    evidence.take("d", [Code("toy", "bug")], 99.0, whole=False, source="library")
+    fresh = saved(evidence, 101.0, 1001.0, "boot-1")
+    fresh.take("d", [Code("toy", "bug")], 101.0, whole=False, source="log")
+    assert fresh.counts("d") == {"toy.bug": 1}
 
 
 def test_counters_keep_their_baseline_over_a_restart_and_lose_it_with_a_reboot(evidence: Evidence) -> None:
