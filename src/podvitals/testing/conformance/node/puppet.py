@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from podvitals.errors import PluginUnimplemented
@@ -115,6 +116,17 @@ class Puppet(FakeDriver):
     async def crash(self) -> None:
         self.hush()
         await super().crash()
+
+    async def leave(self) -> None:
+        """Ends, and leaves nothing in the kubelet's directories, whatever it had come to."""
+        await self.stop()
+        await asyncio.to_thread(self._remove)
+
+    def _remove(self) -> None:
+        self.registration_path.unlink(missing_ok=True)
+        self.endpoint.unlink(missing_ok=True)
+        with suppress(OSError):  # another instance of the driver is in it
+            self.endpoint.parent.rmdir()
 
     async def again(self) -> None:
         """Starts after an end, as a new process would; registered when it returns."""

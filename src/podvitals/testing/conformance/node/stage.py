@@ -92,7 +92,7 @@ class Stage:
             yield puppet
         finally:
             await self._end_pods(puppet)
-            await puppet.stop()
+            await puppet.leave()
 
     def puppet(self, name: str, **options: Any) -> Puppet:
         return Puppet(self.settings.plugin_dir, name, self.settings.node, self._allocation, **options)
@@ -108,7 +108,7 @@ class Stage:
             puppet.gate.open()
             if not of.running:
                 await self._end_pods(puppet)
-            await puppet.stop()
+            await puppet.leave()
 
     async def _allocation(self, puppet: Puppet, claim: ClaimRef) -> Sequence[PreparedDevice]:
         found = await self.client.get(CLAIMS.untyped(), claim.name, claim.namespace)
