@@ -333,3 +333,16 @@ def test_a_pod_that_says_something_and_whose_claims_cannot_be_read_is_named() ->
     assert world.desk.vouch(world.now, standing=True).untold == {"uid-a": 100.0}
     world.hold("uid-a", "gpu-0")
     assert world.desk.vouch(world.now, standing=True).untold == {}
+
+
+def test_a_pod_that_was_named_because_its_claims_could_not_be_read_stays_named_until_it_is_told_what_they_say() -> None:
+    world = World()
+    world.see(planted(asking(pod("a"))))
+    world.desk.synced()
+    assert set(world.desk.vouch(world.now, standing=False).untold) == {"uid-a"}
+    world.refuses = lambda _patch: Outcome.TROUBLE
+    world.hold("uid-a", "gpu-0")
+    assert set(world.desk.vouch(world.now, standing=True).untold) == {"uid-a"}
+    world.refuses = lambda _patch: Outcome.SENT
+    world.wait(10)
+    assert world.desk.vouch(world.now, standing=True).untold == {}

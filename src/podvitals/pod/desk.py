@@ -164,6 +164,8 @@ class Desk:
         if seen is not None and outcome is not Outcome.GONE:
             # What the watch showed while the patch was under way, if it is newer than the answer.
             self.outbox.observe(uid, seen.shown, now)
+        if uid in self._named and uid not in self._waiting(now):
+            del self._named[uid]
         if outcome is Outcome.SENT:
             self._compare(uid, now)
 
@@ -186,7 +188,7 @@ class Desk:
         before = now - UNTOLD_LIMIT if standing else now
         # Who was named once stays named until it is told: nobody has vouched for it meanwhile, so it has no time to be granted.
         waiting = self._waiting(now)
-        self._named = {uid: since for uid, since in waiting.items() if since <= before or self._named.get(uid) == since}
+        self._named = {uid: since for uid, since in waiting.items() if since <= before or uid in self._named}
         untold = dict(self._named)
         return Vouch(untold, f"{len(untold)} pods could not be told the truth" if len(untold) > MOST_UNTOLD else "")
 
