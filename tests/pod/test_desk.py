@@ -340,6 +340,7 @@ def test_a_pod_that_was_named_because_its_claims_could_not_be_read_stays_named_u
     world.see(planted(asking(pod("a"))))
     world.desk.synced()
     assert set(world.desk.vouch(world.now, standing=False).untold) == {"uid-a"}
+    world.wait(1)
     world.refuses = lambda _patch: Outcome.TROUBLE
     world.hold("uid-a", "gpu-0")
     assert set(world.desk.vouch(world.now, standing=True).untold) == {"uid-a"}
