@@ -41,6 +41,7 @@ class Node:
     def __init__(self, board: Switchboard | None = None) -> None:
         self.board = board or Switchboard(Limits(devices_per_driver=6))
         self.now = 100.0
+        self.part: int | None = None
         for number in (1, 2):
             self.board.register(number, GPU, f"/dra{number}.sock", number, serves_health=True, now=self.now, wall=self.wall)
 
@@ -52,7 +53,12 @@ class Node:
         return self.board.event(number, event, self.now, self.wall).changed
 
     def hear(self, number: int, *devices: DeviceReport, arrived: float | None = None) -> frozenset[DeviceKey]:
-        return self.board.heard(number, raw(*devices), self.now, self.wall, arrived).changed
+        changed: frozenset[DeviceKey] = frozenset()
+        hearing = self.board.begin(number, raw(*devices), self.now, self.wall, arrived)
+        while hearing is not None and not hearing.done:
+            if not hearing.step():
+                changed |= self.board.finish(hearing, self.now, self.wall, self.part).changed
+        return changed
 
     def wait(self, seconds: float) -> frozenset[DeviceKey]:
         self.now += seconds
@@ -106,10 +112,11 @@ def told(node: Node, exact: bool) -> dict[DeviceKey, DeviceState]:
     return {key: state if exact else replace(state, faults=()) for key, state in node.board.states().items()}
 
 
-@given(st.lists(STEP, min_size=4, max_size=30))
+@given(st.lists(STEP, min_size=4, max_size=30), st.sampled_from([None, 1, 2]))
 @settings(max_examples=400)
-def test_what_is_recognised_means_what_it_means_when_read(steps: Sequence[tuple[object, ...]]) -> None:
+def test_what_is_recognised_means_what_it_means_when_read_and_taken_in_parts(steps: Sequence[tuple[object, ...]], part: int | None) -> None:
     nodes = [Node(), Node(Reads(Limits(devices_per_driver=6)))]
+    nodes[1].part = part
     last: dict[int, list[DeviceReport]] = {1: [], 2: []}
     exact = True
     for node in nodes:
@@ -223,11 +230,16 @@ def test_reading_a_large_report_lets_others_in_between() -> None:
     board.event(1, Event.CONNECT, 0.0, WALL)
     hearing = board.begin(1, raw(*(said(f"gpu-{number}") for number in range(4096))), 0.0, WALL)
     assert hearing is not None
-    steps = 0
+    steps, taken = 0, []
     while hearing.step():
         steps += 1
-    assert steps == 15
-    assert len(board.finish(hearing, 1.0, WALL).changed) == 4096
+    assert steps == 31
+    while not hearing.done:
+        taken.append(len(board.finish(hearing, 1.0, WALL, 1024).changed))
+    assert taken == [1024] * 4
+    assert board.next_deadline() == 30.0, "all count from when it came"
+    assert board.heard(1, hearing.raw, 10.0, WALL).changed == frozenset()
+    assert {state.deadline for state in board.states().values()} == {40.0}
 
 
 def test_of_several_reports_that_lay_in_the_socket_the_last_is_the_newest(node: Node) -> None:

@@ -1,12 +1,16 @@
-"""A report on its way from bytes to the ledger. Pure. Reading a large one is done in steps, so that others are heard in between."""
+"""A report on its way from bytes to the ledger. Pure. A large one is read and taken in steps, so that others are heard in between."""
 
 import math
+from collections.abc import Sequence
 
 from podvitals.errors import PluginProtocolError
+from podvitals.node.fact import Fact
+from podvitals.node.lease import Batch
 from podvitals.node.memory import Heard, Memory
+from podvitals.node.outcome import Delivery, Outcome
 from podvitals.node.record import SourceKey
-from podvitals.wire.messages import Report
-from podvitals.wire.report import Decoder, Match
+from podvitals.wire.messages import DeviceReport, Report
+from podvitals.wire.report import Decoder, Layout, Match
 
 
 class Place:
@@ -32,9 +36,9 @@ class Place:
 
 class Hearing:
     """`arrived`: boottime. `said`: the earlier report that it repeats, and how it differs (None: not at all), so that there is nothing to
-    read; else it is read by `decoder`."""
+    read; else it is read by `decoder` and taken in parts. `done`: nothing is left of it."""
 
-    __slots__ = ("arrived", "decoder", "error", "match", "place", "raw", "said", "stream")
+    __slots__ = ("_read", "arrived", "decoder", "done", "error", "match", "place", "raw", "said", "stream", "taken")
 
     def __init__(self, place: Place, raw: bytes) -> None:
         self.place, self.stream, self.raw, self.arrived = place, place.stream, raw, place.arrived
@@ -42,16 +46,46 @@ class Hearing:
         self.match: Match | None = None
         self.decoder: Decoder | None = None
         self.error = ""
+        self.taken: Taken | None = None
+        self.done = self._read = False
 
     def step(self) -> bool:
         """Reads on; whether there is more to read."""
-        try:
-            return self.decoder is not None and not self.error and self.decoder.step()
-        except PluginProtocolError as error:
-            self.error = str(error)
+        if self.decoder is None or self._read:
             return False
+        try:
+            more = self.decoder.step()
+        except PluginProtocolError as error:
+            self.error, more = str(error), False
+        self._read = not more
+        return more
 
     @property
     def report(self) -> Report | None:
         """What was read; None if it was no report."""
         return None if self.error or self.decoder is None else self.decoder.report
+
+
+class Taken:
+    """What the ledger has taken of a report so far."""
+
+    __slots__ = ("at", "entries", "facts", "layout", "parts", "refused", "whole")
+
+    def __init__(self, entries: Sequence[DeviceReport], layout: Layout | None) -> None:
+        self.entries, self.layout = entries, layout
+        self.at = self.refused = 0
+        self.parts: list[tuple[Batch, int]] = []
+        self.facts: list[Fact] = []
+        self.whole = True
+
+    def add(self, outcome: Outcome, entries: int) -> None:
+        self.at += entries
+        self.refused += outcome.refused
+        if outcome.delivery is None:
+            self.whole = False
+        else:
+            self.parts += outcome.delivery.parts
+            self.facts += outcome.delivery.facts
+
+    def delivery(self, source: SourceKey, generation: int) -> Delivery | None:
+        return Delivery(source, generation, tuple(self.parts), () if self.refused else self.facts) if self.whole else None

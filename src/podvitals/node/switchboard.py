@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
-from podvitals.node.hearing import Hearing, Place
+from podvitals.node.hearing import Hearing, Place, Taken
 from podvitals.node.ledger import DeviceState, Ledger
 from podvitals.node.limits import Limits
 from podvitals.node.memory import Heard, Memory
@@ -80,7 +80,7 @@ class Switchboard:
         return NOTHING if hearing is None else self.finish(hearing, now, wall)
 
     def begin(self, number: int, raw: bytes, now: float, wall: float, arrived: float | None = None) -> Hearing | None:
-        """The same in steps: call `step()` of the answer while it is true (others may be heard in between), then `finish`."""
+        """The same in steps: `step()` of the answer while it is true, then `finish` until it is done. Others may be heard in between."""
         place = self._places.get(number)
         if place is None or self.session.stage(number) is Stage.REGISTERED:
             return None  # late: its connection is gone
@@ -96,27 +96,22 @@ class Switchboard:
             hearing.decoder = Decoder(raw, self.limits.entries_per_report)
         return hearing
 
-    def finish(self, hearing: Hearing, now: float, wall: float) -> Told:
-        place, telling, report = hearing.place, self._telling(now, wall), hearing.report
-        if self._places.get(place.number) is not place or place.stream != hearing.stream:
-            return telling.told()  # it went, or its stream ended, while its words were read
-        if hearing.said is not None:
+    def finish(self, hearing: Hearing, now: float, wall: float, most: int | None = None) -> Told:
+        """`most`: entries that are taken at once; None: all."""
+        place, telling = hearing.place, self._telling(now, wall)
+        gone = self._places.get(place.number) is not place or place.stream != hearing.stream
+        if gone:
+            hearing.done = True  # it went, or its stream ended, while its words were read
+        elif hearing.said is not None:
+            hearing.done = True
             self._repeated(hearing, telling, wall)
-            return telling.told()
-        self._refuse(hearing, report, telling)
-        if report is None:
-            return telling.told()
-        if self.session.stage(place.number) is Stage.CONNECTED:
-            # The floor is taken by saying something of a device: neither rubbish nor an empty first report silences an older endpoint.
-            if not report.devices:
-                return telling.told()
-            self._apply(self.session.on(place.number, Event.REPORT), telling, now, wall)
-        generation = self.session.generation(place.number)
-        if generation is None:
-            layout = None if hearing.decoder is None else hearing.decoder.layout
-            place.memory.keep(Heard(hearing.raw, hearing.arrived, None, layout))
-        else:
-            self._report(hearing, report, generation, telling, now, wall)
+        elif hearing.taken is not None or self._open(hearing, telling, now, wall):
+            generation = self.session.generation(place.number)
+            if generation is None:
+                hearing.done = True
+                place.memory.keep(Heard(hearing.raw, hearing.arrived, None, hearing.taken.layout if hearing.taken is not None else None))
+            else:
+                self._report(hearing, generation, telling, now, wall, most)
         return telling.told()
 
     def expire(self, now: float, wall: float) -> Told:
@@ -226,16 +221,36 @@ class Switchboard:
         memory.keep(Heard(hearing.raw, hearing.arrived, outcome.delivery, match.layout), said)
         telling.changed |= outcome.changed
 
-    def _report(self, hearing: Hearing, report: Report, generation: int, telling: Telling, now: float, wall: float) -> None:
-        place, late = hearing.place, hearing.arrived if hearing.arrived < now else None
-        outcome = self.ledger.report(place.source, generation, report.devices, now, wall, late)
-        if outcome.refused:
-            text = f"{place.source} reports more than the {self.limits.devices_per_driver} devices that are kept"
-            telling.refuse(place.number, Reason.DEVICES, text, outcome.refused)
-        if hearing.decoder is not None:
-            layout = hearing.decoder.layout if outcome.delivery is not None and outcome.delivery.facts else None
-            place.memory.keep(Heard(hearing.raw, hearing.arrived, outcome.delivery, layout))
+    def _open(self, hearing: Hearing, telling: Telling, now: float, wall: float) -> bool:
+        """Of a report that was read: whether there is anything to take."""
+        report, number = hearing.report, hearing.place.number
+        self._refuse(hearing, report, telling)
+        if report is not None and self.session.stage(number) is Stage.CONNECTED and report.devices:
+            # The floor is taken by saying something of a device: neither rubbish nor an empty first report silences an older endpoint.
+            self._apply(self.session.on(number, Event.REPORT), telling, now, wall)
+        if report is None or self.session.stage(number) is not Stage.REPORTING:
+            hearing.done = True
+            return False
+        assert hearing.decoder is not None
+        hearing.taken = Taken(report.devices, hearing.decoder.layout)
+        return True
+
+    def _report(self, hearing: Hearing, generation: int, telling: Telling, now: float, wall: float, most: int | None = None) -> None:
+        place, taken, late = hearing.place, hearing.taken, hearing.arrived if hearing.arrived < now else None
+        assert taken is not None
+        entries = taken.entries if most is None else taken.entries[taken.at : taken.at + most]
+        outcome = self.ledger.report(place.source, generation, entries, now, wall, late)
         telling.changed |= outcome.changed
+        taken.add(outcome, len(entries))
+        if taken.at < len(taken.entries):
+            return
+        hearing.done = True
+        if taken.refused:
+            text = f"{place.source} reports more than the {self.limits.devices_per_driver} devices that are kept"
+            telling.refuse(place.number, Reason.DEVICES, text, taken.refused)
+        delivery = taken.delivery(place.source, generation)
+        layout = taken.layout if delivery is not None and delivery.facts else None
+        place.memory.keep(Heard(hearing.raw, hearing.arrived, delivery, layout))
 
     @staticmethod
     def _refuse(hearing: Hearing, report: Report | None, telling: Telling) -> None:
@@ -266,7 +281,8 @@ class Switchboard:
             while hearing.step():
                 pass
             if (report := hearing.report) is not None:
-                self._report(hearing, report, generation, telling, now, wall)
+                hearing.taken = Taken(report.devices, hearing.decoder.layout)
+                self._report(hearing, generation, telling, now, wall)
 
     def _standing(self, driver: str) -> str:
         """Why nothing is known of a device of this driver."""

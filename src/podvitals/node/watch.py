@@ -34,6 +34,8 @@ FIRST_ANSWERS = 1.0
 FIRST_REPORTS = 0.25
 """Seconds a start waits for the first reports of drivers that answered: what a checkpoint remembers may be a few milliseconds old."""
 CRASHED_WAIT = 5.0
+TAKEN_AT_ONCE = 512
+"""Devices of a report that was read, between which others are heard: a few milliseconds where they are new."""
 
 log = logging.getLogger(__name__)
 
@@ -318,8 +320,8 @@ class NodeWatch:
     def go_on(self, hearing: Hearing | None) -> Hearing | None:
         if hearing is None or hearing.step():
             return hearing
-        self._tell(self._board.finish(hearing, self._clock.now(), self._clock.wall()))
-        return None
+        self._tell(self._board.finish(hearing, self._clock.now(), self._clock.wall(), TAKEN_AT_ONCE))
+        return None if hearing.done else hearing
 
     # --- telling -----------------------------------------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ from podvitals.wire.convert import MOST_DEVICES, Refusals, details, device_repor
 from podvitals.wire.generated import health_pb2
 from podvitals.wire.messages import DeviceReport, Report
 
-STEP = 256
-"""Entries read at a time, half a millisecond."""
+STEP = 128
+"""Entries read at a time: a quarter of a millisecond, ten times that where their names were never seen."""
 _HEALTH = (Health.UNKNOWN, Health.HEALTHY, Health.UNHEALTHY)
 _ENTRY, _DEVICE, _NUMBER, _TIME = 0x0A, 0x0A, 0x10, 0x18
 _GROUPS = (3, 4)
