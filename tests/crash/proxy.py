@@ -27,7 +27,7 @@ class Proxy:
         self._to = to
         self.port = 0
         self.fault = Fault.NONE
-        self._seconds, self._size = 0.0, 0
+        self._seconds, self._size, self._shut = 0.0, 0, 0
         self._server: asyncio.Server | None = None
         self._passing = asyncio.Event()
         self._passing.set()
@@ -39,14 +39,27 @@ class Proxy:
         if fault is Fault.HOLD:
             self._passing.clear()
         if fault is Fault.REFUSE:
-            await self._shut()
-        if fault in (Fault.RESET, Fault.REFUSE, Fault.TRUNCATE):
+            await self.shut()
+        if fault in (Fault.RESET, Fault.TRUNCATE):
             self.drop()
 
     async def mends(self) -> None:
         refused, self.fault = self.fault is Fault.REFUSE, Fault.NONE
         self._passing.set()
         if refused:
+            await self.reopen()
+
+    async def shut(self) -> None:
+        """Nobody listens any more, and what was connected is broken, until as many have called `reopen`."""
+        self._shut += 1
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.drop()
+
+    async def reopen(self) -> None:
+        self._shut -= 1
+        if not self._shut:
             await self._listen()
 
     def drop(self) -> None:
@@ -60,8 +73,7 @@ class Proxy:
 
     async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._passing.set()
-        await self._shut()
-        self.drop()
+        await self.shut()
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
@@ -69,11 +81,6 @@ class Proxy:
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _shut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer), name="crash: a connection through the proxy")

@@ -102,10 +102,11 @@ class Round:
     async def _converge(self, verdict: Verdict) -> None:
         began = time.monotonic()
         # An annotation goes once a second: faults that are over may come later than the health that followed.
-        within = CONVERGES_WITHIN if not self.world.wrong else FAILED_CONVERGES_WITHIN
-        if not await self.world.reader.until(lambda: not self._differences() and not self._lost(), within):
+        reader = self.world.reader
+        await reader.until(lambda: self._arrived() or bool(self.world.wrong), CONVERGES_WITHIN)
+        if not await reader.until(self._arrived, FAILED_CONVERGES_WITHIN if self.world.wrong else 0.0):
             for text in self._differences():
-                self.world.found(Wrong("not converged", f"{within:g} s after the last fault: {text}"))
+                self.world.found(Wrong("not converged", f"{time.monotonic() - began:.0f} s after the last fault: {text}"))
         else:
             for way in (self.world.ways.agent, self.world.ways.kubelet, *self.world.ways.drivers.values()):
                 way.settled()
@@ -123,6 +124,9 @@ class Round:
             else:
                 found += [*self._of_agent(hold, view), *self._of_kubelet(hold, view.pod)]
         return found
+
+    def _arrived(self) -> bool:
+        return not self._differences() and not self._lost()
 
     def _lost(self) -> bool:
         pods = self.world.reader.pods

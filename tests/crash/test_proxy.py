@@ -104,3 +104,16 @@ async def test_who_is_refused_is_let_in_again_at_the_same_address(proxy: Proxy) 
     caller = await Caller.of(proxy)
     assert await caller.ask() == ANSWER
     caller.writer.close()
+
+
+async def test_it_is_open_again_when_everybody_who_shut_it_has_opened_it(proxy: Proxy) -> None:
+    await proxy.shut()
+    await proxy.breaks(Fault.REFUSE)
+    await proxy.mends()
+    with pytest.raises(ConnectionRefusedError):
+        await Caller.of(proxy)
+    await proxy.breaks(Fault.DELAY, seconds=0.0)
+    await proxy.reopen()
+    caller = await Caller.of(proxy)
+    assert await caller.ask() == ANSWER
+    caller.writer.close()

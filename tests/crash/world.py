@@ -87,6 +87,7 @@ class World:
     def found(self, wrong: Wrong) -> None:
         self.wrong.append(wrong)
         self.note(f"WRONG  {wrong.kind}: {wrong.text}")
+        self.reader.ring()
 
     # --- its beginning and its end -----------------------------------------------------------------------------------------------
 
