@@ -14,12 +14,15 @@ from signal import SIGCONT, SIGSTOP
 import pytest
 
 from podvitals.device.health import Health
-from podvitals.wire.messages import ALL_VERSIONS, DRA_V1, HEALTH_V1
+from podvitals.wire.messages import ALL_VERSIONS, DRA_V1, HEALTH_V1, DeviceReport
 from tests.cluster.api import Object
 from tests.cluster.cluster import NODE
 from tests.cluster.scripted import ScriptedDriver
 from tests.cluster.subjects import Process, World, field_of, healths
 from tests.detect import veth
+
+TAKEN = "the kubelet has registered it"
+"""What a relay says then. A slice that is published before gets its pod placed too early: its prepare fails, with and without a relay."""
 
 
 class Relayed:
@@ -74,6 +77,9 @@ class Relayed:
                 await asyncio.sleep(0.05)
 
     async def state(self) -> Object:
+        async with asyncio.timeout(5):
+            while not (self.run_dir / "relay.sock").exists():
+                await asyncio.sleep(0.05)
         reader, writer = await asyncio.open_unix_connection(self.run_dir / "relay.sock")
         writer.write(b"GET /state HTTP/1.1\r\n\r\n")
         answer: Object = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
@@ -195,9 +201,10 @@ def interface() -> Iterator[str]:
 
 async def test_a_driver_without_health_gets_it_from_detectors(relayed: Relayed, interface: str) -> None:
     """The kubelet alone shows Unknown for ever."""
-    relayed.start()
+    relay = relayed.start()
     relayed.upstream(interface, attribute="ifName")
     relayed.speak_for(f"net:{interface},interval=1")
+    await relay.says(TAKEN)
     await relayed.world.slice_of_driver()
     await relayed.world.run_pod()
     await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
@@ -211,9 +218,10 @@ async def test_a_driver_without_health_gets_it_from_detectors(relayed: Relayed, 
 
 async def test_a_rolling_update_of_a_driver_loses_nothing(relayed: Relayed) -> None:
     """The kubelet alone: the streams of two endpoints overwrite and clear each other."""
-    relayed.start()
+    relay = relayed.start()
     relayed.world.device("d0", "Unhealthy: broken")
     old = relayed.upstream("d0", health="every", rolling_update="old-1")
+    await relay.says(TAKEN)
     await relayed.world.slice_of_driver()
     await relayed.world.run_pod()
     await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Unhealthy"])
@@ -233,9 +241,10 @@ async def test_a_rolling_update_of_a_driver_loses_nothing(relayed: Relayed) -> N
 
 
 async def test_a_driver_that_floods_harms_neither_its_pods_nor_another_driver(relayed: Relayed) -> None:
-    relayed.start()
+    relay = relayed.start()
     relayed.world.device("d0", "Healthy")
     relayed.upstream("d0", health="flood")
+    await relay.says(TAKEN)
     await relayed.world.slice_of_driver()
     await relayed.world.run_pod()
     for health in ("Unhealthy", "Healthy", "Unhealthy"):
@@ -270,3 +279,20 @@ async def test_a_bypassed_driver_goes_on_under_the_kubelet_itself(relayed: Relay
         await relayed.world.pod("trainer", lambda pod: [*field_of(pod).values()] == [("Unhealthy", "seen without the relay")])
         relay.signal(SIGCONT)
         await relayed.bypass("--end")
+
+
+async def test_a_relay_that_is_replaced_by_another_is_not_missed(relayed: Relayed) -> None:
+    """As a DaemonSet with maxSurge does it: the new one stands in, then the old one goes."""
+    old = relayed.start()
+    async with relayed.driver("d0", "d1") as driver:
+        driver.say_all([DeviceReport(driver.pool, name, Health.UNHEALTHY, time.time(), 300.0) for name in ("d0", "d1")])
+        await relayed.world.run_pod()
+        await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Unhealthy"])
+        new = relayed.start()
+        await new.says(TAKEN)
+        old.end()
+        await relayed.world.run_pod("second")
+        await relayed.world.pod("second", lambda pod: healths(pod) == ["Unhealthy"])
+        async with asyncio.timeout(10):
+            while not (await relayed.state())["drivers"][0]["calls"]["passed"]:
+                await asyncio.sleep(0.1)

@@ -1,6 +1,7 @@
 """The relay between real sockets: what the kubelet and the driver each see of it."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -207,3 +208,19 @@ async def test_a_running_relay_shows_a_bypassed_driver_again_after_its_restart(n
         await driver.start()
         await driver.called("NotifyRegistrationStatus", 2)
         assert len(await asyncio.to_thread(node.bypass.links, NAME)) == 1
+
+
+async def test_one_relay_takes_over_from_another_without_a_gap(node: Node) -> None:
+    clock = ManualClock()
+    async with FakeDriver(node.place, NAME) as driver, node.kubelet() as kubelet, AsyncExitStack() as first:
+        driver.report({"g0": Health.UNHEALTHY})
+        await first.enter_async_context(node.relay(clock))
+        old = await kubelet.registered(NAME)
+        async with node.relay(clock) as new:
+            await becomes(lambda: len(endpoints(kubelet)) == 2 and new.fronts[NAME].standing.registered is not None, clock)
+            await first.aclose()
+            await becomes(lambda: old.endpoint not in endpoints(kubelet), clock)
+            assert len(endpoints(kubelet)) == 1
+            assert await kubelet.prepare(NAME, CLAIM) == {"uid-1": PrepareResult()}
+            driver.report({"g0": Health.HEALTHY})
+            await kubelet.sees("g0", Health.HEALTHY)

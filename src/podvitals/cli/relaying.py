@@ -1,17 +1,22 @@
 """The relay's process, and asking it: what of `podvitals relay` needs an event loop."""
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
 
 import msgspec
 
 from podvitals.agent.listen import Answers, Listener
-from podvitals.errors import LocalError
+from podvitals.errors import LocalError, SocketTaken
 from podvitals.relay.run import Relay, RelaySettings
 from podvitals.relay.state import metrics
 
+log = logging.getLogger(__name__)
+
 _SOCKET = "relay.sock"
+HAND_OVER_LOOK = 1.0
+"""Seconds between two looks whether the relay before this one has ended."""
 
 
 def serve(settings: RelaySettings, address: tuple[str, int] | None) -> None:
@@ -32,11 +37,31 @@ async def _serve(settings: RelaySettings, address: tuple[str, int] | None) -> No
 
     await relay.prepare()
     listener = Listener(Answers(lambda: msgspec.json.encode(relay.state()), scrape, relay.waiting), settings.run_dir / _SOCKET, address)
-    await listener.start()
+    listening = asyncio.create_task(_listen(listener), name="relay: where it can be asked")
+    running = asyncio.create_task(relay.run(), name="relay")
+    # What keeps it from listening, for good, ends it: nobody could see how it is.
+    listening.add_done_callback(lambda done: running.cancel() if not done.cancelled() and done.exception() else None)
     try:
-        await _until_told(asyncio.create_task(relay.run(), name="relay"))
+        await _until_told(running)
     finally:
+        if listening.done() and not listening.cancelled():
+            listening.result()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
         await listener.stop()
+
+
+async def _listen(listener: Listener) -> None:
+    """When the socket is free: a relay that takes over from another begins before that one has ended."""
+    said = False
+    while True:
+        try:
+            return await listener.start()
+        except SocketTaken:
+            if not said:
+                log.info("another relay runs here: taking over from it, and to be asked when it has ended")
+            said = True
+        await asyncio.sleep(HAND_OVER_LOOK)
 
 
 async def _until_told(task: "asyncio.Task[None]") -> None:

@@ -7,6 +7,7 @@ second registration with an endpoint it knows (CONTRACT §1).
 
 import os
 import stat
+import time
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +17,8 @@ from podvitals.wire.endpoint import LONGEST_PATH, check_path, is_live
 
 _MARK = "-podvitals-"
 _SUFFIX = "-reg.sock"
+_BOUND = 0.1
+"""Seconds from bind() to listen(), at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +66,25 @@ class Places:
         """Removes the stand-ins of relays that are dead; how many registrations that were. Blocks.
 
         The kubelet knows already that nobody is there; what it must not do is find them again when it restarts."""
-        swept = 0
-        for registration in self.kubelet_dir.glob(f"*{_MARK}*{_SUFFIX}"):
-            swept += _remove_dead(registration)
-        for endpoint in self.run_dir.glob("*.sock"):
-            _remove_dead(endpoint)
-        return swept
+        found = [*self.kubelet_dir.glob(f"*{_MARK}*{_SUFFIX}"), *self.run_dir.glob(f"*-{'[0-9a-f]' * 8}.sock")]
+        silent = [path for path in found if _silent(path)]
+        if silent:
+            # Another relay may run beside this one, and have bound a socket it does not listen at yet.
+            time.sleep(_BOUND)
+        gone = [path for path in silent if _silent(path) and _remove(path)]
+        return sum(path.parent == self.kubelet_dir for path in gone)
 
 
-def _remove_dead(path: Path) -> bool:
+def _silent(path: Path) -> bool:
     try:
-        if is_live(path):
-            return False
+        return not is_live(path)
+    except LocalError:
+        return False
+
+
+def _remove(path: Path) -> bool:
+    try:
         path.unlink()
-    except (LocalError, OSError):
+    except OSError:
         return False
     return True
