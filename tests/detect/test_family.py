@@ -254,6 +254,13 @@ def test_what_each_family_remembers_is_kept_beside_the_evidence_they_share(tmp_p
         family.keep_in(tmp_path)
     assert [family.place for family in second] == ["34", "12"]
     assert second[0].check(Device("d")).message == "stuck"
+    assert second[0].judge.saved()
+    for alone in (Others(rules), Toys(rules)):
+        alone.keep_in(tmp_path)
+        assert alone.place == {"other": "34", "toy": "12"}[alone.family], "also what one that was left out for a while remembered"
+        alone.judge.take(str(alone), "d", [Code("toy", "dead" if alone.family == "other" else "worn")])
+        alone.judge.save_if_due()
+        assert alone.judge.saved()
 
 
 async def test_a_reboot_ends_what_needed_a_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,6 +335,7 @@ async def test_everything_that_comes_from_the_hardware_is_told_to_the_tap() -> N
         await watched.says("d", Health.UNHEALTHY, "gone")
     kinds = [type(record) for record in records]
     assert kinds[0] is Found
+    assert kinds.count(Found) == 1, "once, as long as they are the same"
     assert {Taken, Failed} < set(kinds)
     assert [record.signals for record in records if isinstance(record, Taken) and not record.whole] == [(Code("toy", "dead"),)]
 
