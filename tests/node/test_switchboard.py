@@ -109,7 +109,7 @@ STEP = st.one_of(
 
 
 def told(node: Node, exact: bool) -> dict[DeviceKey, DeviceState]:
-    return {key: state if exact else replace(state, faults=()) for key, state in node.board.states().items()}
+    return {key: state if exact else replace(state, faults=(), since=0.0) for key, state in node.board.states().items()}
 
 
 @given(st.lists(STEP, min_size=4, max_size=30), st.sampled_from([None, 1, 2]))
