@@ -104,6 +104,21 @@ def test_after_an_outage_each_pod_is_told_once_and_the_newest(gone: float) -> No
     assert newest in {uid for _, uid in world.sent}
 
 
+def test_an_agent_that_comes_back_to_ten_thousand_changes_a_second_is_believed_once_each_pod_was_told() -> None:
+    world = Slow()
+    world.seconds(20, changes=0)
+    world.under_way.clear()
+    world.restart(world.memory())
+    for n in range(PODS):
+        world.desk.hold(f"uid-p{n}", (holding(f"gpu-{n}"),), world.now, world.wall)
+    world.desk.synced()
+    world.seconds(1)
+    assert world.desk.vouch(world.now, standing=False).withheld
+    world.seconds(2 * PODS / IN_FLIGHT, changes=20)
+    vouch = world.desk.vouch(world.now, standing=False)
+    assert (vouch.withheld, vouch.untold) == ("", {})
+
+
 def a_desk(seed: int) -> Desk:
     """One with something to tell, whose jitter is its own."""
     healthy = lambda one: DeviceState(one, Health.HEALTHY, "", "", START, START, None, ())  # noqa: E731

@@ -75,6 +75,7 @@ class Desk:
         self._seen: dict[str, _Seen] = {}
         self._synced = False
         self._named: dict[str, float] = {}
+        self._silent_until: float | None = None
         self._news = False
 
     # --- events ------------------------------------------------------------------------------------------------------------------
@@ -182,15 +183,24 @@ class Desk:
 
     def vouch(self, now: float, *, standing: bool) -> Vouch:
         """Whether the Lease may be renewed. `standing`: readers still believe this agent, and so each pod has its time to be told; after a
-        silence nothing may be believed that is not so already."""
+        silence it has none before it was told once."""
         if not self._synced:
             return Vouch({}, "not every pod of this node has been seen")
-        before = now - UNTOLD_LIMIT if standing else now
-        # Who was named once stays named until it is told: nobody has vouched for it meanwhile, so it has no time to be granted.
+        if standing:
+            self._silent_until = None
+        elif self._silent_until is None:
+            self._silent_until = now
         waiting = self._waiting(now)
-        self._named = {uid: since for uid, since in waiting.items() if since <= before or uid in self._named}
-        untold = dict(self._named)
+        self._named = {uid: self._named.get(uid, now) for uid, since in waiting.items() if self._overdue(uid, since, now)}
+        untold = {uid: waiting[uid] for uid in self._named}
         return Vouch(untold, f"{len(untold)} pods could not be told the truth" if len(untold) > MOST_UNTOLD else "")
+
+    def _overdue(self, uid: str, since: float, now: float) -> bool:
+        """Not told within its time; or not told at all since a silence ended, or since it was named: nobody vouched for it meanwhile."""
+        told = self.outbox.told(uid)
+        named = self._named.get(uid)
+        silence = self._silent_until
+        return since <= now - UNTOLD_LIMIT or (silence is not None and told <= silence) or (named is not None and told <= named)
 
     def _waiting(self, now: float) -> dict[str, float]:
         """The pods on which something of ours stands that is not known to be so, and since when."""

@@ -7,6 +7,7 @@ gets one request at a time with growing pauses, and everything anew once it answ
 """
 
 import heapq
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -79,12 +80,12 @@ class Letter:
 
 class _Parcel:
     """A pod's state here. `annotate_at`: when an annotation that had to wait may go. `since`: since when there is something that no letter
-    says yet; `sending`: since when there is something that was or will be in a letter and has not arrived. `arrived`: whether something
-    of ours may stand on the pod although no watch has shown it."""
+    says yet; `sending`: since when there is something that was or will be in a letter and has not arrived. `told`: when it said the truth
+    last. `arrived`: whether something of ours may stand on the pod although no watch has shown it."""
 
     __slots__ = (
         "annotate_at", "annotated", "arrived", "dirty", "failures", "in_flight", "letter",
-        "not_before", "nudged", "nudges", "refused_until", "sending", "shown", "since", "unknown",
+        "not_before", "nudged", "nudges", "refused_until", "sending", "shown", "since", "told", "unknown",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -93,6 +94,7 @@ class _Parcel:
         self.dirty = False
         self.since: float | None = None
         self.sending: float | None = None
+        self.told: float | None = None
         self.in_flight = False
         self.letter: Letter | None = None
         self.annotated: float | None = None
@@ -225,10 +227,10 @@ class Outbox:
         found = ((uid, parcel.waiting) for uid, parcel in self._parcels.items() if parcel.arrived or parcel.shown != _NOTHING)
         return {uid: since for uid, since in found if since is not None and since <= before}
 
-    def shown(self, uid: str) -> Shown:
-        """What the API shows of ours on the pod, as far as it was seen."""
+    def told(self, uid: str) -> float:
+        """When the pod said the truth last, boottime; minus infinity for never."""
         parcel = self._parcels.get(uid)
-        return _NOTHING if parcel is None else parcel.shown
+        return -math.inf if parcel is None or parcel.told is None else parcel.told
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
 
@@ -248,7 +250,7 @@ class Outbox:
         """The pod says the truth, as of the last letter; but not where a refused annotation left an older one on it."""
         parcel.failures = 0
         if parcel.annotate_at is None or parcel.refused_until <= now or parcel.shown.annotation is None:
-            parcel.sending = None
+            parcel.sending, parcel.told = None, now
 
     def _letter(self, uid: str, parcel: _Parcel, wanted: Wanted | Nothing, now: float) -> Letter | None:
         if isinstance(wanted, Nothing):
