@@ -71,7 +71,7 @@ class Block(Family):
         at = disks.directory(self.roots.sys, name)
         yield from tried("block.presence", lambda: self._filled(name))
         yield from tried("block.read_only", lambda: [State("block.read_only", str(sysfs.number(at / "ro")))])
-        yield from tried("block.scsi_state", lambda: [State("block.scsi_state", sysfs.text(at / "device/state", 64))])
+        yield from tried("block.scsi_state", lambda: [State("block.scsi_state", sysfs.word(at / "device/state"))])
         yield from tried("block.ioerr_cnt", lambda: [Count("block.ioerr_cnt", sysfs.number(at / "device/ioerr_cnt"))])
 
     def _filled(self, name: str) -> Iterator[Signal]:

@@ -61,7 +61,7 @@ class Fpga(Family):
 
 
 def _state(at: Path) -> Iterator[Signal]:
-    yield State("fpga.state", sysfs.text(at / "state", 128), text=sysfs.optional(at / "status", 1024).replace("\n", ", "))
+    yield State("fpga.state", sysfs.word(at / "state"), text=sysfs.optional(at / "status", 1024).replace("\n", ", "))
 
 
 FAMILY = Fpga

@@ -129,7 +129,7 @@ class Nic(Family):
         carrier = None
         if up:
             carrier = sysfs.number(at / "carrier") == 1  # while it is set down the kernel refuses to say
-        return iter(self._states(name, up=up, operstate=sysfs.text(at / "operstate", 64), carrier=carrier))
+        return iter(self._states(name, up=up, operstate=sysfs.word(at / "operstate"), carrier=carrier))
 
     def _states(self, name: str, *, up: bool, operstate: str, carrier: bool | None) -> list[State]:
         """Of what is wrong only the nearest cause: a link that was set down has neither carrier nor operational state to speak of."""

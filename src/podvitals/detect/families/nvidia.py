@@ -1,6 +1,6 @@
 """Family `nvidia`: NVIDIA's GPUs and their MIG devices, by NVML. `nvidia[:PATTERN,...]`, of names or addresses.
 
-Needs the package nvidia-ml-py, which is loaded in this process only. Without it, or without the driver's NVML, `kmsg:gpu-*` reads the same
+Needs the package nvidia-ml-py, which is loaded in this process only. Without it, or without the driver's NVML, `kmsg:gpu` reads the same
 driver's lines in the kernel log.
 
 Traps kept in mind:

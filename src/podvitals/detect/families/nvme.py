@@ -85,7 +85,7 @@ class Nvme(Family):
         state = ""
         with suppress(OSError):
             state = sysfs.text(at / "state", 64)
-        yield from tried("nvme.state", lambda: [State("nvme.state", sysfs.text(at / "state", 64))])
+        yield from tried("nvme.state", lambda: [State("nvme.state", sysfs.word(at / "state"))])
         for namespace in self._namespaces(at):
             read_only = disks.directory(self.roots.sys, namespace) / "ro"
             yield from tried("block.read_only", lambda n=namespace, f=read_only: [State("block.read_only", str(sysfs.number(f)), n)])  # type: ignore[misc]

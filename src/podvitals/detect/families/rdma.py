@@ -123,7 +123,7 @@ class Rdma(Family):
 def _states(at: Path, port: str) -> Iterator[Signal]:
     """`4: ACTIVE` and `5: LinkUp`, as their words."""
     for name, file in (("rdma.state", "state"), ("rdma.phys_state", "phys_state")):
-        yield from tried(name, lambda n=name, f=file: [State(n, sysfs.text(at / f, 64).rpartition(": ")[2], port)])  # type: ignore[misc]
+        yield from tried(name, lambda n=name, f=file: [State(n, sysfs.word(at / f).rpartition(": ")[2], port)])  # type: ignore[misc]
 
 
 FAMILY = Rdma

@@ -33,6 +33,13 @@ def number(path: Path) -> int:
     return to_number(text(path, 128))
 
 
+def word(path: Path) -> str:
+    """A state in the kernel's words. Raises OSError, or ValueError where nothing stands there: that is a failed read, not a state."""
+    if not (said := text(path, 128)):
+        raise ValueError("it is empty")
+    return said
+
+
 def to_number(said: str) -> int:
     try:
         return int(said, 0) if said[:2].lower() == "0x" else int(said)
