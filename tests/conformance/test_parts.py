@@ -1,5 +1,6 @@
 """The parts that need no driver: the reader of reports, what follows from an observation, how results are told."""
 
+import asyncio
 import contextlib
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ from podvitals.testing.conformance.case import Case, Failed, Finding, Outcome, W
 from podvitals.testing.conformance.driver.observation import Heard, Watcher, gaps
 from podvitals.testing.conformance.execute import execute
 from podvitals.testing.conformance.node.reading import Shown, entries, shown
+from podvitals.testing.conformance.node.stage import to_the_end
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY, Garbled, RawDevice, read_report, write_report
 from podvitals.testing.conformance.report import document, junit, milliseconds, summary
 from podvitals.wire.convert import decode_report, encode_report
@@ -136,8 +138,6 @@ async def test_the_junit_report_is_xml_that_counts_right_whatever_was_seen() -> 
 
 async def test_a_case_that_never_ends_fails_at_its_limit() -> None:
     async def waits(_: None) -> str:
-        import asyncio
-
         await asyncio.Event().wait()
         return ""
 
@@ -153,3 +153,20 @@ def test_a_pattern_that_matches_no_case_is_wrong_input() -> None:
 
 def test_times_are_told_to_three_digits() -> None:
     assert [milliseconds(ms) for ms in (None, 7.25, 310.4, 73_512.0)] == ["", "7.2 ms", "310 ms", "73.5 s"]
+
+
+async def test_clearing_away_goes_to_its_end_though_its_caller_is_cancelled_in_it() -> None:
+    begun, cleared = asyncio.Event(), []
+
+    async def clear() -> None:
+        begun.set()
+        for step in range(3):
+            await asyncio.sleep(0)
+            cleared.append(step)
+
+    caller = asyncio.create_task(to_the_end(clear()), name="a case at its end")
+    await begun.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert cleared == [0, 1, 2]

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ class Stage:
             watch = asyncio.create_task(stage._gallery.run(), name="conformance: watch pods")
             yield stage
         finally:
-            await asyncio.shield(stage._clear())
+            await to_the_end(stage._clear())
             if watch is not None:
                 watch.cancel()
                 await asyncio.gather(watch, return_exceptions=True)
@@ -91,8 +91,7 @@ class Stage:
             await self._create(SLICES, f"{self.settings.node}-{puppet.name}", {"spec": spec})
             yield puppet
         finally:
-            await self._end_pods(puppet)
-            await puppet.leave()
+            await to_the_end(self._take_down(puppet, pods=True))
 
     def puppet(self, name: str, **options: Any) -> Puppet:
         return Puppet(self.settings.plugin_dir, name, self.settings.node, self._allocation, **options)
@@ -105,10 +104,7 @@ class Stage:
             await puppet.start()
             yield puppet
         finally:
-            puppet.gate.open()
-            if not of.running:
-                await self._end_pods(puppet)
-            await puppet.leave()
+            await to_the_end(self._take_down(puppet, pods=not of.running))
 
     async def _allocation(self, puppet: Puppet, claim: ClaimRef) -> Sequence[PreparedDevice]:
         found = await self.client.get(CLAIMS.untyped(), claim.name, claim.namespace)
@@ -192,9 +188,14 @@ class Stage:
 
     # ── The end ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def _take_down(self, puppet: Puppet, *, pods: bool) -> None:
+        puppet.gate.open()
+        if pods:
+            await self._end_pods(puppet)
+        await puppet.leave()
+
     async def _end_pods(self, puppet: Puppet) -> None:
         """While their driver runs, or runs again: a kubelet tries to unprepare for ever."""
-        puppet.gate.open()
         with suppress(ApiError, ApiUnreachable, TimeoutError, Failed):
             async with asyncio.timeout(GONE_WITHIN):
                 mine = (await self.client.list(PODS.untyped(), self.namespace, labels=f"driver={puppet.name}")).items
@@ -228,3 +229,13 @@ class Stage:
         await self.client.create(
             resource.untyped(), {"metadata": meta, **body}, self.namespace if resource.namespaced else None, timeout=20.0
         )
+
+
+async def to_the_end(clearing: Coroutine[Any, Any, None]) -> None:
+    """Clears away, though its caller be cancelled in the middle of it; each of its steps is bounded."""
+    task = asyncio.create_task(clearing, name="conformance: clear away")
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
