@@ -73,7 +73,10 @@ class Model:
             lease = lease_seconds(entry.lease)
             known = self.said.get(place)
             over = heard is not None and at + lease <= now
-            if (over and entry.health is not Health.UNHEALTHY) or (heard is not None and known is not None and known.heard > at):
+            again = known and known.ended and known.heard == at and (known.health, known.message, known.action)
+            if over and (entry.health is not Health.UNHEALTHY or again == (entry.health, entry.message, entry.action)):
+                continue
+            if heard is not None and known is not None and known.heard > at:
                 continue
             if known is None and not self._room(source, key, now, evicted):
                 refused += 1

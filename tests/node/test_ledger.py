@@ -278,6 +278,15 @@ def test_a_lost_last_heard_row_only_shortens_a_lease() -> None:
     assert state(after).health is Health.UNKNOWN
 
 
+def test_a_fault_that_was_said_several_times_while_nobody_read_is_one_fault() -> None:
+    ledger = Ledger()
+    hear(ledger, [said(health=Health.UNHEALTHY, message="n=1")], now=0.0)
+    ledger.expire(90.0, WALL + 90.0)
+    for message in ("n=2", "n=2", "n=2"):
+        ledger.report(GPU, 1, [said(health=Health.UNHEALTHY, message=message)], 90.0, WALL + 90.0, heard=1.0)
+    assert [fault.message for fault in state(ledger).faults if fault.health is Health.UNHEALTHY] == ["n=1", "n=2"]
+
+
 def test_memory_stays_bounded_when_a_driver_reconnects_and_regroups_for_ever() -> None:
     ledger = Ledger()
     hear(ledger, [said(f"gpu-{n}", lease=86400) for n in range(16)], now=0.0)

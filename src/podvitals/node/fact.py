@@ -141,3 +141,9 @@ def ended_text(fact: Fact, seconds: float, why: str) -> str:
     """No time, no age: however often this is said of the same verdict, it reads the same."""
     said = f"{fact.health}: {fact.message}" if fact.message else str(fact.health)
     return clean(f"nothing heard from {fact.source.key} for {seconds:g}s ({why}); last known: {said}")
+
+
+def adds_nothing(fact: Fact | None, said: tuple[Health, str, str], at: float) -> bool:
+    """Of a verdict that came `at` and whose lease is over: only a fault goes on the record, and that once, however often it was said."""
+    again = fact is not None and bool(fact.ended) and fact.heard() >= at and (fact.health, fact.message, fact.action) == said
+    return again or said[0] is not Health.UNHEALTHY

@@ -18,7 +18,7 @@ from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.device.text import clean
 from podvitals.device.verdict import DEFAULT_LEASE, LONGEST_LEASE, SHORTEST_LEASE, lease_seconds
-from podvitals.node.fact import GONE_AFTER, RETENTION, Device, Fact, Source, ended_text
+from podvitals.node.fact import GONE_AFTER, RETENTION, Device, Fact, Source, adds_nothing, ended_text
 from podvitals.node.lease import Batch, Batches, Deadlines, move
 from podvitals.node.outcome import NOBODY, Delivery, Outcome, Summary
 from podvitals.node.record import DeviceState, Fault, SourceKey
@@ -62,7 +62,9 @@ class Ledger:
             lease = entry.lease if SHORTEST_LEASE <= entry.lease <= LONGEST_LEASE else _lease(entry.lease)
             fact = known.facts.get(entry[:2])
             over = heard is not None and at + lease <= now
-            if heard is not None and ((over and entry.health is not Health.UNHEALTHY) or (fact is not None and fact.heard() > at)):
+            if heard is not None and (
+                (over and adds_nothing(fact, (entry.health, entry.message, entry.action), at)) or (fact is not None and fact.heard() > at)
+            ):
                 skipped += 1
                 continue
             if fact is None and (fact := self._admit(known, entry, now)) is None:
