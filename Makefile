@@ -36,7 +36,7 @@ chaos: $(VENV)/.installed-dev ## the node side under simulated faults: SEEDS=100
 crash: $(VENV)/.installed-dev ## real processes killed, stopped and cut off (ROUNDS=200); SEED=n repeats one, TWIN=name|all must be found
 	@$(BIN)/python -m tests.crash $(if $(SEED),--seed $(SEED),--rounds $(or $(ROUNDS),200)) $(if $(TWIN),--twin $(TWIN)) $(ARGS)
 
-bench: $(VENV)/.installed-dev ## one table of latencies and sizes (CLUSTER=1: against the real API server; ARGS=--json)
+bench: $(VENV)/.installed-dev ## one table of latencies and sizes (CLUSTER=1: on a real Kubernetes; ARGS="--only lease" one part, --help lists them)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 proto: ## write src/podvitals/wire/generated from the .proto files (downloads a compiler into a temporary environment)
