@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
+import aiohttp
+
 from podvitals.device.health import Health
 from tests.cluster.api import Object
 from tests.cluster.subjects import condition
@@ -37,6 +39,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.pods: dict[str, Object] = {}
+        self.broken: RuntimeError | None = None
         self._waits: list[_Wait] = []
 
     def seen(self, pod: str, place: Place, number: int) -> asyncio.Future[float]:
@@ -53,7 +56,19 @@ class Recorder:
         return future
 
     async def run(self, events: AsyncIterator[tuple[str, Object, float]]) -> None:
+        """Whoever waits is told when it breaks off, as where the API server has no patience with a reader that is slow."""
+        try:
+            await self._read(events)
+        except (RuntimeError, ValueError, OSError, EOFError, aiohttp.ClientError) as error:
+            self.broken = RuntimeError(f"the bench's watch of its pods broke off: {error!r}")
+            for wait in self._waits:
+                if not wait.seen.done():
+                    wait.seen.set_exception(self.broken)
+
+    async def _read(self, events: AsyncIterator[tuple[str, Object, float]]) -> None:
         async for kind, pod, received in events:
+            if kind == "ERROR":
+                raise RuntimeError(pod)
             name = pod["metadata"]["name"]
             if kind == "DELETED":
                 self.pods.pop(name, None)

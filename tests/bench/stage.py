@@ -147,7 +147,7 @@ class Stage:
 
         await asyncio.gather(*(ended(name) for name in list(self.recorder.pods)))
         async with asyncio.timeout(120):
-            while self.recorder.pods:
+            while self.recorder.pods and self.recorder.broken is None:
                 await asyncio.sleep(0.1)
         await self.api.delete(f"/api/v1/namespaces/{self.namespace}")
 
