@@ -31,6 +31,7 @@ DEFECTS = {
     "rolling-update",
     "rolling-update-ends",
     "init-container",
+    "sidecar",
     "same-first-cdi-id",
     "ended-pod-keeps-health",
     "late-fault",
