@@ -298,6 +298,18 @@ def test_after_a_silence_a_pod_is_named_until_it_is_told() -> None:
     assert world.desk.vouch(world.now, standing=False).untold == {}
 
 
+def test_a_sleep_right_after_a_start_is_a_silence_of_its_own() -> None:
+    world = World()
+    (uid,) = fill(world, 1)
+    assert world.desk.vouch(world.now, standing=False).untold == {}
+    world.wait(1)
+    world.set(state("gpu-0", Health.HEALTHY, "told after the start", since=START))
+    world.now += 100
+    world.refuses = lambda _patch: Outcome.TROUBLE
+    break_all(world, 1)
+    assert set(world.desk.vouch(world.now, standing=False).untold) == {uid}
+
+
 def test_a_pod_that_was_named_stays_named_until_it_is_told_also_when_the_lease_stands_again() -> None:
     world = World()
     one, other = fill(world, 2)

@@ -76,6 +76,7 @@ class Desk:
         self._synced = False
         self._named: dict[str, float] = {}
         self._silent_until: float | None = None
+        self._asked = 0.0
         self._news = False
 
     # --- events ------------------------------------------------------------------------------------------------------------------
@@ -188,8 +189,10 @@ class Desk:
             return Vouch({}, "not every pod of this node has been seen")
         if standing:
             self._silent_until = None
-        elif self._silent_until is None:
+        elif self._silent_until is None or now - self._asked > UNTOLD_LIMIT:
+            # Nobody asks so seldom but who slept: that is another silence than the one before.
             self._silent_until = now
+        self._asked = now
         waiting = self._waiting(now)
         self._named = {uid: self._named.get(uid, now) for uid, since in waiting.items() if self._overdue(uid, since, now)}
         untold = {uid: waiting[uid] for uid in self._named}
