@@ -49,6 +49,7 @@ class Toys(Family):
 
     def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
         self.place = memory.get("place", "0")
+        self.same_boot = same_boot
 
 
 class Others(Toys):
@@ -189,6 +190,7 @@ async def test_a_reset_that_is_due_and_the_familys_own_place_survive_a_restart(t
     async with Running(second, tmp_path) as watched:
         await watched.says("d", Health.UNHEALTHY, "stuck")
         assert second.place == "4711"
+        assert second.same_boot
 
 
 def test_a_service_that_somebody_tells_of_ends_once_what_was_due(tmp_path: Path) -> None:
@@ -226,6 +228,36 @@ def test_families_of_one_driver_are_judged_together_and_by_one_damper() -> None:
     library.judge.take("other", "d", [Code("life", "reset")])
     library.signals = [State("toy.asked", "none")]
     assert library.check(Device("d")).message == "", "a reset that one family saw ends what another found"
+
+
+def test_a_schedule_joins_the_families_of_its_driver() -> None:
+    rules = toys()
+    one, other = Toys(rules), Others(rules)
+    Schedule("toys.example.com", "node-1", [one, other])
+    assert one.judge is other.judge
+
+
+async def test_a_single_look_waits_for_what_was_said_before_it() -> None:
+    class Log(Told):
+        settled = False
+
+        async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
+            async with asyncio.timeout(5):
+                yield "d", await self.pushes.get()
+            self.settled = True
+            await asyncio.get_running_loop().create_future()
+
+    family = Log()
+    schedule = Schedule("toys.example.com", "node-1", [family])
+    await schedule.start()
+    look = asyncio.create_task(schedule.once(), name="look")
+    await asyncio.wait({look}, timeout=0.05)
+    assert not look.done()
+    family.pushes.put_nowait(Code("toy", "dead"))
+    await look
+    verdict = schedule.verdict("d")
+    assert verdict is not None
+    assert verdict.health is Health.UNHEALTHY
 
 
 def test_what_one_family_reads_is_not_over_because_another_does_not_read_it() -> None:
@@ -273,6 +305,7 @@ async def test_a_reboot_ends_what_needed_a_reset(tmp_path: Path, monkeypatch: py
     second = Told()
     async with Running(second, tmp_path) as watched:
         await watched.says("d", Health.HEALTHY)
+    assert not second.same_boot
 
 
 @pytest.mark.parametrize(
