@@ -18,7 +18,7 @@ from tests.crash.plan import KINDS, Act
 from tests.crash.proxy import Fault
 from tests.crash.world import NODE, World, driver_name, key_of
 
-SECOND_AGENT_GIVES_UP = 15.0
+FIRST_AGENT_BEGINS, SECOND_AGENT_GIVES_UP = 10.0, 20.0
 
 
 class Acts:
@@ -68,7 +68,11 @@ class Acts:
         try:
             # On a busy machine a fault may last into the next one at the same place, which then waits.
             async with self._places[KINDS[act.kind][0], act.driver]:
-                await self._how[act.kind](act)
+                if act.kind.startswith("disk-") and KINDS[act.kind][0] != "disk":
+                    async with self._places["disk", ""]:
+                        await self._how[act.kind](act)
+                else:
+                    await self._how[act.kind](act)
         finally:
             self.world.note(f"fault  {act} is over, {time.monotonic() - began:.2f} s")
 
@@ -103,6 +107,10 @@ class Acts:
     async def _agent_twice(self, act: Act) -> None:
         """A second agent with the same state directory must give up, saying why, and leave the first alone."""
         world = self.world
+        began = world.register.lives[world.agent.pid].start + world.register.wall
+        if not await world.reader.until(lambda: (world.reader.agent(0.0).renewed or 0.0) > began, FIRST_AGENT_BEGINS):
+            world.note("fault  the first agent is not up yet: no second one")
+            return
         words = ["--node-name", NODE, "--plugin-dir", str(world.root / "plugins_registry"), "--state-dir", str(world.disk.path / "agent")]
         words += ["--kubeconfig", str(world.root / "agent.kubeconfig")]
         argv = [sys.executable, "-m", "tests.crash.spawned", "agent", *words]

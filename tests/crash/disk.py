@@ -35,7 +35,7 @@ class Disk:
                 with suppress(ProcessLookupError):
                     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
             return
-        with open(self.path / "filler", "wb", buffering=0) as filler:
+        with suppress(OSError), open(self.path / "filler", "wb", buffering=0) as filler:
             for size in (65536, 4096, 1):
                 with suppress(OSError):
                     while True:

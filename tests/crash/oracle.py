@@ -43,7 +43,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """`kind`: false Healthy, stale fault, invented, stranger, lost, not converged, died, leaked a traceback."""
+    """`kind`: false Healthy, stale fault, invented, stranger, lost, false at the end, not converged, stuck, died, traceback."""
 
     kind: str
     text: str

@@ -63,6 +63,8 @@ class Round:
             self._look_for_faults(hold, verdict)
         for hold in [hold for hold in world.pods.holds.values() if hold.pod not in (*STATIC, "three")]:
             await self._tidy(hold)
+        for text in await asyncio.to_thread(world.tracebacks):
+            world.found(Wrong("traceback", text))
         world.register.forget()
         verdict.wrong = world.wrong[before:]
         verdict.changes = world.truth.changes() - changes

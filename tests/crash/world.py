@@ -79,6 +79,7 @@ class World:
         self.disk = Disk(root / "disk")
         self.stalls: list[tuple[float, float]] = []
         self._shown: dict[str, str] = {}
+        self._read: dict[str, int] = {}
         self._instances = 0
 
     def note(self, text: str) -> None:
@@ -198,6 +199,19 @@ class World:
             if process in instances:
                 self.truth.drivers[driver_name(which)].died(process.pid, now)
         self.found(Wrong("died", f"{process.name} (pid {process.pid}) ended by itself with code {code}: its log says why"))
+
+    def tracebacks(self) -> list[str]:
+        """The last lines of those that were logged since this was last asked: a fault of ours that nobody provided for. Blocks."""
+        found = []
+        for log in sorted((self.root / "logs").iterdir()):
+            with log.open(errors="replace") as file:
+                file.seek(self._read.get(log.name, 0))
+                text = file.read()
+                self._read[log.name] = file.tell()
+            if "Traceback (most recent call last)" in text:
+                after = text.partition("Traceback (most recent call last)")[2]
+                found.append(f"{log.name}: {after[:4000].strip()[-300:]}")
+        return found
 
     # --- the truth ---------------------------------------------------------------------------------------------------------------
 
