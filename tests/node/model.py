@@ -73,7 +73,7 @@ class Model:
             lease = lease_seconds(entry.lease)
             known = self.said.get(place)
             over = heard is not None and at + lease <= now
-            again = known and known.ended and known.heard == at and (known.health, known.message, known.action)
+            again = known and known.ended and known.heard >= at - lease and (known.health, known.message, known.action)
             if over and (entry.health is not Health.UNHEALTHY or again == (entry.health, entry.message, entry.action)):
                 continue
             if heard is not None and known is not None and known.heard > at:

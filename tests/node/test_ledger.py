@@ -282,8 +282,8 @@ def test_a_fault_that_was_said_several_times_while_nobody_read_is_one_fault() ->
     ledger = Ledger()
     hear(ledger, [said(health=Health.UNHEALTHY, message="n=1")], now=0.0)
     ledger.expire(90.0, WALL + 90.0)
-    for message in ("n=2", "n=2", "n=2"):
-        ledger.report(GPU, 1, [said(health=Health.UNHEALTHY, message=message)], 90.0, WALL + 90.0, heard=1.0)
+    for message, heard in (("n=2", 1.0), ("n=2", 1.0), ("n=2", 6.0)):
+        ledger.report(GPU, 1, [said(health=Health.UNHEALTHY, message=message)], 90.0, WALL + 90.0, heard)
     assert [fault.message for fault in state(ledger).faults if fault.health is Health.UNHEALTHY] == ["n=1", "n=2"]
 
 

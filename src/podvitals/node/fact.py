@@ -143,7 +143,7 @@ def ended_text(fact: Fact, seconds: float, why: str) -> str:
     return clean(f"nothing heard from {fact.source.key} for {seconds:g}s ({why}); last known: {said}")
 
 
-def adds_nothing(fact: Fact | None, said: tuple[Health, str, str], at: float) -> bool:
-    """Of a verdict that came `at` and whose lease is over: only a fault goes on the record, and that once, however often it was said."""
-    again = fact is not None and bool(fact.ended) and fact.heard() >= at and (fact.health, fact.message, fact.action) == said
+def adds_nothing(fact: Fact | None, said: tuple[Health, str, str], after: float) -> bool:
+    """Of a verdict whose lease is over: only a fault goes on the record, and not again where the same was said since `after`."""
+    again = fact is not None and bool(fact.ended) and fact.heard() >= after and (fact.health, fact.message, fact.action) == said
     return again or said[0] is not Health.UNHEALTHY

@@ -63,7 +63,8 @@ class Ledger:
             fact = known.facts.get(entry[:2])
             over = heard is not None and at + lease <= now
             if heard is not None and (
-                (over and adds_nothing(fact, (entry.health, entry.message, entry.action), at)) or (fact is not None and fact.heard() > at)
+                (over and adds_nothing(fact, (entry.health, entry.message, entry.action), at - lease))
+                or (fact is not None and fact.heard() > at)
             ):
                 skipped += 1
                 continue
