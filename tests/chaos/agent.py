@@ -166,5 +166,6 @@ class Agent(compose.Agent):
         self.world.disk.save_memos(self._unsaved)
         self.announcer._ending = True
         self.announcer.wake()
-        self.sim_node.finish()
+        if self.sim_node.loaded.is_set():
+            self.sim_node.finish()
         self.world.loop.after(0.1, self.kill)
