@@ -138,7 +138,7 @@ class Kmsg(Family):
 
     async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
         readable, loop = asyncio.Event(), asyncio.get_running_loop()
-        log = await asyncio.to_thread(Log, self.roots.dev / "kmsg", self._told)
+        log = Log(self.roots.dev / "kmsg", self._told)  # opening a log does not block; in a thread it would be left open by a cancel
         loop.add_reader(log.fileno(), readable.set)
         self._log = log
         self._begun.set()

@@ -21,7 +21,7 @@ from typing import Any
 from podvitals.detect.detector import Attribute, Device, Version
 from podvitals.detect.families import pcidev
 from podvitals.detect.families.nvidia_signals import NotSeen, action_of, polled
-from podvitals.detect.families.nvml import Failed, Happened, Lost, NotFound, NotSupported, Nvml, ResetRequired, TimedOut, address_of
+from podvitals.detect.families.nvml import Failed, Happened, Lost, NotFound, NotSupported, Nvml, ResetRequired, Stale, TimedOut, address_of
 from podvitals.detect.family import PCI, Family, pci_device
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import LIFE, Code, Signal, State, Unread
@@ -106,7 +106,8 @@ class Nvidia(Family):
         except NotFound:
             return [Unread("nvidia.presence", "NVML does not list this GPU")]
         except Failed as error:
-            self._nvml.stop()  # a driver that was loaded anew answers to nobody who does not start over
+            if isinstance(error, Stale):
+                self._nvml.stop()
             raise NotSeen(str(error)) from None
         if place.instance is not None and place.instance not in {mig[1:] for mig in self._nvml.migs(gpu)}:
             found.append(Unread("nvidia.mig", "the GPU has no such MIG device any more"))
@@ -115,11 +116,14 @@ class Nvidia(Family):
     async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
         with Worker(f"{self} events") as worker:
             events, gpus = await worker.call(self._registered)
+            generation = self._nvml.generation
             try:
                 for address in gpus.values():
                     for told in await worker.call(lambda address=address: self._recovery(address)):  # type: ignore[misc]
                         yield told
                 while True:
+                    if self._nvml.generation != generation:
+                        raise NotSeen("NVML was started anew")  # and so is this, with GPUs and handles as they are then
                     try:
                         happened = await worker.call(lambda: self._nvml.wait(events, WAIT))
                     except TimedOut:
@@ -128,9 +132,7 @@ class Nvidia(Family):
                         yield told
             finally:
                 # In the same thread: a set must not be freed while it is waited for.
-                worker.call(lambda: self._nvml.call("EventSetFree", events)).add_done_callback(
-                    lambda done: done.cancelled() or done.exception()
-                )
+                worker.call(lambda: self._freed(events, generation)).add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def remember(self) -> Mapping[str, str]:
         links = {f"nvlink {address}": " ".join(map(str, sorted(links))) for address, links in self._seen_up.items() if links}
@@ -214,6 +216,10 @@ class Nvidia(Family):
                 self._nvml.call("DeviceRegisterEvents", gpu, kinds, events)
                 gpus[address_of(gpu)] = address
         return events, gpus
+
+    def _freed(self, events: Any, generation: int) -> None:
+        if self._nvml.generation == generation:
+            self._nvml.call("EventSetFree", events)
 
     def _kinds(self) -> int:
         wanted = int(self._nvml.constant("nvmlEventTypeXidCriticalError"))

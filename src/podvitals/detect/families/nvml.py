@@ -41,6 +41,10 @@ class Failed(Exception):
     """The call failed: a text for a person."""
 
 
+class Stale(Failed):
+    """NVML has to be started anew: it was shut down, or the driver below it went or is another one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Happened:
     """An event. `gpu`: the handle's address. `xid` None: another kind of event. `instance`: GPU and compute instance of a MIG device."""
@@ -54,6 +58,8 @@ class Nvml:
     """One per process is enough; every call may be made in any thread, and may block."""
 
     def __init__(self) -> None:
+        self.generation = 0
+        """Grows when NVML is shut down: handles and event sets of an earlier one must not be touched any more, not even to free them."""
         self._library: Any = None
         self._turn = threading.Lock()
 
@@ -76,6 +82,7 @@ class Nvml:
         """What is asked next starts it anew: with a new driver, or with the GPUs there are then."""
         with self._turn:
             library, self._library = self._library, None
+            self.generation += 1
         if library is not None:
             try:
                 library.nvmlShutdown()
@@ -102,7 +109,7 @@ class Nvml:
     def _asked(self, job: Callable[[], T]) -> T:
         library = self._library
         if library is None:
-            raise Failed("NVML was shut down meanwhile")
+            raise Stale("NVML was shut down meanwhile")
         try:
             return job()
         except AttributeError as error:
@@ -158,6 +165,9 @@ class Nvml:
 _OF_64_BITS = (2, 3, 4)
 """nvmlValueType_t: unsigned long, unsigned long long, signed long long; of others only the lower half is written."""
 _KINDS: dict[int, type[Exception]] = {
+    1: Stale,  # UNINITIALIZED
+    9: Stale,  # DRIVER_NOT_LOADED
+    18: Stale,  # LIB_RM_VERSION_MISMATCH
     2: NotSupported,  # INVALID_ARGUMENT: a field or link this GPU has not got
     3: NotSupported,
     13: NotSupported,  # FUNCTION_NOT_FOUND: an older driver

@@ -1,5 +1,6 @@
 """NVIDIA's GPUs: the real nvidia-ml-py on a library that follows a script: its ctypes, its structures, its waits."""
 
+import asyncio
 import ctypes
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -229,9 +230,33 @@ def test_a_link_that_was_never_up_is_off_and_one_that_was_is_down_also_after_a_r
     assert "nvidia.nvlink_errors[2]" not in said, "its counters are not asked for"
 
 
-def test_an_unloaded_driver_fails_the_probe_and_a_new_one_is_found(nvidia: Nvidia, script: Script) -> None:
+def test_an_error_of_one_call_fails_the_probe_and_does_not_start_nvml_anew(nvidia: Nvidia, script: Script) -> None:
+    script.fail("nvmlInitWithFlags", 9)
     script.fail("nvmlDeviceGetHandleByPciBusId_v2", 999)
     with pytest.raises(NotSeen, match="Unknown Error"):
+        nvidia.read(Device(GPU))
+    script.fail("nvmlDeviceGetHandleByPciBusId_v2", None)
+    assert read(nvidia)["nvidia.presence"] == "present"
+
+
+async def test_who_waits_for_events_begins_again_when_nvml_was_started_anew(nvidia: Nvidia, script: Script) -> None:
+    async with aclosing(nvidia.listen()) as pushed:  # type: ignore[type-var]
+        for _ in range(2):
+            await anext(pushed)
+        script.fail("nvmlDeviceGetHandleByPciBusId_v2", 1)
+        with pytest.raises(NotSeen):
+            await asyncio.to_thread(nvidia.read, Device(GPU))
+        script.fail("nvmlDeviceGetHandleByPciBusId_v2", None)
+        with pytest.raises(NotSeen, match="started anew"):
+            async with asyncio.timeout(10):
+                await anext(pushed)
+    script.event(1, xid=31)
+    assert [said.code for _, said in await heard(nvidia, 3) if isinstance(said, Code)] == ["31"]
+
+
+def test_an_unloaded_driver_fails_the_probe_and_a_new_one_is_found(nvidia: Nvidia, script: Script) -> None:
+    script.fail("nvmlDeviceGetHandleByPciBusId_v2", 1)
+    with pytest.raises(NotSeen, match="Uninitialized"):
         nvidia.read(Device(GPU))
     script.fail("nvmlInitWithFlags", 9)
     with pytest.raises(NotSeen, match="NVML cannot be used: Driver Not Loaded"):
