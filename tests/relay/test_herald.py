@@ -68,6 +68,24 @@ def test_after_a_late_heartbeat_the_lease_is_another_and_stays_so() -> None:
     assert leases == [{LEASE}, {LEASE}, {OTHER_LEASE}, {OTHER_LEASE}, {LEASE}]
 
 
+def test_a_device_that_flaps_is_told_in_its_newest_state_ten_times_a_second_at_most() -> None:
+    world = World(G0)
+    world.herald.due((), 101.0)
+    told = []
+    for step in range(1000):
+        now = 101.0 + step / 500
+        world.states[G0] = world.make(G0, Health.UNHEALTHY if step % 2 else Health.HEALTHY, f"n={step}")
+        if reports := world.herald.due((G0,), now):
+            assert [one.message for one in reports] == [f"n={step}"]
+            told.append(now)
+    assert 20 + 18 <= len(told) <= 20 + 21
+    look = world.herald.next_look()
+    assert look is not None
+    assert look <= 103.1
+    assert names(world.herald.due((), look)) == ["g0"]
+    assert world.herald.due((), look + 0.2) is None
+
+
 @dataclass
 class Kubelet:
     """One driver's cache, and what its pods were last told."""
