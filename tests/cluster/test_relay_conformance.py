@@ -1,15 +1,9 @@
 """The node suite's cases behind the relay, read from the kubelet's own field: the rows of CONTRACT §5 that are curable are gone."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
-
 from podvitals.kube.client import Client
 from podvitals.testing.conformance.case import Outcome, chosen
 from podvitals.testing.conformance.node import CASES, try_node
 from tests.cluster.cluster import Cluster
-from tests.cluster.subjects import Processes
 from tests.conformance import places
 
 SLOW = tuple(case.name for case in CASES if case.slow or case.stage > 1)
@@ -25,27 +19,8 @@ NOT_CURABLE = {
 SOMETIMES = {"changes-50ms-apart", "extended-resource", "same-order"}
 
 
-@asynccontextmanager
-async def relayed(cluster: Cluster, processes: Processes) -> AsyncIterator[places.Place]:
-    directory = cluster.root / "rc"
-    await asyncio.to_thread((directory / "plugins_registry").mkdir, parents=True)
-    flags = [
-        "--plugin-dir",
-        str(directory / "plugins_registry"),
-        "--kubelet-dir",
-        str(cluster.plugin_dir),
-        "--run-dir",
-        str(directory / "run"),
-    ]
-    relay = processes.python("relay", "-m", "podvitals", "relay", *flags)
-    try:
-        yield replace(places.real(cluster), directory=directory)
-    finally:
-        relay.end()
-
-
-async def test_behind_the_relay_the_kubelets_own_field_is_right_in_time(cluster: Cluster, client: Client, processes: Processes) -> None:
-    async with relayed(cluster, processes) as place:
+async def test_behind_the_relay_the_kubelets_own_field_is_right_in_time(cluster: Cluster, client: Client) -> None:
+    async with places.relay(cluster) as place:
         chosen_cases = chosen(CASES, (), SLOW)
         results = await try_node(client, place.settings("field", patience=2.0), chosen_cases, at_once=12, told=lambda result: None)
     failed = {result.name: result.finding.seen for result in results if result.outcome is Outcome.FAIL}

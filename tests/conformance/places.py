@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from podvitals.kube.client import Client
@@ -97,3 +97,25 @@ async def agent(cluster: Cluster) -> AsyncIterator[Restart]:
     finally:
         running[-1].terminate()
         await running[-1].wait()
+
+
+@asynccontextmanager
+async def relay(cluster: Cluster) -> AsyncIterator[Place]:
+    """A relay before the real kubelet: drivers register with it, and the kubelet's field is read."""
+    directory = cluster.root / f"relay-conformance-{next(_numbers)}"
+    await asyncio.to_thread((directory / "plugins_registry").mkdir, parents=True)
+    flags = [
+        "--plugin-dir",
+        str(directory / "plugins_registry"),
+        "--kubelet-dir",
+        str(cluster.plugin_dir),
+        "--run-dir",
+        str(directory / "run"),
+    ]
+    with cluster.log("conformance-relay").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(*PODVITALS, "relay", *flags, stdout=log, stderr=log, env=cluster.environment)
+    try:
+        yield replace(real(cluster), directory=directory)
+    finally:
+        process.terminate()
+        await process.wait()

@@ -1,6 +1,6 @@
 """The table of docs/conformance.md, as measured: the node suite's cases against each node side, a column each.
 
-    python -m tests.conformance.table [--only CASE ...] [--columns lab,agent-lab,agent,kubelet,nudged] [--patience SECONDS]
+    python -m tests.conformance.table [--only CASE ...] [--columns lab,agent-lab,agent,kubelet,nudged,relayed] [--patience SECONDS]
                                       [--results FILE] [--print]
 
 Needs root and, for the real kubelet, Go (the release is the cluster suite's: K8S=1.37.2). Writes the page unless --print is given."""
@@ -32,13 +32,14 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 @dataclass(frozen=True)
 class Column:
     """A node side. `agent`: whether one runs, which on a real node is started for the column; it is what restarts where `reads` is the
-    condition, else the kubelet does."""
+    condition, else the kubelet does. `relay`: whether drivers register with one."""
 
     name: str
     title: str
     real: bool
     reads: Reads
     agent: bool
+    relay: bool = False
 
 
 COLUMNS = (
@@ -47,6 +48,7 @@ COLUMNS = (
     Column("agent", f"agent beside kubelet {VERSION}: condition", True, "condition", True),
     Column("kubelet", f"kubelet {VERSION} alone: field", True, "field", False),
     Column("nudged", f"kubelet {VERSION} with the agent beside it: field", True, "field", True),
+    Column("relayed", f"kubelet {VERSION} behind the relay: field", True, "field", False, relay=True),
 )
 """In the order of the page. A further node side is a further line."""
 
@@ -89,7 +91,7 @@ async def _column(
             place, restart = lab[0], lab[1] if column.reads == "condition" else _not_alone
         else:
             assert made is not None
-            place, cluster = places.real(made), made
+            place, cluster = await stack.enter_async_context(places.relay(made)) if column.relay else places.real(made), made
             restart_agent = await stack.enter_async_context(places.agent(made)) if column.agent else None
             restart = restart_agent if column.reads == "condition" else lambda: asyncio.to_thread(cluster.restart_kubelet)
         client = await stack.enter_async_context(place.client())
