@@ -397,4 +397,4 @@ def _facts(members: Iterable[object]) -> Iterator[Fact]:
 
 def _of(batch: Batch) -> list[Fact]:
     """In the order of their names: what is done with them shall not depend on addresses in memory."""
-    return sorted(_facts(batch.members), key=lambda fact: fact.key)
+    return sorted(_facts(batch.members), key=lambda fact: fact.device.key)
