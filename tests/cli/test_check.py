@@ -13,6 +13,7 @@ from podvitals.detect.detector import Device
 from podvitals.detect.recording import Found, Record, Taken, Writing
 from podvitals.detect.signal import Code, Count, State
 from tests.cli.test_main import podvitals
+from tests.detect.families.tree import Tree
 
 PCI = "resource.kubernetes.io/pciBusID"
 GPUS = tuple(Device(f"gpu-{n}", {PCI: f"0000:{n}b:00.0", "productName": "H200", "serial": f"SERIAL-{n}"}) for n in range(3))
@@ -78,6 +79,14 @@ def test_every_device_of_this_machine_is_read_by_whatever_family_can() -> None:
     devices = json.loads(outcome.stdout)["devices"]
     assert all(device["health"] in ("Healthy", "Unknown", "Unhealthy") for device in devices)
     assert all(device["message"] for device in devices if device["health"] != "Healthy")
+
+
+def test_a_single_look_tells_what_has_to_last_before_a_driver_would(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "host")
+    tree.write(tree.pci("0000:3b:00.0", "010802", driver="nvme"), current_link_width=2, max_link_width=4)
+    outcome = podvitals("check", "--detector", "pcie:0000:3b*", "--root", str(tmp_path / "host"), "-o", "wide")
+    assert "PCIe link is x2, it could be x4 (PCI 0000:3b:00.0)" in outcome.stdout
+    assert "pcie.link-width" in outcome.stdout
 
 
 def test_a_family_that_cannot_list_its_devices_is_told_and_is_not_taken_for_health(tmp_path: Path) -> None:
