@@ -73,8 +73,10 @@ class Model:
             lease = lease_seconds(entry.lease)
             known = self.said.get(place)
             over = heard is not None and at + lease <= now
-            again = known and known.ended and known.heard >= at - lease and (known.health, known.message, known.action)
-            if over and (entry.health is not Health.UNHEALTHY or again == (entry.health, entry.message, entry.action)):
+            words, then = (entry.health, entry.message, entry.action), wall - (now - at)
+            record = [fault for fault in self.shown[key].faults if fault.start <= then] if key in self.shown else []
+            there = any((f.health, f.message, f.action) == words and (f.end is None or then <= f.end) for f in record)
+            if over and (entry.health is not Health.UNHEALTHY or (known is not None and there)):
                 continue
             if heard is not None and known is not None and known.heard > at:
                 continue

@@ -143,7 +143,8 @@ def ended_text(fact: Fact, seconds: float, why: str) -> str:
     return clean(f"nothing heard from {fact.source.key} for {seconds:g}s ({why}); last known: {said}")
 
 
-def adds_nothing(fact: Fact | None, said: tuple[Health, str, str], after: float) -> bool:
-    """Of a verdict whose lease is over: only a fault goes on the record, and not again where the same was said since `after`."""
-    again = fact is not None and bool(fact.ended) and fact.heard() >= after and (fact.health, fact.message, fact.action) == said
-    return again or said[0] is not Health.UNHEALTHY
+def adds_nothing(fact: Fact | None, said: tuple[Health, str, str], wall: float) -> bool:
+    """Of a verdict of the moment `wall` whose lease is over: only a fault goes on the record, and not where the record has it."""
+    known = fact.device.faults if fact is not None else ()
+    there = (one.start <= wall and (one.end is None or wall <= one.end) for one in known if (one.health, one.message, one.action) == said)
+    return said[0] is not Health.UNHEALTHY or any(there)

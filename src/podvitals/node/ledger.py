@@ -63,7 +63,7 @@ class Ledger:
             fact = known.facts.get(entry[:2])
             over = heard is not None and at + lease <= now
             if heard is not None and (
-                (over and adds_nothing(fact, (entry.health, entry.message, entry.action), at - lease))
+                (over and adds_nothing(fact, (entry.health, entry.message, entry.action), wall - (now - at)))
                 or (fact is not None and fact.heard() > at)
             ):
                 skipped += 1
