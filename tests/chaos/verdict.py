@@ -107,7 +107,8 @@ class Verdict:
                 if any(episode.start <= at <= restarted for at in self.oracle.stepped):
                     return False  # by the clock that is left, what stands on the pod lies in the future
                 stood = self.oracle.stood[number].get((holder.uid, key), ())
-                return any(contains(text, episode.last.parts) for text in stood)
+                if not any(contains(text, episode.last.parts) for text in stood):
+                    return False
         return True
 
     def _recorded(self, holder: Holder, entry: DeviceEntry | None, episode: Episode) -> bool:
