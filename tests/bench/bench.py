@@ -74,7 +74,7 @@ class Bench:
                     await self._latencies(stage, ["field"], ", no agent")
                 if self.plan.wants("lease"):
                     self._say("the end of a lease, which a kubelet alone takes its time to notice (up to 150 s)")
-                    late = await lease.Leases(stage, ["field"], Latency(stage, ["field"])).end(range(sizes.pods), lease.KUBELETS_PATIENCE)
+                    late = await lease.Leases(stage, ["field"], Latency(stage, ["field"])).end(range(sizes.pods))
                     self.rows.append(lease.kubelet_row(stage, late["field"]))
 
     async def _latencies(self, stage: Stage, places: Sequence[Place], note: str) -> None:

@@ -1,6 +1,7 @@
 """From the end of a lease until a reader sees Unknown: one device, and all pods' devices at once, with the bare burst beside it."""
 
 import asyncio
+import itertools
 import statistics
 from collections.abc import Sequence
 
@@ -23,6 +24,7 @@ class Leases:
 
     def __init__(self, stage: Stage, places: Sequence[Place], latency: Latency) -> None:
         self._stage, self._places, self._latency = stage, tuple(places), latency
+        self._numbers = itertools.count(1_000_000)  # later than any other of this stage
 
     async def one(self, ends: int, pods: int) -> Samples:
         """Pods take turns, several leases running at a time: each ends alone."""
@@ -54,19 +56,29 @@ class Leases:
             await asyncio.sleep(REST)
         return samples
 
-    async def end(self, pods: Sequence[int], patience: float = PATIENCE) -> dict[Place, list[float]]:
+    async def _say(self, pods: Sequence[int], number: int, patience: float) -> None:
+        """They are Unhealthy (number 0: Healthy) until everybody says so."""
+        seen = [self._stage.recorder.seen(f"bench-{pod}", place, number) for pod in pods for place in self._places]
+        what = (Health.UNHEALTHY, f"n={number} the device says something of usual length") if number else (Health.HEALTHY, "")
+        await self._stage.devices.change(dict.fromkeys((f"d{pod}" for pod in pods), what))
+        async with asyncio.timeout(patience):
+            await asyncio.gather(*seen)
+
+    async def end(self, pods: Sequence[int]) -> dict[Place, list[float]]:
         """The milliseconds from the end of their leases, counted from when their driver said it, until each place of each pod says
         Unknown; then they are heard of again."""
+        # The field of a real node is the kubelet's, which notices the end of a lease when somebody makes it look.
+        patience = KUBELETS_PATIENCE if self._stage.subject.real else PATIENCE
         recorder = self._stage.recorder
         waits = {place: [recorder.ended(f"bench-{pod}", place) for pod in pods] for place in self._places}
         said = {f"d{pod}": (Health.HEALTHY, "") for pod in pods}
         ends = await self._stage.devices.change(said, SHORT) + SHORT
         async with asyncio.timeout(SHORT + patience):
             late = {place: [(at - ends) * 1000 for at in await asyncio.gather(*each)] for place, each in waits.items()}
-        healed = [recorder.seen(f"bench-{pod}", place, 0) for pod in pods for place in self._places]
-        await self._stage.devices.change(said)
-        async with asyncio.timeout(patience):
-            await asyncio.gather(*healed)
+        if self._stage.subject.real:
+            # A real kubelet does not announce a state that expired and comes back unchanged: it has to change.
+            await self._say(pods, next(self._numbers), patience)
+        await self._say(pods, 0, patience)
         return late
 
 
