@@ -36,6 +36,7 @@ class Node:
 def a_pod(book: Book, name: str, *devices: str) -> Pod:
     seen = pod(name)
     book.see(seen, START)
+    book.synced()
     book.hold(seen.metadata.uid, tuple(holding(device) for device in devices))
     return seen
 

@@ -209,7 +209,7 @@ def test_of_a_pod_that_ended_while_all_memory_was_lost_the_faults_stay_and_the_h
 def fill(world: World, count: int) -> list[str]:
     world.states |= {state(f"gpu-{n}").key: state(f"gpu-{n}") for n in range(count)}
     uids = [world.a_pod(asking(pod(f"p{n}")), f"gpu-{n}") for n in range(count)]
-    world.desk.synced()
+    world.desk.synced(world.now, world.wall)
     return uids
 
 
@@ -224,8 +224,9 @@ def break_all(world: World, count: int) -> None:
 
 def test_nothing_is_vouched_for_before_every_pod_was_seen() -> None:
     world = World()
+    world.restart(synced=False)
     assert world.desk.vouch(world.now, standing=True).withheld
-    world.desk.synced()
+    world.desk.synced(world.now, world.wall)
     assert not world.desk.vouch(world.now, standing=True).withheld
 
 
@@ -338,7 +339,7 @@ def test_an_annotation_that_is_refused_while_an_older_one_stands_is_not_the_trut
 def test_a_pod_that_says_something_and_whose_claims_cannot_be_read_is_named() -> None:
     world = World()
     world.see(planted(asking(pod("a"))))
-    world.desk.synced()
+    world.desk.synced(world.now, world.wall)
     assert world.desk.vouch(world.now, standing=True).untold == {}
     assert world.desk.vouch(world.now, standing=False).untold == {"uid-a": 100.0}
     world.wait(UNTOLD_LIMIT)
@@ -350,7 +351,7 @@ def test_a_pod_that_says_something_and_whose_claims_cannot_be_read_is_named() ->
 def test_a_pod_that_was_named_because_its_claims_could_not_be_read_stays_named_until_it_is_told_what_they_say() -> None:
     world = World()
     world.see(planted(asking(pod("a"))))
-    world.desk.synced()
+    world.desk.synced(world.now, world.wall)
     assert set(world.desk.vouch(world.now, standing=False).untold) == {"uid-a"}
     world.wait(1)
     world.refuses = lambda _patch: Outcome.TROUBLE

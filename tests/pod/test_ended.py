@@ -102,7 +102,7 @@ def test_a_fault_found_after_the_end_is_not_added_where_the_device_serves_anothe
     other = world.a_pod(asking(pod("b")), "gpu-0")
     breaks(world, "late")
     assert (faults(world, uid), faults(world, other)) == ([], [("late", False)])
-    world.desk.gone(other)
+    world.desk.gone(other, world.now, world.wall)
     mends(world)
     breaks(world, "later")
     assert faults(world, uid) == []
@@ -144,3 +144,40 @@ def test_a_pod_that_ended_while_no_agent_was_there_has_the_health_of_its_end_and
     said = world.said(uid)
     assert said is not None
     assert (said.ended, world.entry(uid).health) == (moment(START + 5), Health.UNHEALTHY)
+
+
+def test_a_fault_is_not_added_while_a_pod_may_hold_the_device_that_nobody_knows_yet() -> None:
+    world, uid = a_world()
+    ends(world, uid)
+    world.see(asking(pod("b")))
+    breaks(world, "whose?")
+    assert faults(world, uid) == []
+    world.hold("uid-b", "gpu-1")
+    world.wait(2)
+    assert faults(world, uid) == [("whose?", True)]
+
+
+def test_a_fault_is_not_added_once_a_pod_was_there_of_which_nobody_ever_knew_what_it_held() -> None:
+    world, uid = a_world()
+    ends(world, uid)
+    world.see(asking(pod("b")))
+    del world.pods["uid-b"]
+    world.desk.gone("uid-b", world.now, world.wall)
+    breaks(world, "whose?")
+    assert faults(world, uid) == []
+
+
+def test_a_restarted_agent_adds_no_fault_before_it_has_seen_who_serves_whom_now() -> None:
+    world, uid = a_world()
+    ends(world, uid)
+    memos = world.memory()
+    other = asking(pod("z"))
+    world.pods["uid-z"] = other
+    world.states[key("gpu-0")] = state(
+        "gpu-0", Health.UNHEALTHY, "whose?", Fault(Health.UNHEALTHY, "whose?", "", world.wall), since=world.wall
+    )
+    world.restart(memos, synced=False)
+    world.hold("uid-z", "gpu-0")
+    world.desk.synced(world.now, world.wall)
+    world.wait(2)
+    assert (faults(world, uid), faults(world, "uid-z")) == ([], [("whose?", False)])

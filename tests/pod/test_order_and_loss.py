@@ -111,7 +111,7 @@ def test_an_agent_that_comes_back_to_ten_thousand_changes_a_second_is_believed_o
     world.restart(world.memory())
     for n in range(PODS):
         world.desk.hold(f"uid-p{n}", (holding(f"gpu-{n}"),), world.now, world.wall)
-    world.desk.synced()
+    world.desk.synced(world.now, world.wall)
     world.seconds(1)
     assert world.desk.vouch(world.now, standing=False).withheld
     for _ in range(PODS // IN_FLIGHT):

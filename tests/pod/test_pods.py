@@ -213,7 +213,7 @@ def test_a_pod_that_is_recreated_under_its_name_is_another(world: World) -> None
     first = a_pod("a", uid="uid-1")
     run(world, first, claim("gpus", "gpu-0", reserved=(consumer(first),)))
     breaks(world, "gpu-0")
-    world.desk.gone("uid-1")
+    world.desk.gone("uid-1", world.now, world.wall)
     del world.pods["uid-1"]
     second = a_pod("a", uid="uid-2")
     run(world, second, claim("gpus", "gpu-1", reserved=(consumer(second),)))

@@ -42,12 +42,14 @@ class World:
         """`back`: seconds by which the wall clock was set back."""
         return START + self.now - 100.0 - self.back
 
-    def restart(self, memos: Iterable[Memo] = ()) -> None:
+    def restart(self, memos: Iterable[Memo] = (), *, synced: bool = True) -> None:
         """Another process, which remembers `memos`, sees the pods there are."""
         self.desk = Desk("node-1", "0.1.0", self.state_of, lambda: 1.0, leave=self.leave, window=self.window)
         self.desk.restore(memos)
         for pod in list(self.pods.values()):
             self.see(pod)
+        if synced:
+            self.desk.synced(self.now, self.wall)
 
     def state_of(self, key: DeviceKey) -> DeviceState:
         return self.states.get(key) or DeviceState(key, Health.UNKNOWN, "no driver is registered", "", 0.0, 0.0, None, ())

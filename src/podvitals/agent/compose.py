@@ -161,7 +161,7 @@ class Agent:
 
     def _gone(self, pod: Pod) -> None:
         self.claims.forget(pod.metadata.uid)
-        self.desk.gone(pod.metadata.uid)
+        self.desk.gone(pod.metadata.uid, self._clock.now(), self._clock.wall())
         self._note()
 
     def _held(self, uid: str, holdings: tuple[Holding, ...]) -> None:
@@ -188,7 +188,7 @@ class Agent:
             async for change in changes:
                 if change.object is None:
                     self._api_error = ""
-                    self.desk.synced()
+                    self.desk.synced(self._clock.now(), self._clock.wall())
                     self.lease.look()
                     self._note()
                     if not self.synced.is_set():

@@ -87,6 +87,10 @@ class Book:
         self._by_key: dict[DeviceKey, dict[str, None]] = {}
         self._remembered: dict[str, Memo] = {}
         self._unsaved: dict[str, None] = {}
+        self._unknown: dict[str, None] = {}
+        """Living pods of which nobody knows yet what they hold: it may be any device."""
+        self._synced = False
+        self._doubt = -math.inf
 
     # --- events ------------------------------------------------------------------------------------------------------------------
 
@@ -98,6 +102,8 @@ class Book:
         """Every pod of the node has been seen: what is remembered of others is of no use any more."""
         self._unsaved.update(dict.fromkeys(self._remembered))
         self._remembered = {}
+        self._synced = True
+        self._close_all(self._doubt)
 
     def see(self, pod: Pod, wall: float, earlier: PodDevices | None = None) -> bool:
         """A pod as the API shows it now; whether it is news that it ended. `earlier`: what stood on it when it was first seen."""
@@ -110,6 +116,11 @@ class Book:
                 self._by_key.setdefault(key, {})[uid] = None
             if not pod.ended:
                 self._close(record)
+            elif not record.known:
+                end = ended_at(pod)
+                self._doubt = max(self._doubt, math.inf if end is None else end)
+                if self._synced:
+                    self._close_all(self._doubt)
             elif record.final is not None:
                 # What was found while nobody watched, or before this process had seen the pod.
                 late = [self._found_late(record, key, wall) for key in record.keys]
@@ -117,6 +128,7 @@ class Book:
         record.pod = pod
         record.lived(wall)
         record.known = record.known or not names_claims(pod)
+        self._wonder(record)
         if pod.ended and record.final is None and record.holdings:
             self._end(record, wall)
             return True
@@ -128,6 +140,7 @@ class Book:
         if record is None or record.final is not None or (record.known and record.holdings == holdings):
             return False
         record.known = True
+        self._wonder(record)
         for key in record.keys:
             self._unindex(key, uid)
         record.holdings = holdings
@@ -145,6 +158,14 @@ class Book:
             for key in record.keys:
                 self._unindex(key, uid)
             self._unsaved[uid] = None
+            if self._unknown.pop(uid, self) is None:
+                self._close_all()
+
+    def late(self, wall: float) -> list[str]:
+        """The ended pods of which a fault was found, now that more is known of who holds what."""
+        ended = [record for record in self._records.values() if record.final is not None]
+        found = [(record, [self._found_late(record, key, wall) for key in record.keys]) for record in ended]
+        return [record.pod.metadata.uid for record, faults in found if any(faults)]
 
     def change(self, keys: Iterable[DeviceKey], wall: float) -> dict[str, None]:
         """These devices' states changed: the uids of the pods to be written, in a fixed order."""
@@ -250,6 +271,21 @@ class Book:
                         other.closed |= {holding.key}
                         self._unsaved[uid] = None
 
+    def _wonder(self, record: Record) -> None:
+        uid = record.pod.metadata.uid
+        if not record.known and not record.pod.ended:
+            self._unknown[uid] = None
+        elif self._unknown.pop(uid, self) is None and not record.known:
+            self._close_all()
+
+    def _close_all(self, until: float = math.inf) -> None:
+        """A pod is over, since `until` (Unix seconds), of which nobody ever knew what it held: it may have been any device."""
+        for record in self._records.values():
+            earlier = record.ended is None or record.ended < until
+            if record.final is not None and earlier and not record.closed >= record.keys:
+                record.closed |= record.keys
+                self._unsaved[record.pod.metadata.uid] = None
+
     def _serves_another(self, record: Record, key: DeviceKey) -> bool:
         others = (other for other in self.holders(key) if other is not record and other.final is None)
         return any(holding.key == key and not holding.admin for other in others for holding in other.holdings)
@@ -267,7 +303,9 @@ class Book:
             self._found_late(record, key, wall)
 
     def _found_late(self, record: Record, key: DeviceKey, wall: float) -> bool:
-        """Adds faults that were found after the pod's end; whether there were any."""
+        """Adds faults that were found after the pod's end; whether there were any. Not while a pod may hold the device unknown to us."""
+        if not self._synced or self._unknown:
+            return False
         if record.final is None or record.ended is None or key in record.closed or wall > record.ended + self._window:
             return False
         holding = next(holding for holding in record.holdings if holding.key == key)

@@ -85,10 +85,11 @@ class Desk:
         """What an earlier process remembered of pods."""
         self.book.restore(memos)
 
-    def synced(self) -> None:
+    def synced(self, now: float, wall: float) -> None:
         """Every pod of the node has been seen."""
         self._synced = True
         self.book.synced()
+        self._mark(self.book.late(wall), now)
 
     def see(self, pod: Pod, now: float, wall: float) -> str:
         """A pod as the API shows it. What is wrong with the annotation found on a pod seen for the first time, "" for nothing."""
@@ -115,7 +116,7 @@ class Desk:
         self._compare(uid, now)
         return trouble
 
-    def gone(self, uid: str) -> None:
+    def gone(self, uid: str, now: float, wall: float) -> None:
         """The pod was deleted."""
         self._seen.pop(uid, None)
         self._guests.forget(uid)
@@ -123,6 +124,7 @@ class Desk:
         self.outbox.forget(uid)
         self.notices.forget(uid)
         self.book.forget(uid)
+        self._mark(self.book.late(wall), now)
 
     def hold(self, uid: str, holdings: tuple[Holding, ...], now: float, wall: float) -> bool:
         """What the pod holds has been read from its claims, be it nothing; whether that is news."""
@@ -130,13 +132,12 @@ class Desk:
         if record is None or not self.book.hold(uid, holdings):
             return False
         self._look(record.pod, wall)
-        self.outbox.mark(uid, now)
+        self._mark((uid, *self.book.late(wall)), now)
         return True
 
     def change(self, keys: Iterable[DeviceKey], now: float, wall: float) -> None:
         """These devices' states changed."""
-        for uid in self.book.change(keys, wall):
-            self.outbox.mark(uid, now)
+        self._mark(self.book.change(keys, wall), now)
 
     def take(self, now: float, wall: float) -> Patch | None:
         """A patch to send now, built of what is known at this moment; None: nothing until `next_deadline` or the next event. What it says
@@ -146,7 +147,9 @@ class Desk:
         while (uid := self.outbox.take(now)) is not None:
             record = self.book.get(uid)
             letter = self.outbox.compose(uid, self._wanted(uid, now, wall), now)
-            if letter is not None:
+            if letter is None:
+                self._compare(uid, now)  # nothing to say; but the kubelet may say something else
+            else:
                 assert record is not None
                 meta = record.pod.metadata
                 return Patch(uid, meta.namespace, meta.name, self._body(uid, letter, wall))
@@ -228,6 +231,10 @@ class Desk:
         return {record.pod.metadata.uid: record.memo() for record in self.book if record.holdings}
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
+
+    def _mark(self, uids: Iterable[str], now: float) -> None:
+        for uid in uids:
+            self.outbox.mark(uid, now)
 
     def _look(self, pod: Pod, wall: float) -> bool:
         """Whether the pod holds devices of drivers that are left alone, which it then has been asked for."""
