@@ -18,6 +18,8 @@ from tests.conformance import places
 SLOW = tuple(case.name for case in CASES if case.slow or case.stage > 1)
 """Each waits half a minute or restarts the node side: all of them stand in the table, and are too long for every run."""
 
+BUSY = 4.0
+"""Seconds that count as at once where other tests may run beside; the table is measured with 1 s."""
 DEFECTS = {
     "event",
     "lease-end",
@@ -54,14 +56,14 @@ async def tried(client: Client, settings: NodeSettings) -> list[Result]:
 
 async def test_the_agent_beside_a_kubelet_passes_every_case(cluster: Cluster, client: Client) -> None:
     async with places.agent(cluster):
-        results = await tried(client, places.real(cluster).settings("condition", patience=3.0))
+        results = await tried(client, places.real(cluster).settings("condition", patience=3.0, soon=BUSY))
     assert outcomes(results, Outcome.FAIL, Outcome.SKIP, Outcome.WARN) == {}
 
 
 async def test_a_kubelet_alone_fails_where_the_contract_says_it_does(cluster: Cluster, client: Client) -> None:
     if cluster.version.startswith(("1.34.", "1.35.")):
         pytest.skip("kubelets before 1.36 show a device only where claim names happen to agree: nearly every case fails")
-    results = await tried(client, places.real(cluster).settings("field", patience=2.0))
+    results = await tried(client, places.real(cluster).settings("field", patience=2.0, soon=BUSY))
     failed = outcomes(results, Outcome.FAIL)
     assert not failed.keys() - DEFECTS - SOMETIMES, {name: failed[name] for name in failed.keys() - DEFECTS - SOMETIMES}
     if cluster.version == "1.37.2":

@@ -35,8 +35,8 @@ class Place:
     node: str
     cdi_dir: Path
 
-    def settings(self, reads: Reads, *, patience: float, restart: Restart | None = None) -> NodeSettings:
-        return NodeSettings(self.directory / "plugins_registry", self.node, reads, self.cdi_dir, "none", patience, restart)
+    def settings(self, reads: Reads, *, patience: float, restart: Restart | None = None, soon: float = 1.0) -> NodeSettings:
+        return NodeSettings(self.directory / "plugins_registry", self.node, reads, self.cdi_dir, "none", patience, restart, soon=soon)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:

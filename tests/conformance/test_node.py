@@ -40,7 +40,7 @@ def lab() -> Iterator[Place]:
 
 async def test_the_labs_kubelet_and_the_agent_pass_what_kubelets_do_not(lab: Place) -> None:
     async def tried(reads: Reads) -> dict[str, str]:
-        settings = lab.settings(reads, patience=3.0)
+        settings = lab.settings(reads, patience=3.0, soon=4.0)
         async with lab.client() as client:
             results = await try_node(client, settings, chosen(CASES, QUICK), at_once=16, told=lambda result: None)
         return {f"{reads}: {result.name}": result.finding.seen for result in results if result.outcome is not Outcome.PASS}

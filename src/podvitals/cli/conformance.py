@@ -115,6 +115,14 @@ def driver(socket: Path | None, claims: Sequence[str], timeout: float, **options
     show_default=True,
     help="how long to wait beyond what is due, to tell how late it is",
 )
+@click.option(
+    "--soon",
+    type=click.FloatRange(min=0.05),
+    metavar="SECONDS",
+    default=1.0,
+    show_default=True,
+    help="what counts as at once; more on a busy machine",
+)
 @click.option("--at-once", type=click.IntRange(1, 32), default=8, show_default=True, help="cases that run beside each other")
 @_suite_options
 @cluster_options
@@ -130,7 +138,14 @@ def node(node_name: str, plugin_dir: Path, cdi_dir: Path, at_once: int, **option
     logging.getLogger("podvitals").setLevel(logging.CRITICAL)
     restart = _restart(options["restart_command"]) if options["restart_command"] else None
     settings = NodeSettings(
-        _directory(plugin_dir), node_name, options["reads"], cdi_dir.absolute(), options["image"], options["patience"], restart
+        plugin_dir=_directory(plugin_dir),
+        node=node_name,
+        reads=options["reads"],
+        cdi_dir=cdi_dir.absolute(),
+        image=options["image"],
+        patience=options["patience"],
+        restart=restart,
+        soon=options["soon"],
     )
     with _Progress(cases, options["form"]) as told:
         results = run(_try(Where.of(options), settings, cases, at_once, told))

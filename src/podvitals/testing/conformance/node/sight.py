@@ -13,8 +13,6 @@ from podvitals.testing.conformance.node.reading import Object, Shown, shown
 if TYPE_CHECKING:
     from podvitals.testing.conformance.node.stage import NodeSettings
 
-SOON = 1.0
-"""Seconds within which what is due is shown: a PATCH and a watch take 7 ms, a busy machine more."""
 EVENTUALLY = 3.0
 """Seconds within which a change is shown where how soon is not what is tried: a kubelet's pod worker takes one a second."""
 _EARLY = 0.15
@@ -40,12 +38,23 @@ class Sight:
         return await self._gallery.first(self.name, time.monotonic(), found, time.monotonic() + within) is not None
 
     async def due(
-        self, puppet: Puppet, device: str, wanted: str | Test, *, since: float, after: float = 0.0, late: float = SOON, what: str = ""
+        self,
+        puppet: Puppet,
+        device: str,
+        wanted: str | Test,
+        *,
+        since: float,
+        after: float = 0.0,
+        late: float | None = None,
+        what: str = "",
     ) -> Finding:
-        """Shown so at the earliest `after` seconds from `since`, and at most `late` later. Waits longer than that, to tell how late.
+        """Shown so at the earliest `after` seconds from `since`, and at most `late` later (default: the settings' `soon`, which
+        where it is more than 1 s stretches `late` too). Waits longer than that, to tell how late.
         `what`: a name for what is wanted, where it is more than a health."""
         test: Test = (lambda found: found is not None and found.health == wanted) if isinstance(wanted, str) else wanted
         reads, ids = self._settings.reads, puppet.ids(device)
+        soon = self._settings.soon
+        late = soon if late is None else late * max(1.0, soon)
         until = since + after + late + self._settings.patience
         what = what or (wanted if isinstance(wanted, str) else "what was wanted")
         first = await self._gallery.first(self.name, since, lambda pod: test(shown(pod, reads, ids)) or None, until)

@@ -31,7 +31,8 @@ FOREVER = ("sleep", "100000")
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
     """`reads`: where the health of a pod's devices is looked for. `patience`: seconds a case waits beyond what is due, to see how late it
-    is; `begins`: how long for the state it begins with. `restart`: restarts the node side; None where nobody knows how. `image`: for the
+    is; `begins`: how long for the state it begins with. `soon`: seconds that count as at once (a PATCH and a watch take 7 ms; a
+    busy machine more). `restart`: restarts the node side; None where nobody knows how. `image`: for the
     pods' containers."""
 
     plugin_dir: Path
@@ -42,6 +43,7 @@ class NodeSettings:
     patience: float = 10.0
     restart: Callable[[], Awaitable[None]] | None = None
     begins: float = 15.0
+    soon: float = 1.0
 
 
 class Stage:
