@@ -65,9 +65,7 @@ class Cluster:
                 world.loop.after(late, self._allocate, one, uid, name, part, flavour, generated)
         elif shared is not None:
             self._reserve(claim, uid, name)
-        for key in keys:
-            if not admin:
-                self._given(key, uid)
+            self._given(keys, uid)
         world.api.put(pod)
 
     @staticmethod
@@ -104,6 +102,13 @@ class Cluster:
         return Pod(metadata=meta, spec=spec, status=status)
 
     def _allocate(self, claim: str, uid: str, name: str, keys: tuple[DeviceKey, ...], flavour: str, generated: bool) -> None:
+        holder = self.world.oracle.holders.get(uid)
+        if holder is None or holder.ended is not None:
+            if holder is not None:
+                holder.keys = {key: one for key, one in holder.keys.items() if key not in keys}
+            return  # it ended before it was given anything
+        if flavour != "admin":
+            self._given(keys, uid)
         owned = generated or flavour == "extended"
         owner = (OwnerReference(api_version="v1", kind="Pod", name=name, uid=uid, controller=True),) if owned else ()
         admin = flavour == "admin"
@@ -132,11 +137,13 @@ class Cluster:
     def _busy(self, key: DeviceKey) -> bool:
         return any(key in one.keys and not one.keys[key] and not one.released for one in self.world.oracle.holders.values())
 
-    def _given(self, key: DeviceKey, uid: str) -> None:
-        """The device serves this pod from now on: what happens to it is not news of those that ended before."""
+    def _given(self, keys: tuple[DeviceKey, ...], uid: str) -> None:
+        """The devices serve this pod from now on: what happens to them is not news of those that ended before."""
         for other in self.world.oracle.holders.values():
-            if other.uid != uid and key in other.keys and other.ended is not None:
-                other.shares.setdefault(key, self.world.loop.now)
+            if other.uid != uid and other.ended is not None:
+                for key in keys:
+                    if key in other.keys:
+                        other.shares.setdefault(key, self.world.loop.now)
 
     # --- pods end --------------------------------------------------------------------------------------------------------------
 

@@ -89,7 +89,8 @@ class Truth:
         self.ends: dict[int, End] = {}
         self.gone: dict[SourceKey, float] = {}
         self.history: dict[DeviceKey, list[Moment]] = {}
-        self.soft: list[tuple[float, float]] = []
+        self.late: dict[DeviceKey, list[float]] = {}
+        """When faults were read whose lease was over: they are on the record, beside those that were seen."""
         self.changed: set[DeviceKey] = set()
         self._due = math.inf
 
@@ -214,7 +215,11 @@ class Truth:
             place = (source, entry.device)
             lease = lease_of(entry.lease)
             fact = self.facts.get(place)
-            if arrived + lease <= now or (late and fact is not None and fact.heard >= arrived):
+            if late and fact is not None and fact.heard >= arrived:
+                continue
+            if arrived + lease <= now:
+                if entry.health is Health.UNHEALTHY:
+                    self.late.setdefault(self._key(place), []).append(now)
                 continue
             same = fact is not None and not fact.ended and (fact.health, fact.message, fact.action) == entry[1:4]
             if fact is None or not same:

@@ -93,9 +93,10 @@ class Verdict:
                 beside = [one for one in found[max(at - 1, 0) : at + 2] if one is not episode]
                 episode = episode._replace(every=(*episode.every, *(merged for one in beside for merged in one.every)))
             over = self.world.loop.now if episode.end is None else episode.end
-            if over < holder.since + 1.5 or not self._owed(holder, key, episode):
+            if over < holder.since + 1.5 or self.oracle.unsure.get(key, 0.0) >= episode.start or not self._owed(holder, key, episode):
                 continue
             unknown_after = any(one.at > found[-1].start and one.merged.health is Health.UNKNOWN for one in moments)
+            newer += sum(at >= episode.start for at in self.truth.late.get(key, ()))
             if newer <= (1 if unknown_after or self.oracle.restarts[1:] else 2) and not self._recorded(holder, entry, episode):
                 told = [] if entry is None else [(str(fault.health), fault.message) for fault in entry.faults]
                 raise Wrong("fault lost", f"{holder.name} has lost a fault of {key}: {'; '.join(episode.last.parts)!r}; on record {told}")
@@ -152,6 +153,8 @@ class Verdict:
         # What changed before the end was seen hides what it was before: then nobody can tell.
         hidden = len(self.truth.during(entry.key, holder.ended - 0.3, holder.ended + 1.2)) > 1
         allowed = {moment.merged.health for moment in moments} | (set() if free and not hidden else {Health.UNKNOWN})
+        if self.truth.late.get(entry.key) and any(begin <= last and end >= holder.ended for begin, end in self.oracle.stalls):
+            allowed.add(Health.UNHEALTHY)  # what was said while nobody read may have been said at once
         if entry.health not in allowed and self.oracle.unsure.get(entry.key, 0.0) < holder.ended:
             so = " or ".join(sorted(allowed))
             raise Wrong("as of the end", f"{holder.name} ended {holder.ended - START:.3f}, shows {entry.key} {entry.health}, was {so}")
