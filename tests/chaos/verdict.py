@@ -172,13 +172,18 @@ class Verdict:
                 raise Wrong("late", f"{holder.name} shows a fault of {entry.key} that another pod had: {episode.last.parts}")
             in_time = episode.start < holder.ended + WINDOW - 2.0 and (served is None or episode.start < served - 1.0)
             owed += 1
-            if not in_time or owed > 2 or told or not self._owed(holder, entry.key, episode):
+            if self._unknown(holder) or not in_time or owed > 2 or told or not self._owed(holder, entry.key, episode):
                 continue
             known = any(contains(fault.message, merged.parts) for fault in entry.faults for merged in episode.every)
             if not (known and episode.start <= last) and self._free(episode.start - 1.0, episode.start + 1.0):
                 raise Wrong(
                     "late", f"{holder.name} ended {holder.ended - START:.3f} and has not been told of {entry.key} {episode.last.parts}"
                 )
+
+    def _unknown(self, holder: Holder) -> bool:
+        """Whether a pod came and went of which nobody knew what it held: it may have been this one's devices."""
+        others = (one for one in self.oracle.holders.values() if one is not holder and one.ended is not None)
+        return any(not one.shown and (one.ended or 0.0) > (holder.ended or 0.0) - 1.0 for one in others)
 
     def _free(self, begin: float, end: float) -> bool:
         return not any(start <= end and until >= begin for start, until in self.oracle.upsets)
