@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from podvitals.agent import compose
+from podvitals.agent import compose, listen
 from podvitals.agent.memory import Memory
+from podvitals.errors import SocketTaken
 from podvitals.pod.book import Memo
 from podvitals.testing import FakeDriver
 from tests.agent.cluster import Cluster
@@ -109,3 +110,28 @@ async def test_what_a_full_disk_refused_is_written_when_it_takes_something_altho
             while [memo.name for memo in await asyncio.to_thread(Memory(disk / "agent.sqlite").load)] != ["a"]:
                 await asyncio.sleep(0.05)
         assert agent.desk.unsaved is False
+
+
+async def test_an_agent_that_began_on_a_read_only_disk_listens_once_it_can_and_a_second_agent_is_refused(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen, "TRY_AGAIN", 0.05)
+
+    async def nothing() -> bytes:
+        return b""
+
+    answers = listen.Answers(lambda: b"{}", nothing, tuple)
+    first, second = (listen.Listener(answers, disk / "agent.sock") for _ in range(2))
+    closed = read_only(disk)
+    await asyncio.to_thread(closed.__enter__)
+    try:
+        await first.start()
+    finally:
+        await asyncio.to_thread(closed.__exit__, None, None, None)
+    async with asyncio.timeout(10):
+        while not (disk / "agent.sock").exists():
+            await asyncio.sleep(0.05)
+    with pytest.raises(SocketTaken):
+        await second.start()
+    await first.stop()
+    assert not (disk / "agent.sock").exists()

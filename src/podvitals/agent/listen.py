@@ -26,6 +26,8 @@ HEAD_LIMIT = 16 * 1024
 PATIENCE = 5.0
 """Seconds a client has to ask, and to take the answer."""
 MOST_AT_ONCE = 32
+TRY_AGAIN = 5.0
+"""Seconds until a disk that took no socket is asked again: without it nobody can ask this agent, nor would a second one notice it."""
 _TURNS = 4
 _PHRASES = {
     200: "OK",
@@ -79,6 +81,7 @@ class Listener:
         self._servers: list[asyncio.Server] = []
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._bound = False
+        self._trying: asyncio.Task[None] | None = None
         self.port = 0
 
     async def start(self) -> None:
@@ -89,8 +92,13 @@ class Listener:
         except BaseException:
             await self.stop()
             raise
+        if not self._bound:
+            self._trying = asyncio.create_task(self._keep_trying(), name="agent: a socket to be asked at")
 
     async def stop(self) -> None:
+        if self._trying is not None:
+            self._trying.cancel()
+            await asyncio.gather(self._trying, return_exceptions=True)
         for _ in range(_TURNS):
             # A connection that is being accepted becomes one of ours first: asyncio loses those whose server closes meanwhile.
             await asyncio.sleep(0)
@@ -121,6 +129,15 @@ class Listener:
                 raise LocalError(f"cannot listen at {self._socket}: {error.strerror or error}") from None
             # A full or read-only disk must not keep pods from being told.
             log.error("not listening", extra={"socket": str(self._socket), "reason": error.strerror or str(error)})
+
+    async def _keep_trying(self) -> None:
+        while not self._bound:
+            await asyncio.sleep(TRY_AGAIN)
+            try:
+                await self._bind_socket()
+            except LocalError as error:
+                log.error("not listening", extra={"socket": str(self._socket), "reason": str(error)})
+        log.info("listening", extra={"socket": str(self._socket)})
 
     async def _bind_port(self, host: str, port: int) -> None:
         try:
