@@ -63,7 +63,7 @@ async def test_the_agent_beside_a_kubelet_passes_every_case(cluster: Cluster, cl
 async def test_a_kubelet_alone_fails_where_the_contract_says_it_does(cluster: Cluster, client: Client) -> None:
     if cluster.version.startswith(("1.34.", "1.35.")):
         pytest.skip("kubelets before 1.36 show a device only where claim names happen to agree: nearly every case fails")
-    results = await tried(client, places.real(cluster).settings("field", patience=2.0, soon=BUSY))
+    results = await tried(client, places.real(cluster).settings("field", patience=1.0, soon=2.0))
     failed = outcomes(results, Outcome.FAIL)
     assert not failed.keys() - DEFECTS - SOMETIMES, {name: failed[name] for name in failed.keys() - DEFECTS - SOMETIMES}
     if cluster.version == "1.37.2":
