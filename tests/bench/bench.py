@@ -144,7 +144,7 @@ class Bench:
             self.rows += await restart.measure(subject, sizes.starts, devices=sizes.devices, pods=many)
         if plan.wants("growth"):
             self._say(f"memory over {sizes.changes:,} changes")
-            self.rows += await growth.measure(subject, sizes.changes, pods=many, devices=sizes.devices, each=sizes.growth_each)
+            self.rows += await growth.measure(subject, sizes.changes, pods=sizes.growth_pods, devices=sizes.devices, each=sizes.growth_each)
         if plan.wants("curve"):
             self._say("the cost of one change")
             self.rows += await curve.measure(subject, sizes.points, devices=sizes.curve_devices, pods=sizes.curve_pods)
