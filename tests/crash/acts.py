@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from random import Random
 
+from podvitals.wire.endpoint import is_live
 from tests.crash.api import Trouble, errors, loses_answers, refuses_pods
 from tests.crash.managed import Managed
 from tests.crash.oracle import Wrong
@@ -108,7 +109,8 @@ class Acts:
         """A second agent with the same state directory must give up, saying why, and leave the first alone."""
         world = self.world
         began = world.register.lives[world.agent.pid].start + world.register.wall
-        if not await world.reader.until(lambda: (world.reader.agent(0.0).renewed or 0.0) > began, FIRST_AGENT_BEGINS):
+        sock = world.disk.path / "agent" / "agent.sock"
+        if not await world.reader.until(lambda: (world.reader.agent(0.0).renewed or 0.0) > began and is_live(sock), FIRST_AGENT_BEGINS):
             world.note("fault  the first agent is not up yet: no second one")
             return
         words = ["--node-name", NODE, "--plugin-dir", str(world.root / "plugins_registry"), "--state-dir", str(world.disk.path / "agent")]

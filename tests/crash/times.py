@@ -18,6 +18,7 @@ AGENT: Mapping[str, Mapping[str, float]] = {
     "podvitals.pod.outbox": {"LONGEST_PAUSE": 1.0, "REFUSED_PAUSE": 2.0},
     "podvitals.pod.publish": {"PATCH_TIMEOUT": 1.0},
     "podvitals.pod.desk": {"UNTOLD_LIMIT": 1.0},
+    "podvitals.agent.listen": {"TRY_AGAIN": 0.5},
     "podvitals.agent.lease": {"PERIOD": 0.75, "STANDING": 2.25, "RETRY": 0.2},
 }
 KUBELET: Mapping[str, Mapping[str, float]] = {
