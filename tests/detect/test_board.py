@@ -79,6 +79,17 @@ def test_of_two_detectors_the_worse_counts_and_both_reasons_are_kept() -> None:
     assert verdict.lease == 6
 
 
+def test_of_two_detectors_that_find_a_fault_the_action_is_that_which_mends_both() -> None:
+    for actions in (("reset-gpu", "power-cycle"), ("power-cycle", "reset-gpu"), ("", "power-cycle")):
+        b = board(15, 15)
+        for source, action in enumerate(actions):
+            b.take(source, listed("g0"), 0, 1000)
+            b.read(source, "g0", Reading.unhealthy("broken", action=action), 1, 1001)
+        verdict = b.verdict("g0")
+        assert verdict is not None
+        assert verdict.action == "power-cycle"
+
+
 def test_a_device_the_inventory_lost_is_unhealthy_and_stays() -> None:
     b = board(15)
     b.take(0, listed("g0", "g1"), 0, 1000)

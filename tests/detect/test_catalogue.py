@@ -100,6 +100,20 @@ def test_a_gpu_that_fell_off_the_bus_is_unhealthy_whatever_its_recovery_action_w
     assert xid(79, evidence, 1.0).health is Health.UNHEALTHY
 
 
+def test_of_two_fatal_xids_the_action_is_that_which_mends_both_whichever_came_first() -> None:
+    for first, second in ((48, 79), (79, 48)):
+        evidence = device()
+        xid(first, evidence, 0.0)
+        assert xid(second, evidence, 1.0).action == "power-cycle"
+
+
+def test_the_action_is_that_of_what_is_worst_and_not_of_what_only_degrades() -> None:
+    evidence = device()
+    xid(238, evidence, 0.0)  # unknown: degraded, service
+    reading = xid(48, evidence, 1.0)
+    assert (reading.health, reading.action) == (Health.UNHEALTHY, "reset-gpu")
+
+
 def test_three_nonfatal_pcie_errors_in_an_hour_are_fatal_and_in_two_hours_not() -> None:
     for pause, health in ((1000.0, Health.UNHEALTHY), (HOUR - 1, Health.HEALTHY)):
         evidence = device()

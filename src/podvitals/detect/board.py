@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from podvitals.detect.detector import Device, Reading
+from podvitals.detect.detector import ACTIONS, Device, Reading
 from podvitals.detect.inventory import Listing, joined
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
@@ -197,12 +197,13 @@ class Board:
             return None
         doubts = [Reading.unknown(text) for text in (*place.problems.values(), place.contradiction) if text]
         readings = sorted((*(reading for _, reading in said), *doubts), key=lambda reading: -reading.health.badness)
+        asked = max((one for one in readings if one.action), key=lambda one: (one.health.badness, ACTIONS.index(one.action)), default=None)
         words = [word for word in (*place.words.values(), *place.missing.values()) if word.reading is not None]
         return Verdict(
             key=DeviceKey(self._driver, self._pool, name),
             health=readings[0].health,
             message=clean("; ".join(dict.fromkeys(reading.message for reading in readings if reading.message))),
-            action=next((reading.action for reading in readings if reading.action), ""),
+            action=asked.action if asked is not None else "",
             checked_at=max(words, key=lambda word: word.read_at).checked_at,
             lease=min(self._sources[source].lease for source, _ in said),
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from podvitals.detect.damping import Damper, Damping, Step
-from podvitals.detect.detector import Reading
+from podvitals.detect.detector import ACTIONS, Reading
 from podvitals.detect.rules.rule import Class, GrowthMatch, LevelMatch, Rule, Rules, StateMatch
 from podvitals.detect.rules.words import filled, number
 from podvitals.detect.signal import LIFE, Code, Count, Level, Signal, State, Unread
@@ -346,8 +346,8 @@ class Case:
         texts = list(dict.fromkeys(reason.text for reason in reasons))
         if texts and self.damper.comes_and_goes(now):
             texts[0] += " (it comes and goes)"
-        action = next((reason.action for reason in reasons if reason.action), "")
-        return Reading(_HEALTHS.get(rank, Health.HEALTHY), "; ".join(texts), action)
+        asked = max((reason for reason in reasons if reason.action), key=lambda one: (one.rank, ACTIONS.index(one.action)), default=None)
+        return Reading(_HEALTHS.get(rank, Health.HEALTHY), "; ".join(texts), asked.action if asked is not None else "")
 
     def deadline(self) -> float | None:
         """When reading() may say something else though nothing happens."""

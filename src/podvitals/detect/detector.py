@@ -12,7 +12,8 @@ from podvitals.device.text import clean
 from podvitals.errors import InvalidInput
 
 ACTIONS = ("", "restart-app", "reset-gpu", "reboot", "power-cycle", "service")
-"""What a person can be asked to do; machine-readable, so nothing else is accepted."""
+"""What a person can be asked to do; machine-readable, so nothing else is accepted. Each does what those before it do, so that of several
+the last is asked for."""
 
 LEAST_LEASE = 1.5
 """Intervals a reading must be believed at least."""
