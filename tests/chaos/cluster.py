@@ -58,7 +58,7 @@ class Cluster:
             return  # it waits for a device, on no node
         parts = self._parts(claim, keys, flavour)
         pod = self._pod(name, uid, [one for one, _ in parts], flavour, generated)
-        holder = Holder(uid, name, dict.fromkeys(keys, admin), world.loop.now + 0.2 + 2.2 * late)
+        holder = Holder(uid, name, dict.fromkeys(keys, admin), world.loop.now, world.loop.now + 0.2 + 2.2 * late)
         world.oracle.holders[uid] = holder
         if shared is None and keys:
             for one, part in parts:

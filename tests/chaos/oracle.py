@@ -74,6 +74,7 @@ class Holder:
     uid: str
     name: str
     keys: dict[DeviceKey, bool]
+    created: float
     since: float
     ended: float | None = None
     wall: float = 0.0

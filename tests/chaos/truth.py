@@ -220,6 +220,8 @@ class Truth:
             if arrived + lease <= now:
                 if entry.health is Health.UNHEALTHY:
                     self.late.setdefault(self._key(place), []).append(now)
+                    self.facts[place] = Fact(entry.health, entry.message, entry.action, lease, arrived, ended=True)
+                    changed.add(self._key(place))
                 continue
             same = fact is not None and not fact.ended and (fact.health, fact.message, fact.action) == entry[1:4]
             if fact is None or not same:

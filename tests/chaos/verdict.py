@@ -17,8 +17,8 @@ from podvitals.claim.pod import Pod
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.fleet.inventory import PodView
-from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry
-from tests.chaos.cast import KEYS, START
+from podvitals.pod.entry import ANNOTATION, CONDITION, DeviceEntry, FaultEntry
+from tests.chaos.cast import KEYS, START, WALL
 from tests.chaos.oracle import SILENT, WITHIN, Holder, Oracle, Wrong, contains
 from tests.chaos.truth import Merged, Moment
 
@@ -64,7 +64,8 @@ class Verdict:
             holder = self.oracle.holders[pod.metadata.uid]
             view = self.oracle.view(pod)
             if not holder.keys:
-                self._nothing(pod)
+                if not pod.spec.resource_claims and pod.status.extended_resource_claim_status is None:
+                    self._nothing(pod)
             elif pod.ended:
                 if holder.shown or not holder.planted:  # what was planted on a pod that nobody knew cannot be told from ours
                     self._ended(holder, view)
@@ -162,17 +163,17 @@ class Verdict:
     def _late(self, holder: Holder, entry: DeviceEntry, last: float) -> None:
         assert holder.ended is not None
         served = holder.shares.get(entry.key)
-        late = [fault.message for fault in entry.faults if fault.after_end]
+        late = [fault for fault in entry.faults if fault.after_end]
         owed = 0
         for episode in episodes(self.truth.history.get(entry.key, [])):
             if episode.start <= holder.ended:
                 continue
-            told = any(contains(text, merged.parts) for text in late for merged in episode.every)
+            told = any(contains(one.message, merged.parts) and self._then(one, episode) for one in late for merged in episode.every)
             if served is not None and episode.start > served + WITHIN and told and self._free(served - 1, episode.start):
                 raise Wrong("late", f"{holder.name} shows a fault of {entry.key} that another pod had: {episode.last.parts}")
             in_time = episode.start < holder.ended + WINDOW - 2.0 and (served is None or episode.start < served - 1.0)
             owed += 1
-            if self._unknown(holder) or not in_time or owed > 2 or told or not self._owed(holder, entry.key, episode):
+            if self._unknown(holder, episode.start) or not in_time or owed > 2 or told or not self._owed(holder, entry.key, episode):
                 continue
             known = any(contains(fault.message, merged.parts) for fault in entry.faults for merged in episode.every)
             if not (known and episode.start <= last) and self._free(episode.start - 1.0, episode.start + 1.0):
@@ -180,10 +181,16 @@ class Verdict:
                     "late", f"{holder.name} ended {holder.ended - START:.3f} and has not been told of {entry.key} {episode.last.parts}"
                 )
 
-    def _unknown(self, holder: Holder) -> bool:
-        """Whether a pod came and went of which nobody knew what it held: it may have been this one's devices."""
-        others = (one for one in self.oracle.holders.values() if one is not holder and one.ended is not None)
-        return any(not one.shown and (one.ended or 0.0) > (holder.ended or 0.0) - 1.0 for one in others)
+    def _unknown(self, holder: Holder, at: float) -> bool:
+        """Whether there was a pod of which nobody knew what it held: it may have been this one's devices."""
+        others = [one for one in self.oracle.holders.values() if one is not holder]
+        gone = any(one.ended is not None and not one.shown and one.ended > (holder.ended or 0.0) - 1.0 for one in others)
+        return gone or any(one.created < at + 0.5 and at < one.since + WITHIN for one in others)
+
+    @staticmethod
+    def _then(fault: FaultEntry, episode: Episode) -> bool:
+        """Whether the fault began with the episode. Where this is asked the clock was never set."""
+        return fault.start is not None and abs(fault.start.timestamp() - WALL - episode.start) < 1.0
 
     def _free(self, begin: float, end: float) -> bool:
         return not any(start <= end and until >= begin for start, until in self.oracle.upsets)
