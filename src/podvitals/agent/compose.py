@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 NODE_PATIENCE = 2.0
 """Seconds the drivers found at the start have to answer before pods are told what is known without them."""
+CLAIMS_PATIENCE = 1.0
+"""Seconds after the first words to pods until the claims of those that are remembered are read again: 110 reads would be in their way."""
 SAVE_PACE, SAVE_AGAIN_AFTER = 0.2, 5.0
 SHUTDOWN_SECONDS = 3.0
 
@@ -84,6 +86,9 @@ class Agent:
         self.listener = Listener(Answers(self._answer, self.metrics.text, self.waiting), settings.socket, settings.listen)
         self.synced = asyncio.Event()
         """Every pod of the node has been seen."""
+        self._recheck: dict[str, Pod] = {}
+        """Pods that an earlier process knew, whose claims are not read yet."""
+        self._holds_back = False
         self._remember = asyncio.Event()
         self._unsaved: dict[str, Memo | None] = {}
         self._api_error = ""
@@ -99,6 +104,8 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.node.run(), name="node")
                 tasks.create_task(self._follow_pods(tasks), name="pods of this node")
+                self._holds_back = True
+                tasks.create_task(self._check_remembered(tasks), name="claims of remembered pods")
                 tasks.create_task(self._publish(), name="publisher")
                 tasks.create_task(self.announcer.run(), name="events")
                 tasks.create_task(self.lease.run(), name="lease")
@@ -155,11 +162,19 @@ class Agent:
         self.publisher.go()
         self._note()
         if pod.ended:
+            self._recheck.pop(pod.metadata.uid, None)
             self.claims.forget(pod.metadata.uid)
-        else:
+        elif before is None and self._holds_back and self._remembers(pod):
+            self._recheck[pod.metadata.uid] = pod
+        elif pod.metadata.uid not in self._recheck:
             self.claims.want(pod, tasks)
 
+    def _remembers(self, pod: Pod) -> bool:
+        record = self.desk.book.get(pod.metadata.uid)
+        return record is not None and bool(record.holdings)
+
     def _gone(self, pod: Pod) -> None:
+        self._recheck.pop(pod.metadata.uid, None)
         self.claims.forget(pod.metadata.uid)
         self.desk.gone(pod.metadata.uid, self._clock.now(), self._clock.wall())
         self._note()
@@ -179,6 +194,16 @@ class Agent:
             async with asyncio.timeout(NODE_PATIENCE):
                 await self.node.ready.wait()
         await self.publisher.run()
+
+    async def _check_remembered(self, tasks: asyncio.TaskGroup) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NODE_PATIENCE):
+                await self.node.ready.wait()
+        await self._clock.sleep_until(self._clock.now() + CLAIMS_PATIENCE)
+        self._holds_back = False
+        for pod in self._recheck.values():
+            self.claims.want(pod, tasks)
+        self._recheck.clear()
 
     async def _follow_pods(self, tasks: asyncio.TaskGroup) -> None:
         # A pod that ended meanwhile is judged once, when it is seen: not before what is remembered of its devices can be asked for.
