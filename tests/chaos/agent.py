@@ -5,7 +5,8 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from podvitals.agent import compose
-from podvitals.agent.compose import NODE_PATIENCE, AgentSettings
+from podvitals.agent.compose import CLAIMS_PATIENCE, NODE_PATIENCE, AgentSettings
+from podvitals.claim.pod import Pod
 from podvitals.clock import Clock
 from podvitals.device.key import DeviceKey
 from podvitals.kube.client import Client
@@ -86,6 +87,10 @@ class Agent(compose.Agent):
         self.lease = SimRenewer(self)
         self.synced = cast("asyncio.Event", Signal(self.later))
         self._remember = cast("asyncio.Event", Signal(self.later))
+        self._recheck = {}
+        self._holds_back = False
+        self._recheck: dict[str, Pod] = {}
+        self._holds_back = True
         self._unsaved: dict[str, Memo | None] = {}
         self._api_error = ""
 
@@ -132,10 +137,19 @@ class Agent(compose.Agent):
         self.desk.restore(self.world.disk.load_memos())
         self.later(self.rng.uniform(0.002, 0.05), self.sim_node.begin)
         self.tasks.create_task(self._follow_pods(self.tasks))
+        self.tasks.create_task(self._check_remembered(self.tasks))
         self.tasks.create_task(self._publish())
         self.tasks.create_task(self.announcer._write_all())
         self.tasks.create_task(self.lease.run())
         self.tasks.create_task(self._keep_memory())
+
+    async def _check_remembered(self, tasks: "asyncio.TaskGroup") -> None:
+        await self.sim_node.ready.wait(NODE_PATIENCE)
+        await self._clock.sleep_until(self._clock.now() + CLAIMS_PATIENCE)
+        self._holds_back = False
+        for pod in self._recheck.values():
+            self.claims.want(pod, tasks)
+        self._recheck.clear()
 
     async def _publish(self) -> None:
         await self.sim_node.ready.wait(NODE_PATIENCE)
