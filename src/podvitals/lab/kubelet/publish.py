@@ -21,7 +21,9 @@ from podvitals.lab.pods import RUNNABLE_PODS, RunnablePod
 
 log = logging.getLogger(__name__)
 
-PATCH_TIMEOUT = 10.0
+PATCH_TIMEOUT = 30.0
+REMOVALS = 4
+"""Pods whose objects are being removed at once: hundreds that are deleted together would else time each other out."""
 SAY_EVERY = 60.0
 _TROUBLED = (500, 502, 503, 504)
 
@@ -86,6 +88,7 @@ class Publisher:
     def __init__(self, client: Client, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
         self.client, self._clock = client, clock
         self.writes = Writes(jitter)
+        self.removals = asyncio.Semaphore(REMOVALS)
         self._pages: dict[str, Page] = {}
         self._news = asyncio.Event()
         self._troubled = False

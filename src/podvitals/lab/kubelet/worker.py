@@ -252,13 +252,17 @@ class PodWorker:
 
     async def _remove(self) -> None:
         pause, said = REMOVE_PAUSE, False
-        while why := await self._not_removed():
+        while why := await self._not_removed_yet():
             if not said:
                 log.warning("pod %s/%s cannot be removed yet: %s", self.pod.metadata.namespace, self.pod.metadata.name, why)
             said = True
             await self._clock.sleep_until(self._clock.now() + pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, LONGEST_REMOVE_PAUSE)
         self._removed.set()
+
+    async def _not_removed_yet(self) -> str:
+        async with self._tools.publisher.removals:
+            return await self._not_removed()
 
     async def _not_removed(self) -> str:
         """Why the pod's object is still there, "" if it is gone."""
