@@ -85,7 +85,6 @@ class Verdict:
     def _on_record(self, holder: Holder, view: PodView, key: DeviceKey, until: float) -> None:
         moments = self.truth.history.get(key, [])
         found = [one for one in episodes(moments) if one.start <= until]
-        moments = [moment for moment in moments if moment.at <= until]
         entry = next((one for one in view.entries if one.key == key), None)
         for newer, episode in enumerate(reversed(found)):
             if self._touched(episode):
