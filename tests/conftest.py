@@ -4,6 +4,8 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import pytest_asyncio
@@ -17,6 +19,13 @@ settings.load_profile("podvitals")
 # A shell that starts the tests in the background has SIGINT ignored, and so would have every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Short: a Unix socket's path has 107 bytes, and pytest's own directories, named after the user, the worker and the test, take them."""
+    with TemporaryDirectory(prefix="pv-", dir="/tmp", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(autouse=True)

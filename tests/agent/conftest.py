@@ -1,8 +1,7 @@
 """An API server, a place for an agent, and a driver on a real socket."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -12,13 +11,6 @@ from podvitals.kube.config import ClusterConfig
 from podvitals.lab.api import ApiServer
 from podvitals.testing import FakeDriver
 from tests.agent.cluster import DRIVER, Cluster, reports
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """Short: a Unix socket's path has 107 bytes, and pytest's own directories take most of them."""
-    with TemporaryDirectory(prefix="pv-", dir="/tmp") as directory:
-        yield Path(directory)
 
 
 @pytest.fixture
