@@ -1,10 +1,11 @@
 """Runs the rows that are wanted: those that need a kubelet on the lab, the others on its API server alone; all on the real Kubernetes
 where there is one."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-from tests.bench import checkpoint, curve, detectors, growth, lease, load, relay, restart, startup, taken, where
+from tests.bench import allway, checkpoint, curve, detectors, growth, lease, load, relay, restart, startup, taken, where
 from tests.bench.latency import Latency, Samples
 from tests.bench.plan import Plan
 from tests.bench.recorder import Place
@@ -31,11 +32,14 @@ class Bench:
             whole: Subject | None = None
             if plan.real:
                 whole = await stack.enter_async_context(real(self._version))
-            elif plan.wants("latency", "lease", "startup"):
+            elif plan.wants("latency", "lease", "startup", "allway"):
                 whole = await stack.enter_async_context(lab())
             if whole is not None:
                 self._say(f"{whole.name} is up")
                 await self._with_kubelet(whole)
+                if plan.wants("allway") and os.geteuid() == 0:
+                    self._say("from the kernel to the pod's status")
+                    self.rows += await allway.measure(whole, plan.sizes.starts)
                 if plan.wants("startup"):
                     self._say("start-up of a driver")
                     self.rows += await startup.driver(whole, plan.sizes.starts)

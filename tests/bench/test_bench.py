@@ -9,6 +9,8 @@ from tests.bench.bench import Bench
 from tests.bench.plan import PARTS, TINY, Plan
 from tests.bench.stats import Estimate, median, over_floor, percentile
 from tests.bench.table import Row, render, render_json
+from tests.detect.veth import requires_veth
+from tests.flow.kernel import requires_pci_and_log
 
 
 async def rows_of(*parts: str) -> list[Row]:
@@ -28,6 +30,16 @@ async def test_on_the_lab_changes_and_ends_of_leases_are_seen_in_condition_and_f
     ends = [row for row in rows if row.what.startswith("lease end")]
     assert len(ends) == 4
     assert all(row.goal and row.met is not None for row in ends)
+
+
+@requires_veth
+@requires_pci_and_log
+async def test_a_fault_in_the_kernel_has_a_row_for_each_stage_on_its_way() -> None:
+    rows = await rows_of("allway")
+    kinds = ("a lost carrier", "an Xid in the kernel log", "a vanished device node")
+    stages = ("told by the driver", "heard by the agent", "condition", "field")
+    assert [row.what for row in rows] == [f"{kind} → {stage}" for kind in kinds for stage in stages]
+    assert all(0 <= row.value.value < 20_000 for row in rows)
 
 
 async def test_with_an_agent_of_its_own_each_step_and_each_load_has_its_row() -> None:
