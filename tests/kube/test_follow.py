@@ -11,7 +11,7 @@ import pytest_asyncio
 from podvitals.claim.pod import Pod, PodStatus
 from podvitals.errors import ApiUnreachable, Forbidden, Gone, PodvitalsError, ServerFault, TooManyRequests
 from podvitals.kube.client import Client
-from podvitals.kube.follow import LASTING, LONGEST_DELAY, Backoff, Change, follow
+from podvitals.kube.follow import FIRST_DELAY, LASTING, LONGEST_DELAY, Backoff, Change, follow
 from podvitals.kube.resources import PODS
 from podvitals.testing.clock import ManualClock
 from tests.kube.fake import FakeApi, pod, reset, status, text
@@ -194,6 +194,16 @@ async def test_410_for_ever_does_not_become_a_loop_without_pauses(api: FakeApi, 
     assert await following.hear_after_waiting() == ["synced"]
     assert len(following.errors) == 3
     assert all(delay > 0 for _, delay in following.errors)
+
+
+def test_the_first_410_after_an_outage_is_an_answer_and_lists_again_at_once() -> None:
+    gone = Gone("too old", status=410)
+    for _ in range(200):
+        backoff = Backoff()
+        for _ in range(20):
+            backoff.failed(ApiUnreachable("refused"))
+        assert backoff.failed(gone) <= FIRST_DELAY
+    assert max(backoff.failed(gone) for _ in range(200)) > 10.0  # but not again and again
 
 
 async def test_an_object_known_already_is_modified_and_one_never_told_is_not_deleted(api: FakeApi, following: Following) -> None:

@@ -76,16 +76,19 @@ async def follow(
 
 
 class Backoff:
-    """Exponential with full jitter, from 0.1 to 30 s; never sooner than the server asks. Reset by an event, or by a watch that lasted."""
+    """Exponential with full jitter, from 0.1 to 30 s; never sooner than the server asks. Reset by an event, by a watch that lasted, and by
+    the first 410 since then: it is the answer of a server that is back, and asks for a list."""
 
     def __init__(self) -> None:
-        self._failures = 0
+        self._failures, self._gone = 0, False
 
     def reset(self) -> None:
-        self._failures = 0
+        self._failures, self._gone = 0, False
 
     def failed(self, error: PodvitalsError) -> float:
         """Seconds to wait after `error`."""
+        if isinstance(error, Gone) and not self._gone:
+            self._failures, self._gone = 0, True
         asked = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
         return min(asked, LONGEST_DELAY) * random.uniform(1.0, 1.5) + self._jitter()
 
