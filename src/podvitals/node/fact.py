@@ -12,6 +12,7 @@ from podvitals.node.lease import Batch
 from podvitals.node.record import DeviceState, SourceKey, with_change
 from podvitals.node.record import Fault as Episode
 from podvitals.node.rows import DeviceRow, FactKey, FactRow
+from podvitals.wire.messages import DeviceReport
 
 GONE_AFTER = 30.0
 """Seconds without any connected endpoint after which a source's devices are Unknown, whatever is left of their leases."""
@@ -36,6 +37,17 @@ class Fact:
     def heard(self) -> float:
         """When (boottime) this was last said."""
         return self.last_heard if self.batch is None else self.batch.heard
+
+    def checked(self, at: float, wall: float) -> None:
+        """`at`: Unix seconds, as its driver says; 0.0 for unknown. Nobody has looked tomorrow."""
+        self.checked_at = at if 0 <= at <= wall else 0.0 if not at > 0 else wall
+
+    def again(self, entry: DeviceReport, at: float, wall: float) -> None:
+        """Of what was said at `at` (boottime) and adds nothing: where it is this verdict once more, it was heard and checked then."""
+        if at >= self.heard() and (entry.health, entry.message, entry.action) == (self.health, self.message, self.action):
+            self.checked(entry.checked_at, wall)
+            if self.batch is None:
+                self.last_heard = at
 
     def told(self) -> tuple[Health, str, str]:
         return (Health.UNKNOWN, self.ended, "") if self.ended else (self.health, self.message, self.action)

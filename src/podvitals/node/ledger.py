@@ -55,8 +55,7 @@ class Ledger:
         known.heard, known.heard_wall = max(at, known.heard or at), wall
         together: dict[float, list[Fact]] = {}
         taken: list[Fact] = []
-        revised: list[Device] = []
-        past: list[Device] = []
+        revised, past = list[Device](), list[Device]()
         skipped = refused = 0
         for entry in entries:
             lease = entry.lease if SHORTEST_LEASE <= entry.lease <= LONGEST_LEASE else _lease(entry.lease)
@@ -66,13 +65,14 @@ class Ledger:
                 (over and adds_nothing(fact, (entry.health, entry.message, entry.action), wall - (now - at)))
                 or (fact is not None and fact.heard() > at)
             ):
+                if fact is not None:
+                    fact.again(entry, at, wall)
                 skipped += 1
                 continue
             if fact is None and (fact := self._admit(known, entry, now)) is None:
                 refused += 1
                 continue
-            checked = entry.checked_at
-            fact.checked_at = checked if 0 <= checked <= wall else 0.0 if not checked > 0 else wall
+            fact.checked(entry.checked_at, wall)
             if fact.batch is None or _differs(fact, entry):
                 self._revise(fact, entry, past if over else revised)
             together.setdefault(lease, []).append(fact)
