@@ -333,7 +333,10 @@ async def test_a_stream_rests_as_long_as_it_worked() -> None:
     assert time.perf_counter() - started > 0.019
 
 
-async def test_a_checkpoint_that_can_be_written_again_is_said_to_be(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_checkpoint_that_can_be_written_again_is_said_to_be(
+    place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podvitals.node.keeper.SAVE_AGAIN_AFTER", 0.05)
     caplog.set_level(logging.INFO, "podvitals")
     blocked = place / "state"
     blocked.write_text("")
