@@ -1,16 +1,12 @@
 """That each row of the bench measures what it says; how fast it is, is for a quiet machine."""
 
-import json
-
 import pytest
 
-from tests.bench import curve, detectors, load, taken
+from tests.bench import detectors, load, relay, taken
 from tests.bench.bench import Bench
 from tests.bench.plan import PARTS, TINY, Plan
 from tests.bench.stats import Estimate, median, over_floor, percentile
-from tests.bench.table import Row, render, render_json
-from tests.detect.veth import requires_veth
-from tests.flow.kernel import requires_pci_and_log
+from tests.bench.table import Row, render
 
 
 async def rows_of(*parts: str) -> list[Row]:
@@ -19,27 +15,12 @@ async def rows_of(*parts: str) -> list[Row]:
     return bench.rows
 
 
-async def test_on_the_lab_changes_and_ends_of_leases_are_seen_in_condition_and_field() -> None:
-    rows = await rows_of("latency", "lease")
-    ways = ("a lone change → {}", "changes 50 ms apart → {}", "3 pods at once → {}", "lease end → {}, 1 pod", "lease end → {}, 3 pods")
-    assert [row.what for row in rows] == [way.format(place) for way in ways for place in ("condition", "field")]
-    written = json.loads(render_json(rows))
-    assert {row["samples"] for row in written} == {3, 2, 1}
-    assert all(0 < row["value"]["value"] < 20_000 for row in written)
-    assert all(row["floor"]["value"] > 0 for row in written if "3 pods" in row["what"])
-    ends = [row for row in rows if row.what.startswith("lease end")]
-    assert len(ends) == 4
-    assert all(row.goal and row.met is not None for row in ends)
-
-
-@requires_veth
-@requires_pci_and_log
-async def test_a_fault_in_the_kernel_has_a_row_for_each_stage_on_its_way() -> None:
-    rows = await rows_of("allway")
-    kinds = ("a lost carrier", "an Xid in the kernel log", "a vanished device node")
-    stages = ("told by the driver", "heard by the agent", "condition", "field")
-    assert [row.what for row in rows] == [f"{kind} → {stage}" for kind in kinds for stage in stages]
-    assert all(0 <= row.value.value < 20_000 for row in rows)
+async def test_the_relay_has_its_rows() -> None:
+    rows = await relay.measure(pairs=2, ends=1, starts=1, devices=8)
+    said = "\n".join(row.what for row in rows)
+    for what in ("one at a time", "110 at once", "change → watcher", "lease end → watcher", "has it all again", "memory"):
+        assert what in said
+    assert all(row.value.value > 0 for row in rows if not row.what.startswith("lease end"))
 
 
 async def test_with_an_agent_of_its_own_each_step_and_each_load_has_its_row() -> None:
@@ -51,20 +32,6 @@ async def test_with_an_agent_of_its_own_each_step_and_each_load_has_its_row() ->
     goals = [row for row in rows if row.goal]
     assert len(goals) == 2 + 2 * len(load.KINDS)
     assert all(row.met is not None for row in goals)
-
-
-async def test_with_an_agent_of_its_own_restarts_memory_and_curves_have_their_rows() -> None:
-    rows = await rows_of("restart", "growth", "curve")
-    said = "\n".join(row.what for row in rows)
-    for what in ("first correct status", "growth", "1 device:", "1 pod:"):
-        assert what in said
-    assert all(row.value.value > 0 for row in rows if "growth" not in row.what)
-    goals = [row for row in rows if row.goal]
-    assert len(goals) == 1 + 2 + 2
-    assert all(row.met is not None for row in goals)
-    drawn = curve.draw(rows).splitlines()
-    assert len(drawn) == 1 + len(TINY.curve_devices) + len(TINY.curve_pods)
-    assert all("█" in line for line in drawn[1:])
 
 
 async def test_the_rows_of_this_process_need_no_other() -> None:
