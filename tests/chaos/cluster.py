@@ -156,9 +156,6 @@ class Cluster:
         if holder.ended is None:
             holder.ended, holder.wall = self.world.loop.now, self.world.machine.wall()
             holder.told = how != "Evicted"
-            for key in holder.keys:
-                if any(key in one.keys and not one.keys[key] and one.ended is None for one in self._others(holder)):
-                    holder.shares.setdefault(key, self.world.loop.now)
             self.world.loop.after(delay, self._ended, pod.metadata.name, pod.metadata.uid, how, rfc3339(holder.wall))
 
     def _others(self, holder: Holder) -> list[Holder]:
@@ -172,6 +169,11 @@ class Cluster:
         statuses = () if how == "Evicted" else (ContainerStatus(name="main", state=ContainerState(terminated=stop)),)
         reason, phase = ("Evicted", "Failed") if how == "Evicted" else ("", how)
         status = msgspec.structs.replace(pod.status, phase=phase, reason=reason, container_statuses=statuses)
+        holder = self.world.oracle.holders[uid]
+        for key in holder.keys:
+            # One that shared it and was over before this end was told outlived it by less than a second, if at all: nobody can tell.
+            if any(key in one.keys and not one.keys[key] and not one.released for one in self._others(holder)):
+                holder.shares.setdefault(key, self.world.loop.now if holder.ended is None else holder.ended)
         self._release(uid)
         self.world.api.put(msgspec.structs.replace(pod, status=status))
 

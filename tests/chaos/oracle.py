@@ -92,7 +92,6 @@ class Saved:
     """What the oracle believed when the agent drained its ledger."""
 
     at: float
-    boot: str
     facts: Snapshot
 
 
@@ -136,7 +135,7 @@ class Oracle:
         self.moved()
 
     def snapshot(self) -> Saved:
-        return Saved(self.world.loop.now, self.world.machine.boot, self.truth.snapshot())
+        return Saved(self.world.loop.now, self.truth.snapshot())
 
     def restarted(self, disk: "Disk") -> None:
         """An agent has loaded what is on the disk. Verdicts it has but did not save are forgotten, and said again by their drivers."""
@@ -145,11 +144,12 @@ class Oracle:
         self.restarts.append((saved.at if saved else 0.0, now))
         self.stood.append(self._standing())
         heard: dict[Place, float] = {}
-        if saved is not None and saved.boot != self.world.machine.boot and self.stepped:
+        if saved is not None and self.stepped:
             for source, device in saved.facts:
                 fact = saved.facts[source, device]
-                key = self.truth._key((source, device))
-                self.unsure[key] = max(self.unsure.get(key, 0.0), fact.heard + fact.lease)
+                if fact.heard < self.world.machine.booted:  # also where this boot's first agent saved less than all: the row is the old one
+                    key = self.truth._key((source, device))
+                    self.unsure[key] = max(self.unsure.get(key, 0.0), fact.heard + fact.lease)
         self.truth.restarted(saved.facts if saved else None, now, heard)
         self.moved()
 

@@ -214,6 +214,8 @@ class Verdict:
                     over = min(one for one in (episode.end, holder.ended, now) if one is not None)
                     if over - begin < LONG_ENOUGH or not self._free(begin - 1.0, begin + LONG_ENOUGH) or holder.upset_until >= begin:
                         continue
+                    if self.oracle.unsure.get(key, 0.0) >= begin:
+                        continue
                     if not any(str(key) in text or " devices: " in text for text in said.get(holder.uid, ())):
                         raise Wrong("events", f"no event tells that {key} of {holder.name} was Unhealthy: {episode.last.parts}")
 
