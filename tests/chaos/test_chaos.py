@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.chaos.hunt import hunt
 from tests.chaos.kit import Kit
 from tests.chaos.shrink import find, play, shrink
 from tests.chaos.story import Step, Story, make
@@ -23,11 +24,8 @@ def test_these_seeds_find_nothing() -> None:
 
 @pytest.mark.skipif("CI" not in os.environ, reason="500 new seeds are tried in CI, and by make chaos")
 def test_new_seeds_find_nothing() -> None:
-    base = int(time.time()) * FRESH
-    print(f"seeds {base} to {base + FRESH - 1}")
-    for seed in range(base, base + FRESH):
-        found = find(seed)
-        assert found is None, str(shrink(found))
+    found = hunt(int(time.time()) * FRESH, FRESH, processes=2)
+    assert not found, str(shrink(found[0]))
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.__name__)
