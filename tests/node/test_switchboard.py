@@ -115,43 +115,55 @@ def told(node: Node, waited: bool) -> dict[DeviceKey, DeviceState]:
     return {key: replace(state, faults=(), since=0.0) if waited else state for key, state in node.board.states().items()}
 
 
+def words(how: str, rest: Sequence[object], spoken: Sequence[list[DeviceReport]]) -> list[DeviceReport]:
+    match how, *rest:
+        case "hear", list(report):
+            return report
+        case ("same",):
+            return spoken[-1]
+        case "back", int(ago):
+            return spoken[-min(ago, len(spoken))]
+        case "again", dict(change):
+            return [one._replace(checked_at=one.checked_at + 1, **change.get(at, {})) for at, one in enumerate(spoken[-1])]
+        case "turned", dict(change):
+            return [one._replace(**change.get(at, {})) for at, one in enumerate(reversed(spoken[-1]))]
+    raise AssertionError(how)
+
+
 BOTH = [said("gpu-0", lease=5.0, at=0.0), said("gpu-1", Health.UNHEALTHY, lease=5.0, at=0.0)]
 LATE_TWICE = [("hear", 2, BOTH[:1], 0), ("hear", 1, BOTH, 0), ("again", 1, {}, 0), ("wait", 6.0), ("event", 2, Event.STREAM_END)]
+AND_BACK = [("hear", 2, BOTH, 0), ("turned", 2, {0: {"health": Health.HEALTHY}}, 0), ("back", 2, 2, 0)]
 
 
 @given(st.lists(STEP, min_size=4, max_size=30), st.sampled_from([None, 1, 2]))
 @example(LATE_TWICE, None)
+@example(AND_BACK, None)
 @settings(max_examples=300)
 def test_what_is_recognised_means_what_it_means_when_read_and_taken_in_parts(steps: Sequence[tuple[object, ...]], part: int | None) -> None:
     nodes = [Node(Switchboard(SMALL)), Node(Reads(SMALL))]
     nodes[1].part = part
-    last: dict[int, list[DeviceReport]] = {1: [], 2: []}
-    before: dict[tuple[int, tuple[str, ...]], list[DeviceReport]] = {}
+    spoken: dict[int, list[list[DeviceReport]]] = {1: [[]], 2: [[]]}
+    before: dict[tuple[object, ...], list[DeviceReport]] = {}
     waited = False
     for node in nodes:
         node.event(1, Event.CONNECT)
         node.event(2, Event.CONNECT)
     for step in steps:
         match step:
-            case ("hear", int(number), list(report), int(late)):
-                of = number, tuple(one.device for one in report)
-                if nodes[0].board.session.generation(number) is None and of in before:
-                    # What one that waits says again or takes back before it has the floor is no part of any record.
-                    waited, report = True, before[of]
-                last[number] = before[of] = report
-                changed = [node.hear(number, *report, arrived=node.now - late) for node in nodes]
-            case ("again", int(number), dict(change), int(late)):
-                if nodes[0].board.session.generation(number) is None:
-                    waited, change = True, {}
-                last[number] = [one._replace(checked_at=one.checked_at + 1, **change.get(at, {})) for at, one in enumerate(last[number])]
-                changed = [node.hear(number, *last[number], arrived=node.now - late) for node in nodes]
-            case ("same", int(number), int(late)):
-                waited = waited or nodes[0].board.session.generation(number) is None
-                changed = [node.hear(number, *last[number], arrived=node.now - late) for node in nodes]
             case ("event", int(number), Event() as event):
                 changed = [node.event(number, event) for node in nodes]
             case ("wait", float(seconds)):
                 changed = [node.wait(seconds) for node in nodes]
+            case (str(how), int(number), *rest, int(late)):
+                report = words(how, rest, spoken[number])
+                of = number, *(one.device for one in report)
+                if nodes[0].board.session.generation(number) is None and of in before:
+                    # What one that waits says again or takes back before it has the floor is no part of any record.
+                    waited = True
+                    report = [old._replace(checked_at=one.checked_at) for old, one in zip(before[of], report, strict=True)]
+                spoken[number].append(report)
+                before[of] = report
+                changed = [node.hear(number, *report, arrived=node.now - late) for node in nodes]
             case _:
                 raise AssertionError(step)
         kept = [set(node.board.states()) for node in nodes]
