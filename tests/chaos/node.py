@@ -30,7 +30,7 @@ class Node:
         self._count = 0
         self._expiry: Timer | None = None
         self._rows = Rows()
-        self._saving = False
+        self._saving = self._writing = False
         self._timer: Timer | None = None
 
     def state(self, key: DeviceKey) -> DeviceState:
@@ -115,6 +115,8 @@ class Node:
     # --- the checkpoint --------------------------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
+        if self._writing:
+            return  # a timer that was due while the process stood still, and was no more to be cancelled
         self._rows.lay_over(self.board.drain())
         self._saving = bool(self._rows)
         if not self._saving:
@@ -124,11 +126,13 @@ class Node:
         rows = self.board.everything() if whole else self._rows
         moment = (self.agent.clock.now(), self.agent.clock.wall())
         seconds = self.agent.rng.uniform(0.001, 0.02)
+        self._writing = True
         self._timer = self.agent.later(seconds, self._kept, rows, moment, whole, self.world.oracle.snapshot())
 
     def _kept(self, rows: Rows, moment: tuple[float, float], whole: bool, snapshot: Any) -> None:
         if self.world.fuse("checkpoint"):
             return
+        self._writing = False
         if self.world.disk.save(rows, *moment, whole, snapshot):
             self._rows = Rows()
             self._saving = self.board.unsaved

@@ -103,13 +103,15 @@ class Verdict:
 
     def _owed(self, holder: Holder, key: DeviceKey, episode: Episode) -> bool:
         """Whether it was reported: no agent died between hearing and saving it, or it stood on this pod."""
+        alone = False  # on the pod, in no checkpoint: then each further agent finds it there, or another writer has taken it away
         for number, (saved, restarted) in enumerate(self.oracle.restarts):
-            if saved < episode.start <= restarted:
+            if alone or saved < episode.start <= restarted:
                 if any(episode.start <= at <= restarted for at in self.oracle.stepped):
                     return False  # by the clock that is left, what stands on the pod lies in the future
                 stood = self.oracle.stood[number].get((holder.uid, key), ())
                 if not any(contains(text, episode.last.parts) for text in stood):
                     return False
+                alone = True
         return True
 
     def _recorded(self, holder: Holder, entry: DeviceEntry | None, episode: Episode) -> bool:
