@@ -76,7 +76,12 @@ class Model:
             words, then = (entry.health, entry.message, entry.action), wall - (now - at)
             record = [fault for fault in self.shown[key].faults if fault.start <= then] if key in self.shown else []
             there = any((f.health, f.message, f.action) == words and (f.end is None or then <= f.end) for f in record)
-            if over and (entry.health is not Health.UNHEALTHY or (known is not None and there)):
+            same = known is not None and words == (known.health, known.message, known.action)
+            ends = known is not None and not known.ended and not same
+            if over and not ends and (entry.health is not Health.UNHEALTHY or (known is not None and there)):
+                if known is not None and same and at >= known.heard:
+                    known.checked_at = min(max(entry.checked_at, 0.0), wall)
+                    known.heard = at if known.ended else known.heard
                 continue
             if heard is not None and known is not None and known.heard > at:
                 continue

@@ -188,6 +188,14 @@ def test_a_fault_said_twice_and_read_after_its_lease_was_checked_when_it_was_sai
     assert node.hear(2, said(health=Health.UNHEALTHY, lease=30, at=node.wall), arrived=node.now - 8) == frozenset(), "older news"
 
 
+@pytest.mark.parametrize("last", [Health.UNHEALTHY, Health.UNKNOWN])
+def test_what_was_said_last_ends_what_was_said_before_though_it_is_read_after_its_lease(node: Node, last: Health) -> None:
+    node.now += 10
+    for health, lease, seconds in ((last, 5, 9), (Health.HEALTHY, 30, 8), (last, 5, 7)):
+        node.hear(1, said(health=health, lease=lease), arrived=node.now - seconds)
+    assert node.health() is Health.UNKNOWN
+
+
 def test_of_a_report_with_new_times_and_one_change_only_the_change_is_read(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = [said(f"gpu-{number}") for number in range(6)]
     node.hear(1, *devices)

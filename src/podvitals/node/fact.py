@@ -156,7 +156,10 @@ def ended_text(fact: Fact, seconds: float, why: str) -> str:
 
 
 def adds_nothing(fact: Fact | None, said: tuple[Health, str, str], wall: float) -> bool:
-    """Of a verdict of the moment `wall` whose lease is over: only a fault goes on the record, and not where the record has it."""
+    """Of a verdict of the moment `wall` whose lease is over: only a fault goes on the record, and not where the record has it. But it ends
+    another that was said before and has not ended."""
+    if fact is not None and not fact.ended and said != fact.told():
+        return False
     known = fact.device.faults if fact is not None else ()
     there = (one.start <= wall and (one.end is None or wall <= one.end) for one in known if (one.health, one.message, one.action) == said)
     return said[0] is not Health.UNHEALTHY or any(there)
