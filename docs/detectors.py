@@ -41,9 +41,9 @@ Three rules hold for all of them:
 | fatal | Unhealthy | |
 
 The worst counts, and the message holds every reason, the worst first. Of several that are equally bad, the action is that which does what
-the others ask for, too: restart-app < reset-gpu < reboot < power-cycle < service. What needs a **reset** or a **reboot** stays until one was seen, over
-restarts of the driver too; what needs a **service** also stays over a reboot, until the device's serial number changes, or somebody says
-that it was done: `touch /var/lib/kubelet/plugins/<driver>/serviced/<device>`.
+the others ask for, too: restart-app < reset-gpu < reboot < power-cycle < service. What needs a **reset** or a **reboot** stays until one
+was seen, over restarts of the driver too; what needs a **service** also stays over a reboot, until the device's serial number changes, or
+somebody says that it was done: `touch /var/lib/kubelet/plugins/<driver>/serviced/<device>`.
 """
 
 DAMPING = """
