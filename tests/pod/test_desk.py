@@ -348,6 +348,21 @@ def test_a_pod_that_says_something_and_whose_claims_cannot_be_read_is_named() ->
     assert world.desk.vouch(world.now, standing=True).untold == {}
 
 
+def test_after_a_silence_a_pod_whose_claims_cannot_be_read_is_not_taken_for_told_because_there_is_nothing_to_say() -> None:
+    world = World()
+    world.see(planted(asking(pod("a"))))
+    world.desk.synced(world.now, world.wall)
+    assert world.desk.vouch(world.now, standing=False).untold == {"uid-a": 100.0}
+    world.now += 1
+    world.go()
+    assert world.patches == []
+    assert world.desk.vouch(world.now, standing=False).untold == {"uid-a": 100.0}
+    world.wait(1)
+    assert world.desk.vouch(world.now, standing=True).untold == {"uid-a": 100.0}
+    world.hold("uid-a", "gpu-0")
+    assert world.desk.vouch(world.now, standing=True).untold == {}
+
+
 def test_a_pod_that_was_named_because_its_claims_could_not_be_read_stays_named_until_it_is_told_what_they_say() -> None:
     world = World()
     world.see(planted(asking(pod("a"))))

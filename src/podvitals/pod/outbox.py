@@ -176,7 +176,11 @@ class Outbox:
         letter = None if wanted is None else self._letter(uid, parcel, wanted, now)
         if letter is None:
             self._release(parcel)
-            self._told(parcel, now)  # what could not be told is not so any more
+            if wanted is None:
+                # Nobody knows what it should say: nothing waits to be told, and it was not told either.
+                parcel.sending, parcel.failures = None, 0
+            else:
+                self._told(parcel, now)  # what could not be told is not so any more
         parcel.letter = letter
         return letter
 
