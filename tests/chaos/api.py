@@ -199,13 +199,14 @@ class Api:
     def listing(self) -> Listing[Pod]:
         return Listing(list(self.pods.values()), str(self.version))
 
-    async def watch(self, version: int) -> AsyncGenerator[WatchEvent[Pod]]:
+    async def watch(self, version: int, opened: Callable[[], None]) -> AsyncGenerator[WatchEvent[Pod]]:
         if self.mode in FAILURES:
             await Await(lambda resume: self.loop.after(0.005, resume, FAILURES[self.mode]()))
         if version < self._forgotten:
             raise Gone("too old resource version", status=410)
         watcher = Watcher(self)
         self._watchers.append(watcher)
+        opened()
         at = next((index for index, entry in enumerate(self._log) if entry[0] > version), len(self._log))
         try:
             while True:

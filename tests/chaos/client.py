@@ -58,7 +58,7 @@ class SimClient:
         return listing
 
     async def watch(self, resource: Resource[Any], namespace: str | None = None, **more: Any) -> AsyncGenerator[WatchEvent[Pod]]:
-        events = self._api.watch(int(more["resource_version"]))
+        events = self._api.watch(int(more["resource_version"]), more["opened"])
         try:
             async for event in events:
                 if self._agent.stopped:

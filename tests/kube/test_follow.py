@@ -7,6 +7,7 @@ from contextlib import aclosing
 import msgspec
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from podvitals.claim.pod import Pod, PodStatus
 from podvitals.errors import ApiUnreachable, Forbidden, Gone, PodvitalsError, ServerFault, TooManyRequests
@@ -14,7 +15,7 @@ from podvitals.kube.client import Client
 from podvitals.kube.follow import FIRST_DELAY, LASTING, LONGEST_DELAY, Backoff, Change, follow
 from podvitals.kube.resources import PODS
 from podvitals.testing.clock import ManualClock
-from tests.kube.fake import FakeApi, pod, reset, status, text
+from tests.kube.fake import FakeApi, Watch, pod, reset, status, text
 
 
 class Following:
@@ -42,6 +43,13 @@ class Following:
         await self.clock.slept_on()
         await self.clock.advance(LONGEST_DELAY * 2)
         return await task
+
+    async def watching(self, api: FakeApi) -> Watch:
+        """The next watch, however many pauses lie before it."""
+        watch = asyncio.create_task(api.watching())
+        while not watch.done():
+            await self.clock.advance(1.0)
+        return watch.result()
 
 
 @pytest_asyncio.fixture
@@ -188,6 +196,35 @@ async def test_a_server_that_ends_every_watch_at_once_is_not_hammered(api: FakeA
     assert await task == ["added a"]
 
 
+async def test_what_failed_before_a_watch_that_lasted_does_not_lengthen_the_pause_after_it(api: FakeApi, following: Following) -> None:
+    await following.hear(1)
+    api.answers.extend([status(503, "ServiceUnavailable")] * 12)
+    task = asyncio.create_task(following.hear(1))
+    watch = await following.watching(api)
+    await following.clock.advance(LASTING)  # and nothing happened in it
+    before = len(following.errors)
+    watch.reset()
+    await following.clock.slept_on()
+    [(_, delay)] = following.errors[before:]
+    assert delay <= FIRST_DELAY
+    await following.clock.advance(FIRST_DELAY)
+    await (await api.watching()).send("ADDED", pod("a", 1))
+    assert await task == ["added a"]
+
+
+async def test_a_server_that_is_slow_to_refuse_is_given_more_and_more_time(api: FakeApi, following: Following) -> None:
+    async def refuse_late(request: web.Request) -> web.StreamResponse:
+        await following.clock.sleep_until(following.clock.now() + LASTING)  # that long without an answer: no watch was open
+        return await status(503, "ServiceUnavailable")(request)
+
+    await following.hear(1)
+    api.answers.extend([refuse_late] * 30)
+    task = asyncio.create_task(following.hear(1))
+    await (await following.watching(api)).send("ADDED", pod("a", 1))
+    assert await task == ["added a"]
+    assert max(delay for _, delay in following.errors) > LONGEST_DELAY / 10
+
+
 async def test_410_for_ever_does_not_become_a_loop_without_pauses(api: FakeApi, following: Following) -> None:
     await following.hear(1)
     api.answers.extend([status(410, "Expired"), status(410, "Expired"), status(410, "Expired")])
@@ -226,8 +263,9 @@ async def test_what_on_error_raises_ends_the_following(api: FakeApi, client: Cli
         await anext(follow(client, PODS, on_error=refuse))
 
 
-def test_pauses_grow_to_thirty_seconds_and_shrink_again_after_an_event() -> None:
-    backoff = Backoff()
+async def test_pauses_grow_to_thirty_seconds_and_shrink_again_after_an_event() -> None:
+    clock = ManualClock()
+    backoff = Backoff(clock)
     error = ServerFault("x")
     for attempt in range(40):
         assert 0 <= backoff.failed(error) <= min(LONGEST_DELAY, 0.1 * 2**attempt)
@@ -235,5 +273,7 @@ def test_pauses_grow_to_thirty_seconds_and_shrink_again_after_an_event() -> None
     assert LONGEST_DELAY <= backoff.failed(TooManyRequests("x", retry_after=3600.0)) <= 2.5 * LONGEST_DELAY
     backoff.reset()
     assert backoff.failed(error) <= 0.1
-    assert backoff.ended(LASTING) == 0.0
-    assert max(backoff.ended(0.0) for _ in range(100)) > 5
+    backoff.opened()
+    await clock.advance(LASTING)
+    assert backoff.ended() == 0.0
+    assert max(backoff.ended() for _ in range(100)) > 5

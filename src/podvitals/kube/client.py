@@ -1,7 +1,7 @@
 """Requests to the Kubernetes API: get, list, create, replace, patch, delete, watch."""
 
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
@@ -228,10 +228,12 @@ class Client:
         fields: str | None = None,
         seconds: float | None = None,
         initial: bool = False,
+        opened: Callable[[], None] | None = None,
     ) -> AsyncGenerator[WatchEvent[T]]:
         """Changes after `resource_version`, as they happen, until the server ends the watch (after about `seconds`, default 240 to 300).
 
         Gone: the version is too old, list again. `initial`: send what exists first (sendInitialEvents), then a bookmark.
+        `opened`: called when the server has taken the watch, which may be long before anything happens.
         Close it when you leave early: `async with contextlib.aclosing(client.watch(...)) as events`."""
         lasting = random.uniform(*WATCH_SECONDS) if seconds is None else seconds
         query = {
@@ -246,7 +248,7 @@ class Client:
         }
         did = _did("watch", resource, namespace)
         lines = Lines()
-        stream = self._transport.stream(resource.path(_quoted(namespace)), did, query=query, lasting=lasting + WATCH_GRACE)
+        stream = self._transport.stream(resource.path(_quoted(namespace)), did, query=query, lasting=lasting + WATCH_GRACE, opened=opened)
         try:
             async for chunk in stream:
                 for line in lines.feed(chunk):

@@ -20,7 +20,7 @@ T = TypeVar("T")
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 30.0
 LASTING = 5.0
-"""Seconds after which a watch that ends counts as one that worked."""
+"""Seconds after which a watch that ends, in order or not, counts as one that worked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,9 @@ async def follow(
     An error of the API is not raised: `on_error(error, seconds until the next try)` hears of it, and what it raises ends the following.
     Leave with `async with contextlib.aclosing(follow(...)) as changes`."""
     known: _Known[T] = _Known(kept)
-    backoff = Backoff()
+    backoff = Backoff(clock)
     version = ""
     while True:
-        began = clock.now()
         try:
             if not version:
                 listing = await client.list(resource, namespace, labels=labels, fields=fields)
@@ -59,14 +58,14 @@ async def follow(
                     yield change
                 version = listing.resource_version
                 yield Change("synced")
-                began = clock.now()
-            async with aclosing(client.watch(resource, namespace, resource_version=version, labels=labels, fields=fields)) as events:
+            watch = client.watch(resource, namespace, resource_version=version, labels=labels, fields=fields, opened=backoff.opened)
+            async with aclosing(watch) as events:
                 async for event in events:
                     version = event.resource_version or version
                     backoff.reset()
                     if (told := known.apply(event)) is not None:
                         yield told
-            delay = backoff.ended(clock.now() - began)
+            delay = backoff.ended()
         except PodvitalsError as error:
             version = "" if isinstance(error, Gone) else version
             delay = backoff.failed(error)
@@ -79,25 +78,38 @@ class Backoff:
     """Exponential with full jitter, from 0.1 to 30 s; never sooner than the server asks. Reset by an event, by a watch that lasted, and by
     the first 410 since then: it is the answer of a server that is back, and asks for a list."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
         self._failures, self._gone = 0, False
+        self._opened: float | None = None
+
+    def opened(self) -> None:
+        """The server has taken the watch: from now on it lasts."""
+        self._opened = self._clock.now()
 
     def reset(self) -> None:
         self._failures, self._gone = 0, False
 
     def failed(self, error: PodvitalsError) -> float:
         """Seconds to wait after `error`."""
+        if self._lasted():
+            self.reset()
         if isinstance(error, Gone) and not self._gone:
             self._failures, self._gone = 0, True
         asked = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
         return min(asked, LONGEST_DELAY) * random.uniform(1.0, 1.5) + self._jitter()
 
-    def ended(self, lasted: float) -> float:
+    def ended(self) -> float:
         """Seconds to wait after a watch the server ended in order: none, unless it ends them all at once, when it must not be hammered."""
-        if lasted >= LASTING:
+        if self._lasted():
             self.reset()
             return 0.0
         return self._jitter()
+
+    def _lasted(self) -> bool:
+        """Whether the watch that is over now was open long enough."""
+        opened, self._opened = self._opened, None
+        return opened is not None and self._clock.now() - opened >= LASTING
 
     def _jitter(self) -> float:
         ceiling = min(LONGEST_DELAY, FIRST_DELAY * 2**self._failures)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -76,11 +76,21 @@ class Transport:
             raise self._unreachable(did, f"no answer within {seconds:g} s") from None
 
     async def stream(
-        self, path: str, did: str, *, query: Mapping[str, str | None], lasting: float | None = None, silence: float | None = None
+        self,
+        path: str,
+        did: str,
+        *,
+        query: Mapping[str, str | None],
+        lasting: float | None = None,
+        silence: float | None = None,
+        opened: Callable[[], None] | None = None,
     ) -> AsyncGenerator[bytes]:
-        """The answer in pieces as they arrive. Its beginning has the time of a call; it ends at the latest after `lasting` seconds."""
+        """The answer in pieces as they arrive. Its beginning has the time of a call, and `opened` hears of it; it ends at the latest after
+        `lasting` seconds."""
         deadline = None if lasting is None else asyncio.get_running_loop().time() + lasting
         async with self._streamed(path, did, query, silence) as response:
+            if opened is not None:
+                opened()
             while True:
                 # Only the read has a timeout: one around the `yield` would cancel whatever the consumer is doing when it ends.
                 try:
