@@ -3,7 +3,8 @@
 A verdict counts from the moment its bytes arrived at the node side (not from when they were read), for its lease: asked seconds, 30 where
 none or a negative one was asked, at least 1 s, at most a day. At its end the device is Unknown. A source none of whose endpoints is
 connected for 30 s is Unknown too. Of several endpoints of a source the newest that has named a device on its present stream speaks; when
-it is gone, what the next newest said last counts for devices of which nothing was heard since. Sources are merged, the worst wins.
+it is gone, what the next newest said last counts for devices of which nothing was heard since. Sources are merged, the worst wins. Of what
+is read after its lease nothing counts but that it ends, when it is read, what was said before.
 
 **What "reported" means when an agent dies.** A fault is reported when an agent has read the speaking endpoint's message AND what followed
 from it was written to that agent's checkpoint, or landed on a pod. A verdict that an agent read, and died with in the milliseconds before
@@ -218,8 +219,10 @@ class Truth:
             if late and fact is not None and fact.heard >= arrived:
                 continue
             if arrived + lease <= now:
+                ends = fact is not None and not fact.ended and fact.heard <= arrived and (fact.health, fact.message, fact.action) != entry[1:4]
                 if entry.health is Health.UNHEALTHY:
                     self.late.setdefault(self._key(place), []).append(now)
+                if entry.health is Health.UNHEALTHY or ends:
                     self.facts[place] = Fact(entry.health, entry.message, entry.action, lease, arrived, ended=True)
                     changed.add(self._key(place))
                 continue

@@ -1,6 +1,7 @@
 """The naive twin of the ledger: no batches, no heap, no differences, everything looked at every time. What it says is what must be so."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from podvitals.device.health import Health
@@ -93,10 +94,14 @@ class Model:
             (past if over and before != ("", entry.health, entry.message, entry.action) else touched).add(key)
         for key in touched:
             self._refresh(key, wall)
+        standing = {key for key in past if key in self.shown and self.shown[key].told[0] is Health.UNHEALTHY}
         for key in past:
-            self._refresh(key, wall - (now - at))
+            if key not in standing or self._told(key)[0] is Health.UNHEALTHY:
+                self._refresh(key, wall - (now - at))
         if past:
-            self.expire(now, wall)
+            self.expire(now, wall, standing)
+        for key in standing:
+            self._refresh(key, wall)
         return refused
 
     def connected(self, source: SourceKey) -> None:
@@ -111,7 +116,7 @@ class Model:
         elif link.gone_at is None:
             link.gone_at = now
 
-    def expire(self, now: float, wall: float) -> None:
+    def expire(self, now: float, wall: float, later: Collection[DeviceKey] = ()) -> None:
         while (at := self.next_deadline()) <= now:
             touched = set()
             for place, said in self.said.items():
@@ -134,7 +139,7 @@ class Model:
                             said.ended_at = -math.inf
                     for place in [p for p, s in self.said.items() if s.ended_at == -math.inf]:
                         del self.said[place]
-            for key in touched:
+            for key in touched.difference(later):
                 self._refresh(key, wall - (now - at))
 
     def restart(self, now: float, wall: float) -> None:
@@ -200,19 +205,23 @@ class Model:
         self.shown.pop(evicted.pop(0), None)
         return True
 
-    def _refresh(self, key: DeviceKey, wall: float) -> None:
+    def _told(self, key: DeviceKey) -> Told:
         views = [
             (Health.UNKNOWN, s.ended, "") if s.ended else (s.health, s.message, s.action)
             for p, s in sorted(self.said.items())
             if _key(p) == key
         ]
-        if not views:
-            self.shown.pop(key, None)
-            return
         worst = Health.worst(view[0] for view in views)
         texts = [text for badness in (2, 1, 0) for health, text, _ in views if health.badness == badness and text]
         texts = [text for at, text in enumerate(texts) if text not in texts[:at]]
-        told = (worst, "; ".join(texts), next((action for health, _, action in views if health is worst and action), ""))
+        return (worst, "; ".join(texts), next((action for health, _, action in views if health is worst and action), ""))
+
+    def _refresh(self, key: DeviceKey, wall: float) -> None:
+        if not any(_key(place) == key for place in self.said):
+            self.shown.pop(key, None)
+            return
+        told = self._told(key)
+        worst = told[0]
         shown = self.shown.get(key)
         if shown is None:
             shown = self.shown[key] = Shown(told, wall)

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Iterable
 
+import pytest
+
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
-from podvitals.node.ledger import DeviceState, Ledger, SourceKey
+from podvitals.node.ledger import DeviceState, Fault, Ledger, SourceKey
 from podvitals.wire.messages import DeviceReport
 
 GPU = SourceKey("gpu.example.com")
@@ -65,6 +67,16 @@ def test_a_driver_gone_for_30_seconds_is_unknown_however_long_its_lease() -> Non
     assert state(ledger).deadline == ledger.next_deadline() == 130.0
     assert ledger.expire(130.0, WALL + 130) == {D0}
     assert "for 30s (driver gone); last known: Healthy" in state(ledger).message
+
+
+@pytest.mark.parametrize(("last", "message"), [(Health.HEALTHY, "fault 1"), (Health.UNHEALTHY, "fault 2")])
+def test_a_fault_that_stands_ends_when_what_ended_it_is_read_late_not_when_that_may_have_come(last: Health, message: str) -> None:
+    ledger = Ledger()
+    hear(ledger, [said(health=Health.UNHEALTHY, message="fault 1", lease=3600)], now=0.0)
+    assert ledger.report(GPU, 1, [said(health=last, message="fault 2", lease=15)], 90.0, WALL + 90, heard=1.0).changed == {D0}
+    assert (state(ledger).health, state(ledger).since) == (Health.UNKNOWN, WALL + 90)
+    assert [fault.health for fault in state(ledger).faults] == [Health.UNHEALTHY, Health.UNKNOWN]
+    assert state(ledger).faults[0] == Fault(Health.UNHEALTHY, message, "", WALL, WALL + 90), "a pod that came meanwhile had it"
 
 
 def test_a_return_from_an_ended_lease_is_a_change_although_the_report_is_the_same() -> None:

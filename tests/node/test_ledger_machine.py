@@ -198,7 +198,7 @@ class KeyedByNameAlone(Ledger):
 class LazyLeases(Ledger):
     """Looks at leases only when something is read (kubernetes#140819)."""
 
-    def expire(self, now: float, wall: float) -> frozenset[DeviceKey]:
+    def expire(self, now: float, wall: float, later: object = ()) -> frozenset[DeviceKey]:
         return frozenset()
 
     def report(self, source: SourceKey, generation: int, entries: object, now: float, wall: float, *more: object) -> Outcome:

@@ -49,6 +49,9 @@ class Fact:
             if self.batch is None:
                 self.last_heard = at
 
+    def differs(self, entry: DeviceReport) -> bool:
+        return bool(self.health is not entry.health or self.message != entry.message or self.action != entry.action or self.ended)
+
     def told(self) -> tuple[Health, str, str]:
         return (Health.UNKNOWN, self.ended, "") if self.ended else (self.health, self.message, self.action)
 

@@ -12,7 +12,7 @@
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
@@ -73,15 +73,13 @@ class Ledger:
                 refused += 1
                 continue
             fact.checked(entry.checked_at, wall)
-            if fact.batch is None or _differs(fact, entry):
+            if fact.batch is None or fact.differs(entry):
                 self._revise(fact, entry, past if over else revised)
             together.setdefault(lease, []).append(fact)
             taken.append(fact)
         delivery = self._gather(known, together, at, () if refused else taken)
         changed = self._settle(revised, wall)
-        if past:
-            # Nobody is told a verdict whose lease is over, but no fault is missing from the record.
-            changed |= self._settle(past, wall - (now - at)) | self.expire(now, wall)
+        changed |= self._past(past, wall - (now - at), now, wall)
         return Outcome(changed, None if skipped or past else delivery, refused)
 
     def holds(self, delivery: Delivery) -> bool:
@@ -90,11 +88,8 @@ class Ledger:
 
     def amendable(self, delivery: Delivery, changed: Mapping[int, DeviceReport], heard: float, now: float) -> bool:
         """Whether a report is `delivery` once more, as far as the ledger can tell: nothing came in between, each lease stays (and runs)."""
-        if (
-            self._good(delivery) is None
-            or not delivery.facts
-            or any(heard < batch.heard or heard + batch.lease <= now for batch, _ in delivery.parts)
-        ):
+        over = any(heard < batch.heard or heard + batch.lease <= now for batch, _ in delivery.parts)
+        if over or self._good(delivery) is None or not delivery.facts:
             return False
         leases = ((delivery.facts[index].batch, _lease(entry.lease)) for index, entry in changed.items())
         return all(batch is not None and batch.lease == lease for batch, lease in leases)
@@ -105,7 +100,7 @@ class Ledger:
             fact.checked_at = time if time <= wall else wall
         revised: list[Device] = []
         for index, entry in changed.items():
-            if _differs(delivery.facts[index], entry):
+            if delivery.facts[index].differs(entry):
                 self._revise(delivery.facts[index], entry, revised)
         for batch, _ in delivery.parts:
             batch.version += bool(changed)
@@ -154,8 +149,8 @@ class Ledger:
             known.gone_at = now
             self._deadlines.push(known)
 
-    def expire(self, now: float, wall: float) -> frozenset[DeviceKey]:
-        """Ends what is due. `since` of what ends is its deadline, also when the machine slept through it."""
+    def expire(self, now: float, wall: float, later: Collection[Device] = ()) -> frozenset[DeviceKey]:
+        """Ends what is due. `since` of what ends is its deadline, also when the machine slept through it; `later` are left unsettled."""
         changed: set[DeviceKey] = set()
         while (at := self._deadlines.next()) is not None and at <= now:
             # What ends at one instant ends together: no reader sees, and no fault records, a state in between.
@@ -166,7 +161,7 @@ class Ledger:
                 elif isinstance(due, Batch):
                     ended = _of(due)
                     devices |= dict.fromkeys(self._end(ended, due.lease, ended[0].source.reason, now))
-            changed |= self._settle(devices, wall - (now - at))
+            changed |= self._settle((device for device in devices if device not in later), wall - (now - at))
         return frozenset(changed)
 
     def next_deadline(self) -> float | None:
@@ -270,6 +265,13 @@ class Ledger:
         fact.source.ended.pop(fact, None)
         self._unsaved_facts[fact] = None
         revised.append(fact.device)
+
+    def _past(self, devices: Sequence[Device], then: float, now: float, wall: float) -> frozenset[DeviceKey]:
+        """Nobody is told a verdict whose lease is over, but no fault is missing from the record: one that is said began `then`, when it
+        can have been said first; one that stands stood until `now`, for what ended it may have been said a moment ago."""
+        standing = dict.fromkeys(device for device in devices if device.health is Health.UNHEALTHY)
+        told = (device for device in devices if device not in standing or device.told()[0] is Health.UNHEALTHY)
+        return self._settle(told, then) | (self.expire(now, wall, standing) if devices else NOBODY) | self._settle(standing, wall)
 
     def _admit(self, source: Source, entry: DeviceReport, now: float) -> Fact | None:
         """The first report of a device by this source; None where the driver has as many devices as it may."""
@@ -381,10 +383,6 @@ class Ledger:
             batch = batches[row.batch] = self._batches.make(_lease(row.lease), -math.inf if heard is None else heard, row.batch)
         move(fact, batch)
         return fact
-
-
-def _differs(fact: Fact, entry: DeviceReport) -> bool:
-    return bool(fact.health is not entry.health or fact.message != entry.message or fact.action != entry.action or fact.ended)
 
 
 def _lease(asked: float) -> float:
