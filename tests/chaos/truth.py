@@ -219,7 +219,8 @@ class Truth:
             if late and fact is not None and fact.heard >= arrived:
                 continue
             if arrived + lease <= now:
-                ends = fact is not None and not fact.ended and fact.heard <= arrived and (fact.health, fact.message, fact.action) != entry[1:4]
+                running = fact is not None and not fact.ended and fact.heard <= arrived
+                ends = running and fact is not None and (fact.health, fact.message, fact.action) != entry[1:4]
                 if entry.health is Health.UNHEALTHY:
                     self.late.setdefault(self._key(place), []).append(now)
                 if entry.health is Health.UNHEALTHY or ends:
