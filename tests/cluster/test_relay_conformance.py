@@ -11,6 +11,7 @@ SLOW = tuple(case.name for case in CASES if case.slow or case.stage > 1)
 NOT_CURABLE = {
     "event",
     "init-container",
+    "sidecar",
     "same-first-cdi-id",
     "ended-pod-keeps-health",
     "late-fault",
