@@ -1,18 +1,14 @@
-"""The simulation as a test: a few seeds always, new ones in CI, and the twins that it has to find."""
-
-import os
-import time
+"""The simulation as a test: some seeds, and the twins that it has to find."""
 
 import pytest
 
-from tests.chaos.hunt import hunt
 from tests.chaos.kit import Kit
 from tests.chaos.shrink import find, play, shrink
 from tests.chaos.story import Step, Story, make
 from tests.chaos.twins import TWINS, KeyedByDriverAlone
 
-FIXED = range(1000, 1040)
-FRESH = 500
+FIXED = range(1000, 1100)
+"""Held for good. New ones are tried by `make chaos`, in CI too (.ci/run), which prints what it finds."""
 WITHIN_SEEDS = 200
 
 
@@ -20,12 +16,6 @@ def test_these_seeds_find_nothing() -> None:
     for seed in FIXED:
         found = find(seed)
         assert found is None, str(shrink(found))
-
-
-@pytest.mark.skipif("CI" not in os.environ, reason="500 new seeds are tried in CI, and by make chaos")
-def test_new_seeds_find_nothing() -> None:
-    found = hunt(int(time.time()) * FRESH, FRESH, processes=2)
-    assert not found, str(shrink(found[0]))
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.__name__)
