@@ -70,11 +70,11 @@ async def test_each_source_of_a_driver_has_a_speaker_of_its_own_and_the_worst_is
     async with FakeDriver(place) as driver, watching(place) as seen:
         driver.report(said("driver"))
         await seen.device("gpu-0", Health.HEALTHY)
-        async with FakeDriver(place, "gpu.example.com", pod_uid="x1") as one, FakeDriver(place, "gpu.example.com", pod_uid="x2") as other:
+        one, other = FakeDriver(place, pod_uid="x1"), FakeDriver(place, pod_uid="x2")
+        for aux in (one, other):
+            aux.type, aux.name = HEALTH_SOURCE_TYPE, "gpu.example.com/xid"
+        async with one, other:
             for aux in (one, other):
-                await aux.stop()
-                aux.type, aux.name = HEALTH_SOURCE_TYPE, "gpu.example.com/xid"
-                await aux.start()
                 await aux.watched()
             one.report(said("older Xid", Health.UNHEALTHY))
             await seen.device("gpu-0", Health.UNHEALTHY, text="older Xid; driver")
