@@ -1,7 +1,6 @@
 """`podvitals agent`: a node's agent, until SIGTERM or Ctrl-C."""
 
 import asyncio
-import signal
 import socket
 from collections.abc import Callable
 from dataclasses import fields
@@ -113,36 +112,8 @@ def _settings(options: dict[str, Any]) -> "AgentSettings":
 
 async def _run(settings: "AgentSettings", config: "ClusterConfig") -> None:
     from podvitals.agent.compose import Agent
+    from podvitals.cli.ending import until_told
     from podvitals.kube.client import Client
 
     async with Client(config) as client:
-        agent = asyncio.create_task(Agent(settings, client).run(), name="agent")
-        loop = asyncio.get_running_loop()
-        received: list[signal.Signals] = []
-
-        def end(number: signal.Signals) -> None:
-            received.append(number)
-            agent.cancel()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, end, number)
-        try:
-            await agent
-        except asyncio.CancelledError:
-            if not received:
-                raise
-            if received[0] is signal.SIGINT:
-                raise KeyboardInterrupt from None
-        except BaseExceptionGroup as group:
-            raise _first(group) from group
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-
-
-def _first(group: "BaseExceptionGroup[BaseException]") -> BaseException:
-    """What ended the agent: of several, the first, which the others followed from."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        await until_told(asyncio.create_task(Agent(settings, client).run(), name="agent"))

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-import signal
 from pathlib import Path
 
 import msgspec
 
 from podvitals.agent.listen import Answers, Listener
+from podvitals.cli.ending import until_told
 from podvitals.errors import LocalError, SocketTaken
 from podvitals.relay.run import Relay, RelaySettings
 from podvitals.relay.state import metrics
@@ -42,7 +42,7 @@ async def _serve(settings: RelaySettings, address: tuple[str, int] | None) -> No
     # What keeps it from listening, for good, ends it: nobody could see how it is.
     listening.add_done_callback(lambda done: running.cancel() if not done.cancelled() and done.exception() else None)
     try:
-        await _until_told(running)
+        await until_told(running)
     finally:
         if listening.done() and not listening.cancelled():
             listening.result()
@@ -62,28 +62,6 @@ async def _listen(listener: Listener) -> None:
                 log.info("another relay runs here: taking over from it, and to be asked when it has ended")
             said = True
         await asyncio.sleep(HAND_OVER_LOOK)
-
-
-async def _until_told(task: "asyncio.Task[None]") -> None:
-    loop = asyncio.get_running_loop()
-    received: list[signal.Signals] = []
-
-    def end(number: signal.Signals) -> None:
-        received.append(number)
-        task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end, number)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not received:
-            raise
-        if received[0] is signal.SIGINT:
-            raise KeyboardInterrupt from None
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
 
 async def _ask(path: Path) -> bytes:
