@@ -196,8 +196,8 @@ class GivesUpOnFailure(_Desk):
             super().done(uid, outcome, now, pod=pod, retry_after=retry_after)
             parcel = self.outbox._parcels.get(uid)
             if outcome not in (Outcome.SENT, Outcome.GONE) and parcel is not None:
-                parcel.dirty, parcel.annotate_at = False, None
-                self.outbox._ready.pop(uid, None)
+                parcel.annotate_at = None
+                self.outbox._turns.forget(uid)
 
 
 class VouchesAlways(_Desk):

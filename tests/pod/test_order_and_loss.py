@@ -10,7 +10,8 @@ import pytest
 from podvitals.device.health import Health
 from podvitals.node.record import DeviceState, Fault
 from podvitals.pod.desk import Desk, Patch
-from podvitals.pod.outbox import IN_FLIGHT, LONGEST_PAUSE, Outcome
+from podvitals.pod.outbox import Outcome
+from podvitals.pod.turns import IN_FLIGHT, LONGEST_PAUSE
 from tests.pod.make import START, holding, key, pod
 from tests.pod.world import World
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podvitals.device.key import DeviceKey
-from podvitals.pod.outbox import ANNOTATION_PACE, IN_FLIGHT, LONGEST_PAUSE, NUDGES, Letter, Outbox, Outcome, Shown, Wanted
+from podvitals.pod.outbox import ANNOTATION_PACE, NUDGES, Letter, Outbox, Outcome, Shown, Wanted
 from podvitals.pod.status import Said
+from podvitals.pod.turns import IN_FLIGHT, LONGEST_PAUSE
 from tests.pod.make import key
 
 FAILURES = [Outcome.AGAIN, Outcome.TROUBLE, Outcome.DENIED, Outcome.REFUSED]

@@ -1,7 +1,7 @@
 """Writes the pods' statuses: always the newest, never a queue, again when somebody else changed what is the kubelet's.
 
 Rules: a change is written at once (upstream's pod worker takes one a second); an unchanged status is not written; what another writer did
-to the container statuses is undone, as upstream's 10 s reconcile does, but at once. When which pod is written is decided by `writes.py`.
+to the container statuses is undone, as upstream's 10 s reconcile does, but at once. Whose turn it is is decided by `pod.turns`.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from podvitals.claim.pod import PodStatus
 from podvitals.clock import Clock, set_by
 from podvitals.errors import ApiUnreachable, Conflict, Invalid, NotFound, PodvitalsError, ServerFault, TooManyRequests
 from podvitals.kube.client import Client
-from podvitals.lab.kubelet.writes import Outcome, Writes
 from podvitals.lab.pods import RUNNABLE_PODS, RunnablePod
+from podvitals.pod.turns import Ending, Turns
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Publisher:
 
     def __init__(self, client: Client, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
         self.client, self._clock = client, clock
-        self.writes = Writes(jitter)
+        self.turns = Turns(jitter)
         self.removals = asyncio.Semaphore(REMOVALS)
         self._pages: dict[str, Page] = {}
         self._news = asyncio.Event()
@@ -100,53 +100,53 @@ class Publisher:
 
     def close(self, uid: str) -> None:
         self._pages.pop(uid, None)
-        self.writes.forget(uid)
+        self.turns.forget(uid)
         self._news.set()
 
     def mark(self, uid: str) -> None:
         if uid in self._pages:
-            self.writes.mark(uid, self._clock.now())
+            now = self._clock.now()
+            self.turns.want(uid, now, now)
             self._news.set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._news.clear()
-                while (uid := self.writes.take(self._clock.now())) is not None:
+                while (uid := self.turns.take(self._clock.now())) is not None:
                     page = self._pages[uid]
                     tasks.create_task(self._write(page), name=f"lab kubelet: status of pod {page.namespace}/{page.name}")
-                await set_by(self._news, self._clock, self.writes.next_deadline())
+                await set_by(self._news, self._clock, self.turns.next_deadline())
 
     async def _write(self, page: Page) -> None:
-        wait = 0.0
+        wait, ending = 0.0, Ending.DONE
         try:
             await page.write(self.client)
-            outcome = Outcome.WRITTEN
         except PodvitalsError as error:
-            outcome = await self._outcome(error, page)
+            ending = await self._ending(error, page)
             wait = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
-            self._complain(error, outcome, page)
-        if self._troubled and outcome is not Outcome.TROUBLE:
+            self._complain(error, ending, page)
+        if self._troubled and ending is not Ending.TROUBLE:
             self._troubled = False
-            log.info("the API answers again: %d pod statuses wait", self.writes.waiting)
-        self.writes.done(page.uid, outcome, self._clock.now(), wait)
+            log.info("the API answers again: %d pod statuses wait", self.turns.waiting)
+        self.turns.done(page.uid, ending, self._clock.now(), wait)
         self._news.set()
 
-    async def _outcome(self, error: PodvitalsError, page: Page) -> Outcome:
+    async def _ending(self, error: PodvitalsError, page: Page) -> Ending:
         if isinstance(error, NotFound):
-            return Outcome.GONE
+            return Ending.DONE  # there is nothing to write any more
         if isinstance(error, Conflict | Invalid) and await page.is_another():
-            return Outcome.GONE
+            return Ending.DONE
         if isinstance(error, ApiUnreachable | TooManyRequests) or (isinstance(error, ServerFault) and error.status in _TROUBLED):
-            return Outcome.TROUBLE
-        return Outcome.AGAIN
+            return Ending.TROUBLE
+        return Ending.AGAIN
 
-    def _complain(self, error: PodvitalsError, outcome: Outcome, page: Page) -> None:
-        if outcome is Outcome.TROUBLE:
+    def _complain(self, error: PodvitalsError, ending: Ending, page: Page) -> None:
+        if ending is Ending.TROUBLE:
             if not self._troubled:
                 self._troubled = True
                 log.warning("pod statuses wait for the API: %s", error)
-        elif outcome is Outcome.AGAIN and self._clock.now() - page.complained >= SAY_EVERY:
+        elif ending is Ending.AGAIN and self._clock.now() - page.complained >= SAY_EVERY:
             page.complained = self._clock.now()
             log.warning("status of pod %s/%s is not taken, and tried again: %s", page.namespace, page.name, error)
 

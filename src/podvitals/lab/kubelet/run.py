@@ -22,9 +22,9 @@ from podvitals.lab.kubelet.gates import Gates
 from podvitals.lab.kubelet.prepare import Drivers, Preparer
 from podvitals.lab.kubelet.publish import Publisher
 from podvitals.lab.kubelet.worker import PodWorker, Tools
-from podvitals.lab.kubelet.writes import Writes
 from podvitals.lab.pods import RUNNABLE_PODS, RunnablePod
 from podvitals.lab.recorder import Recorder
+from podvitals.pod.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,9 @@ class Kubelet:
             tasks.create_task(self._follow(tasks), name="lab kubelet: follow pods")
 
     @property
-    def statuses(self) -> Writes:
+    def statuses(self) -> Turns:
         """Which pods' statuses wait to be written."""
-        return self._tools.publisher.writes
+        return self._tools.publisher.turns
 
     def log_source(self, namespace: str, pod: str, container: str, previous: bool, follows: bool, tail: int | None) -> AsyncIterator[bytes]:
         """As `lab.api.LogSource`. Raises NotFound for what this kubelet never ran."""
