@@ -1,13 +1,10 @@
 """Every rule that podvitals comes with, from raw signal to message; and the traps its sources warn of."""
 
-import tomllib
-from pathlib import Path
-
 import pytest
 
-import podvitals.detect.families
 from podvitals.detect.detector import Reading
 from podvitals.detect.evidence import Evidence
+from podvitals.detect.nvlink5 import told
 from podvitals.detect.rules.load import builtin
 from podvitals.detect.rules.rule import Class, CodeMatch
 from podvitals.detect.signal import Code, Count, Level, State, Unread
@@ -39,9 +36,8 @@ def test_every_rule_has_a_row() -> None:
 
 
 def test_every_code_of_the_kernel_log_has_a_rule() -> None:
-    table = tomllib.loads((Path(podvitals.detect.families.__file__).parent / "lines.toml").read_text())
     ruled = {code for rule in builtin() if isinstance(rule.match, CodeMatch) and rule.match.table == "kmsg" for code in rule.match.codes}
-    said = {entry.get("code", name) for name, entry in table.items() if entry.get("table", "kmsg") == "kmsg"}
+    said = {line.code for line in builtin().lines.values() if line.table == "kmsg"}
     assert said == ruled
 
 
@@ -92,6 +88,22 @@ def test_where_the_driver_tells_its_recovery_action_the_xid_table_does_not_overr
     asked = evidence.take("d", [State("nvidia.recovery", "reset")], 2.0)
     assert asked.health is Health.UNHEALTHY
     assert asked.message.endswith("Xid 48: Double-bit memory error (PCI 0000:3b:00.0)")
+
+
+def test_what_the_log_says_of_an_nvlink_error_takes_the_place_of_nvml_s_event_whichever_comes_first() -> None:
+    event = Code("xid", "149", params=(("by", "nvml"),))
+    line = Code("xid", "149", params=tuple(told("149", "NETIR_LINK_DOWN Fatal XC0 i0 Link 01 (0x00000011 0x00000000)").items()))
+    corrected = Code("xid", "146", params=tuple(told("146", "TLW_CTRL Nonfatal XC0 i0 Link 00 (0x00000009 0x00000001)").items()))
+    for told_by in (("nvidia", "kmsg"), ("kmsg", "nvidia")):
+        evidence = device()
+        for source in told_by:
+            reading = evidence.take("d", [line if source == "kmsg" else event], 1.0, whole=False, source=source)
+        assert reading.message == "Xid 149: NVLink 5 error NETIR_LINK_DOWN, link 01 (PCI 0000:3b:00.0)"
+        for source in told_by:
+            code = corrected if source == "kmsg" else Code("xid", "146", params=(("by", "nvml"),))
+            after = evidence.take("d", [code], 100.0, whole=False, source=source)
+        assert after == reading, "what was corrected is nothing"
+    assert evidence.take("d", [event], 200.0, whole=False, source="nvidia") != reading, "a later event is another one"
 
 
 def test_a_gpu_that_fell_off_the_bus_is_unhealthy_whatever_its_recovery_action_was() -> None:

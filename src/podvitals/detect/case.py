@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from podvitals.detect.damping import Damper, Damping, Step
 from podvitals.detect.detector import ACTIONS, Reading
-from podvitals.detect.rules.rule import Class, GrowthMatch, LevelMatch, Rule, Rules, StateMatch
+from podvitals.detect.rules.rule import Class, CodeMatch, GrowthMatch, LevelMatch, Rule, Rules, StateMatch
 from podvitals.detect.rules.words import filled, number
 from podvitals.detect.signal import LIFE, Code, Count, Level, Signal, State, Unread
 from podvitals.detect.tally import Tally
@@ -174,8 +174,9 @@ class Case:
         # What is known of the device is said in the same words whoever told of the fault: so it goes before the line's own.
         fields = {"code": code.code, "text": code.text} | dict(code.params) | self.facts
         for rule in self.rules.of_code(code.table, code.code, dict(code.params)):
-            if not rule.fresh or code.age <= rule.fresh:
-                part, at = self._part(rule, fields), now - code.age
+            at = now - code.age
+            if (not rule.fresh or code.age <= rule.fresh) and not self._told_better(rule, code, source, at):
+                part = self._part(rule, fields)
                 self._happened(rule, part, fields | {"part": part}, at, 0 if self._echo(rule.id, part, source, at) else 1)
 
     def _part(self, rule: Rule, fields: Mapping[str, str]) -> str:
@@ -192,6 +193,18 @@ class Case:
         if len(self.told) < MOST_TOLD or (rule, part) in self.told:
             self.told[rule, part] = (at, source)
         return False
+
+    def _told_better(self, rule: Rule, code: Code, source: str, at: float) -> bool:
+        """Whether another family told of the same a moment ago and knew more: by a rule about this code that ends this one."""
+
+        def better(other: Rule) -> bool:
+            return isinstance(other.match, CodeMatch) and code.code in other.match.codes and rule.id in other.cancels
+
+        return any(
+            teller != source and abs(at - before) <= ECHO and better(self.rules.rules[name])
+            for (name, _), (before, teller) in self.told.items()
+            if name in self.rules.rules
+        )
 
     def _happened(self, rule: Rule, part: str, fields: dict[str, str], at: float, times: int) -> None:
         """Something that happens, as against something that is so."""

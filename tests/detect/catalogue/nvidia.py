@@ -1,5 +1,6 @@
 """What the rules about NVIDIA's GPUs have to say."""
 
+from podvitals.detect.nvlink5 import told
 from podvitals.detect.signal import Code, Count, Level, State
 from tests.detect.catalogue.rows import HEALTHY, PCI, UNHEALTHY, Row, after, at_once, grew, line
 
@@ -59,6 +60,11 @@ def xid(number: int, **params: str) -> Code:
     return Code("xid", str(number), params=tuple(params.items()))
 
 
+def nvlink5(number: int, line: str) -> Code:
+    """As it comes from the end of a line of the kernel log."""
+    return xid(number, **told(str(number), line))
+
+
 XIDS = (
     *(at_once(f"xid.{n}", HEALTHY, "", "", xid(n)) for n in XIDS_OF_PROGRAMS),
     *(at_once(f"xid.{n}", HEALTHY, f"Xid {n}: {text}{PCI}", "", xid(n)) for n, text in XIDS_NOTED.items()),
@@ -69,20 +75,42 @@ XIDS = (
     *(at_once(f"xid.{n}", UNHEALTHY, f"Xid {n}: {text}{PCI}", "reset-gpu", xid(n)) for n, text in XIDS_RESET.items()),
     *(at_once(f"xid.{n}", UNHEALTHY, f"Xid {n}: {text}{PCI}", action, xid(n)) for n, (text, action) in XIDS_OTHER.items()),
     at_once(
-        "xid.nvlink5-fatal",
+        "xid.nvlink5-reset",
         UNHEALTHY,
-        f"Xid 149: NVLink 5 error NETIR_LINK_EVT, fatal, link 01{PCI}",
+        f"Xid 149: NVLink 5 error NETIR_LINK_EVT, link 01: look at the device at the link's other end{PCI}",
         "reset-gpu",
-        xid(149, unit="NETIR_LINK_EVT", severity="Fatal", link="01"),
+        nvlink5(149, "NETIR_LINK_EVT  Fatal   XC0 i0 Link 01 (0x021425c6 0x00000000 0x00000000 0x00000000 0x00000000 0x00000000)"),
     ),
     at_once(
-        "xid.nvlink5-nonfatal",
+        "xid.nvlink5-restart",
         HEALTHY,
-        f"Xid 145: NVLink 5 error RLW_REMAP, not fatal, link 17{PCI}",
-        "reset-gpu",
-        xid(145, unit="RLW_REMAP", severity="Nonfatal", link="17"),
+        "",
+        "",
+        nvlink5(145, "RLW_REMAP Nonfatal XC1 i0 Link 17 (0x00000004 0x00000001 0x00000000 0x00000000)"),
     ),
+    at_once(
+        "xid.nvlink5-look",
+        HEALTHY,
+        f"Xid 149: NVLink 5 error NETIR_BER_EVENT, without effect, link 03: look at the link's cables, temperature and seating{PCI}",
+        "",
+        nvlink5(149, "NETIR_BER_EVENT Nonfatal XC0 i0 Link 03 (0x00086226 0x00000001 0x00000000 0x00000000 0x00000000 0x00000000)"),
+    ),
+    at_once("xid.nvlink5-harmless", HEALTHY, "", "", nvlink5(146, "TLW_CTRL Nonfatal XC0 i0 Link 00 (0x00000009 0x00000001 0x00000000)")),
     *(at_once("xid.nvlink5", HEALTHY, f"Xid {n}: NVLink 5 error of unknown pattern{PCI}", "reset-gpu", xid(n)) for n in range(144, 151)),
+    at_once(
+        "xid.nvlink5",
+        HEALTHY,
+        f"Xid 149: NVLink 5 error NETIR_NEW of unknown pattern, Fatal by the driver's own word, link 02{PCI}",
+        "reset-gpu",
+        nvlink5(149, "NETIR_NEW Fatal XC0 i0 Link 02 (0x0000007f 0x00000001)"),
+    ),
+    at_once(
+        "xid.nvlink5-event",
+        HEALTHY,
+        f"Xid 145: NVLink 5 error: what it asks for stands in the kernel log{PCI}",
+        "reset-gpu",
+        xid(145, by="nvml"),
+    ),
     at_once("xid.154", HEALTHY, "", "", xid(154)),
     at_once("xid.162", HEALTHY, "", "", xid(163), xid(162)),
     at_once("xid.163", HEALTHY, f"Xid 163: Power smoothing is off{PCI}", "", xid(163)),
