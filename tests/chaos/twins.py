@@ -142,8 +142,8 @@ class SavesNoHeard(_Board):
     """A checkpoint written on change only: its times are those of the first report, not of the last."""
 
     class kind(Switchboard):
-        def drain(self) -> Rows:
-            rows = super().drain()
+        def drain(self, most: int | None = None) -> Rows:
+            rows = super().drain(most)
             return rows if rows.facts else Rows(rows.facts, rows.devices)
 
 

@@ -118,6 +118,11 @@ class Machine(RuleBasedStateMachine):
     def step_the_wall_clock(self, seconds: float) -> None:
         self.ahead += seconds
 
+    @rule(most=st.integers(0, 2))
+    def drain_a_part(self, most: int) -> None:
+        """What changes between two parts must not be lost."""
+        self.store.lay_over(self.ledger.drain(most))
+
     @rule()
     def save(self) -> None:
         self.store.lay_over(self.ledger.drain())
@@ -223,8 +228,8 @@ class WithoutFences(Ledger):
 class ForgetsWhatWasDropped(Ledger):
     """A difference that loses something is found by comparing it with the whole."""
 
-    def drain(self) -> Rows:
-        rows = super().drain()
+    def drain(self, most: int | None = None) -> Rows:
+        rows = super().drain(most)
         rows.heard.clear()
         return rows
 

@@ -23,6 +23,10 @@ SAVE_AGAIN_AFTER = 5.0
 LAST_SAVE = 2.0
 """Seconds the end of the process waits for a disk that hangs."""
 SAY_EVERY = 60.0
+AT_ONCE = 512
+"""Verdicts and devices made into rows, between which drivers are heard: two milliseconds."""
+MOST_PARTS = 64
+"""Who changes everything faster than that is written as a whole."""
 
 log = logging.getLogger(__name__)
 
@@ -61,27 +65,35 @@ class Keeper:
                 async with asyncio.timeout(SAVE_EVERY):
                     await self._unsaved.wait()
             self._unsaved.clear()
-            rows.lay_over(self._board.drain())
-            if self._checkpoint is None:
+            if whole := self._checkpoint is not None and not self._checkpoint.begun:
                 rows = Rows()
-            elif rows and not await self._write(self._checkpoint, rows if self._checkpoint.begun else None):
+                self._board.unsave()
+            await self._gather(rows)
+            if self._checkpoint is not None and rows and not await self._write(self._checkpoint, rows, whole=whole):
                 await asyncio.sleep(SAVE_AGAIN_AFTER)
             else:
                 rows = Rows()
+
+    async def _gather(self, rows: Rows) -> None:
+        for _ in range(MOST_PARTS):
+            rows.lay_over(self._board.drain(AT_ONCE))
+            if not self._board.unsaved:
+                return
+            await asyncio.sleep(0)
+        rows.lay_over(self._board.drain())
 
     async def finish(self) -> None:
         if self._checkpoint is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_SAVE):
-                    await self._write(self._checkpoint, None)
+                    await self._write(self._checkpoint, self._board.everything(), whole=True)
                     await self._checkpoint.close()
 
-    async def _write(self, checkpoint: "Checkpoint", rows: Rows | None) -> bool:
-        """None: everything, as for a file that begins."""
-        now, whole = self._clock.now(), rows is None
+    async def _write(self, checkpoint: "Checkpoint", rows: Rows, *, whole: bool) -> bool:
+        now = self._clock.now()
         started = asyncio.get_running_loop().time()
         try:
-            await checkpoint.save(self._board.everything() if rows is None else rows, now, self._clock.wall(), whole=whole)
+            await checkpoint.save(rows, now, self._clock.wall(), whole=whole)
         except LocalError as error:
             self.trouble = str(error)
             if now - self._said >= SAY_EVERY:

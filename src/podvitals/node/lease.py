@@ -73,6 +73,10 @@ class Deadlines:
                 return hinted
         return None
 
+    def may_be_due(self, now: float) -> bool:
+        """False: nothing is. As cheap as can be, for it is asked at each report."""
+        return bool(self._heap) and self._heap[0][0] <= now
+
     def pop(self, now: float) -> Due | None:
         """Something that is due, or None."""
         due = self.next()

@@ -23,6 +23,7 @@ from podvitals.node.lease import Batch, Batches, Deadlines, move
 from podvitals.node.outcome import NOBODY, Delivery, Outcome, Summary
 from podvitals.node.record import DeviceState, Fault, SourceKey
 from podvitals.node.rows import FactKey, FactRow, Rows
+from podvitals.node.unsaved import Unsaved, whole
 from podvitals.wire.messages import DeviceReport
 
 __all__ = ["GONE_AFTER", "RETENTION", "Delivery", "DeviceState", "Fault", "Ledger", "Outcome", "SourceKey", "Summary"]
@@ -36,10 +37,7 @@ class Ledger:
         self._per_driver: dict[str, int] = {}
         self._batches = Batches()
         self._deadlines = Deadlines()
-        self._unsaved_facts: dict[Fact, None] = {}
-        self._unsaved_devices: dict[Device, None] = {}
-        self._unsaved_heard: dict[Batch, None] = {}
-        self._dropped = Rows()
+        self._unsaved = Unsaved()
 
     # --- events ------------------------------------------------------------------------------------------------------------------
 
@@ -117,7 +115,7 @@ class Ledger:
         source.heard, source.heard_wall = max(heard, source.heard or heard), wall
         for batch, _ in delivery.parts:
             batch.heard = max(batch.heard, heard)
-            self._unsaved_heard[batch] = None
+            self._unsaved.heard[batch] = None
         return True
 
     def vouch(self, source: SourceKey, now: float) -> None:
@@ -126,7 +124,7 @@ class Ledger:
         for batch in {fact.batch for fact in known.facts.values()} if known is not None else ():
             if batch is not None:
                 batch.heard = max(batch.heard, now)
-                self._unsaved_heard[batch] = None
+                self._unsaved.heard[batch] = None
 
     def authority(self, source: SourceKey, generation: int) -> None:
         """Authority over `source` changed hands: what was said with an older generation does not count any more."""
@@ -151,6 +149,8 @@ class Ledger:
 
     def expire(self, now: float, wall: float, later: Collection[Device] = ()) -> frozenset[DeviceKey]:
         """Ends what is due. `since` of what ends is its deadline, also when the machine slept through it; `later` are left unsettled."""
+        if not self._deadlines.may_be_due(now):
+            return NOBODY
         changed: set[DeviceKey] = set()
         while (at := self._deadlines.next()) is not None and at <= now:
             # What ends at one instant ends together: no reader sees, and no fault records, a state in between.
@@ -207,26 +207,19 @@ class Ledger:
     @property
     def unsaved(self) -> bool:
         """Whether a verdict changed since the last `drain`; what only says "heard again" does not count."""
-        return bool(self._unsaved_facts or self._unsaved_devices or self._dropped)
+        return bool(self._unsaved)
 
-    def drain(self) -> Rows:
-        """What changed since the last call."""
-        rows, self._dropped = self._dropped, Rows()
-        rows.facts.update((fact.key, fact.row()) for fact in self._unsaved_facts)
-        rows.devices.update((device.key, device.row()) for device in self._unsaved_devices)
-        rows.heard.update((batch.serial, batch.heard if batch.members else None) for batch in self._unsaved_heard)
-        self._unsaved_facts, self._unsaved_devices, self._unsaved_heard = {}, {}, {}
-        return rows
+    def drain(self, most: int | None = None) -> Rows:
+        """What changed since the last call, or a part of it: the next call continues, until nothing is `unsaved`."""
+        return self._unsaved.drain(most)
+
+    def unsave(self) -> None:
+        """Nothing of it is saved any more."""
+        self._unsaved.begin_anew(self._every_fact(), self._devices.values())
 
     def everything(self) -> Rows:
         """All rows, for a checkpoint that begins anew."""
-        facts = [fact for source in self._sources.values() for fact in source.facts.values()]
-        batches = {fact.batch for fact in facts if fact.batch is not None}
-        return Rows(
-            {fact.key: fact.row() for fact in facts},
-            {key: device.row() for key, device in self._devices.items()},
-            {batch.serial: batch.heard for batch in batches},
-        )
+        return whole(self._every_fact(), self._devices.values())
 
     def restore(self, rows: Rows, now: float, wall: float) -> frozenset[DeviceKey]:
         """Begins where another process stopped. No state becomes better than its remaining lease; no endpoint is connected yet."""
@@ -251,11 +244,17 @@ class Ledger:
             known = self._sources[key] = Source(SourceKey(sys.intern(key.driver), sys.intern(key.source)))
         return known
 
+    def _every_fact(self) -> list[Fact]:
+        return [fact for source in self._sources.values() for fact in source.facts.values()]
+
     def _good(self, delivery: Delivery) -> Source | None:
         """Its source, while what it delivered is what is known."""
         source = self._sources.get(delivery.source)
-        if source is None or source.generation != delivery.generation or any(batch.version != version for batch, version in delivery.parts):
+        if source is None or source.generation != delivery.generation:
             return None
+        for batch, version in delivery.parts:
+            if batch.version != version:
+                return None
         return source
 
     def _revise(self, fact: Fact, entry: DeviceReport, revised: list[Device]) -> None:
@@ -263,7 +262,7 @@ class Ledger:
         fact.message, fact.action = sys.intern(clean(entry.message)), sys.intern(clean(entry.action))
         fact.ended = ""
         fact.source.ended.pop(fact, None)
-        self._unsaved_facts[fact] = None
+        self._unsaved.facts[fact] = None
         revised.append(fact.device)
 
     def _past(self, devices: Sequence[Device], then: float, now: float, wall: float) -> frozenset[DeviceKey]:
@@ -287,9 +286,9 @@ class Ledger:
         if device is None:
             device = self._devices[key] = Device(key)
             self._per_driver[key.driver] = self._per_driver.get(key.driver, 0) + 1
-            self._dropped.devices.pop(key, None)
+            self._unsaved.dropped.devices.pop(key, None)
         fact = source.facts[key.pool, key.device] = Fact(source, device)
-        self._dropped.facts.pop(fact.key, None)
+        self._unsaved.dropped.facts.pop(fact.key, None)
         device.add(fact)
         return fact
 
@@ -309,13 +308,13 @@ class Ledger:
         del source.facts[device.key.pool, device.key.device]
         source.ended.pop(fact, None)
         device.facts.remove(fact)
-        self._unsaved_facts.pop(fact, None)
-        self._dropped.facts[fact.key] = None
+        self._unsaved.facts.pop(fact, None)
+        self._unsaved.dropped.facts[fact.key] = None
         if not device.facts:
             del self._devices[device.key]
             self._per_driver[device.key.driver] -= 1
-            self._unsaved_devices.pop(device, None)
-            self._dropped.devices[device.key] = None
+            self._unsaved.devices.pop(device, None)
+            self._unsaved.dropped.devices[device.key] = None
 
     def _gather(self, source: Source, together: dict[float, list[Fact]], heard: float, taken: Sequence[Fact]) -> Delivery:
         batches: list[Batch] = []
@@ -323,8 +322,8 @@ class Ledger:
             done = self._batches.gather(facts, lease, heard)
             for batch in done.made:
                 self._deadlines.push(batch)
-            self._unsaved_facts.update(dict.fromkeys(_facts(done.moved)))
-            self._unsaved_heard.update(dict.fromkeys((done.batch, *done.made, *done.lost)))
+            self._unsaved.facts.update(dict.fromkeys(_facts(done.moved)))
+            self._unsaved.heard.update(dict.fromkeys((done.batch, *done.made, *done.lost)))
             batches.append(done.batch)
         return Delivery(source.key, source.generation, tuple((batch, batch.version) for batch in batches), taken)
 
@@ -334,7 +333,7 @@ class Ledger:
             if not device.facts:
                 changed.add(device.key)
             elif device.settle(wall):
-                self._unsaved_devices[device] = None
+                self._unsaved.devices[device] = None
                 changed.add(device.key)
         return frozenset(changed)
 
@@ -343,13 +342,13 @@ class Ledger:
         devices = []
         for fact in facts:
             if fact.batch is not None:
-                self._unsaved_heard[fact.batch] = None
+                self._unsaved.heard[fact.batch] = None
             said = (fact.health, fact.message)
             fact.ended = texts.get(said) or texts.setdefault(said, ended_text(fact, seconds, why))
             fact.last_heard = fact.heard()
             move(fact, None)
             fact.source.ended[fact] = now
-            self._unsaved_facts[fact] = None
+            self._unsaved.facts[fact] = None
             devices.append(fact.device)
         if facts and facts[-1].source.gone_told:
             self._deadlines.push(facts[-1].source)

@@ -33,7 +33,10 @@ class Memory:
         self._bytes = 0
 
     def find(self, raw: bytes) -> Heard | None:
-        return next((heard for heard in self._heard if len(heard.raw) == len(raw) and heard.raw == raw), None)
+        for heard in self._heard:
+            if heard.raw == raw:
+                return heard
+        return None
 
     def match(self, raw: bytes) -> tuple[Heard, Match] | None:
         """The newest that `raw` says again, with other times or a few other entries."""

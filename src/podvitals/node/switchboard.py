@@ -80,7 +80,8 @@ class Switchboard:
         return NOTHING if hearing is None else self.finish(hearing, now, wall)
 
     def begin(self, number: int, raw: bytes, now: float, wall: float, arrived: float | None = None) -> Hearing | None:
-        """The same in steps: `step()` of the answer while it is true, then `finish` until it is done. Others may be heard in between."""
+        """The same in steps: `step()` of the answer while it is true, then `finish` until it is done. Others may be heard in between.
+        None: nothing is left to do, and nothing changed."""
         place = self._places.get(number)
         if place is None or self.session.stage(number) is Stage.REGISTERED:
             return None  # late: its connection is gone
@@ -89,6 +90,8 @@ class Switchboard:
         place.heard = wall
         # What comes later on one stream is newer.
         place.arrived = max(place.arrived, now if arrived is None else arrived)
+        if self._renewed(place, raw, wall):
+            return None
         hearing = Hearing(place, raw)
         if self.session.stage(number) is Stage.REPORTING:
             self._recognise(hearing, now)
@@ -130,9 +133,13 @@ class Switchboard:
         """Whether a verdict changed since the last `drain`."""
         return self.ledger.unsaved
 
-    def drain(self) -> Rows:
-        """What changed since the last call."""
-        return self.ledger.drain()
+    def drain(self, most: int | None = None) -> Rows:
+        """What changed since the last call, or a part of it: the next call continues, until nothing is `unsaved`."""
+        return self.ledger.drain(most)
+
+    def unsave(self) -> None:
+        """Nothing is saved any more: `drain` begins anew."""
+        self.ledger.unsave()
 
     def everything(self) -> Rows:
         return self.ledger.everything()
@@ -184,13 +191,24 @@ class Switchboard:
 
     def _end_leases(self, now: float, wall: float) -> None:
         """Before anything else: who slept must not say of one device what is new, and of another what ended long ago."""
-        self._ended |= self.ledger.expire(now, wall)
+        if ended := self.ledger.expire(now, wall):
+            self._ended |= ended
 
     def _telling(self, now: float, wall: float) -> Telling:
         self._end_leases(now, wall)
         telling = Telling()
         telling.changed, self._ended = self._ended, frozenset()
         return telling
+
+    def _renewed(self, place: Place, raw: bytes, wall: float) -> bool:
+        """The same bytes once more, from who speaks, and nothing else to tell of: most of what is ever heard, so nothing more is done."""
+        if self._ended or self.session.generation(place.number) is None:
+            return False
+        known = place.memory.find(raw)
+        if known is None or known.delivery is None or not self.ledger.renew(known.delivery, place.arrived, wall):
+            return False
+        known.arrived = place.arrived
+        return True
 
     def _recognise(self, hearing: Hearing, now: float) -> None:
         """What says again what was said before, and still means it, need not be read."""
