@@ -53,6 +53,14 @@ async def test_init_containers_run_before_and_a_sidecar_beside(lab: Lab) -> None
             await asyncio.sleep(0.01)
 
 
+async def test_a_condition_that_holds_again_says_no_reason_of_before(lab: Lab) -> None:
+    await lab.run(sh("sleep 1000"), init=[sh("sleep 0.2")])
+    waits = await lab.sees(lambda pod: pod.condition("Ready") is not None)
+    assert waits.condition("Ready").reason == "ContainersNotReady"
+    up = await lab.sees(lambda pod: pod.condition("Ready").status == "True")  # type: ignore[union-attr]
+    assert [(c.type, c.reason, c.message) for c in up.status.conditions if c.reason or c.message] == []
+
+
 async def test_a_deleted_pod_gets_sigterm_and_then_goes(lab: Lab) -> None:
     await lab.run(sh("trap 'echo term; exit 0' TERM; echo up; while :; do sleep 0.01; done"))
     await lab.sees(running)

@@ -33,7 +33,7 @@ def status(made: PodMachine, before: dict[str, Moment] | None = None, wall: floa
 
 
 def conditions(made: PodMachine) -> dict[str, str]:
-    return {c["type"]: c["status"] + (f" {c['reason']}" if "reason" in c else "") for c in status(made)["conditions"]}
+    return {c["type"]: c["status"] + (f" {c['reason']}" if c["reason"] else "") for c in status(made)["conditions"]}
 
 
 UP = Started("main", 90.0, "lab://1")

@@ -98,7 +98,8 @@ def _conditions(machine: PodMachine, now_phase: str) -> list[dict[str, Any]]:
 
 
 def _condition(kind: str, holds: bool) -> dict[str, Any]:
-    return {"type": kind, "status": "True" if holds else "False"}
+    """Reason and message by name, where there are none too: a merge would keep those of before."""
+    return {"type": kind, "status": "True" if holds else "False", "reason": None, "message": None}
 
 
 def _prepared(run: Run) -> bool:
