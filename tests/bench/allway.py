@@ -87,7 +87,7 @@ async def _world(subject: Subject, directory: Path) -> AsyncIterator[World]:
 
 async def _rounds(world: World, faulty: Faulty, agent_log: Path) -> list[tuple[str, float]]:
     """Stages and their milliseconds."""
-    await kernel.held_by_a_pod(world, *faulty.detectors)
+    await kernel.held_by_a_pod(world, *faulty.words)
     (driver_log,) = world.processes.logs().values()
     found: list[tuple[str, float]] = []
     for number in range(ROUNDS):

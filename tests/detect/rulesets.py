@@ -120,5 +120,5 @@ hold = "1min"
 
 def toys() -> Rules:
     rules = read_rules(TOML, "toys.toml", Rules(), origin="")
-    check_whole(rules)
+    check_whole(rules, "toys.toml")
     return rules

@@ -1,8 +1,10 @@
 """What came from the hardware, written down and run again; and what is left out of it on request."""
 
+import dataclasses
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 from podvitals.detect.anonymise import Anonymiser
 from podvitals.detect.detector import Device, Version
 from podvitals.detect.record import Recorder
-from podvitals.detect.recording import Failed, Found, Record, Taken, Writing, read_recording, signal_document, signal_of
+from podvitals.detect.recording import Failed, Found, Heard, Named, Record, Taken, Writing, read_recording, signal_document, signal_of
 from podvitals.detect.replay import Replay
-from podvitals.detect.rules.load import builtin
+from podvitals.detect.rules.load import builtin, read_rules
+from podvitals.detect.rules.rule import Rules
 from podvitals.detect.signal import Code, Count, Level, Signal, State, Unread
 from podvitals.device.health import Health
 from podvitals.errors import InvalidInput, LocalError
@@ -90,6 +93,78 @@ def test_a_recording_is_replayed_to_the_verdicts_it_led_to() -> None:
     assert by_name["disk-b"].values == {"block": {"block.ioerr_cnt": "6"}}
 
 
+XID = "NVRM: Xid (PCI:0000:3b:00): 79, pid=1234, name=python, GPU has fallen off the bus."
+NAMES = Named(100.0, "kmsg", (("gpu-a", (("pci", "0000:3b:00.0"), ("driver", "nvidia"))),))
+LOG: list[Record] = [
+    Found(100.0, "kmsg", (GPU,)),
+    NAMES,
+    Taken(100.1, "kmsg", "gpu-a", (Count("kmsg.lost", 0),), whole=True),
+    Heard(103.0, "kmsg", "ourgpu 0000:3b:00.0: brownout 3", (("DEVICE", "+pci:0000:3b:00.0"), ("SUBSYSTEM", "pci")), 1.5),
+    Heard(107.0, "kmsg", XID[:40], caller="C1"),
+    Heard(107.0, "kmsg", XID, (), 0.0, True, "C1"),
+    Taken(107.0, "kmsg", "gpu-a", (Code("xid", "79", XID),), whole=False),
+    Heard(108.0, "kmsg", XID + " Ask.", (), 0.0, True, "C1"),
+]
+OURS = """
+[lines.brownout]
+has = "brownout"
+pattern = 'ourgpu \\S+: brownout (?P<level>\\d+)'
+
+[ours.brownout]
+match = { table = "kmsg", code = "brownout" }
+class = "degraded"
+message = "brownout of level {level}"
+expires = "1h"
+"""
+
+
+def told(rules: Rules, records: list[Record]) -> list[tuple[float, str]]:
+    replay = Replay(rules, read_recording(lines(records), "r"))
+    return [(round(change.at, 1), change.now.message) for change in replay.run() if change.before is not None or change.now.message]
+
+
+def test_lines_of_the_log_and_the_names_of_devices_in_it_read_back_as_they_were() -> None:
+    back = list(read_recording(lines(LOG), "r"))
+    assert [record for record in back if isinstance(record, Named | Heard)] == [
+        type(record)(*(round(value - 100.0, 3) if name == "at" else value for name, value in fields(record)))
+        for record in LOG
+        if isinstance(record, Named | Heard)
+    ]
+
+
+def fields(record: Record) -> list[tuple[str, Any]]:
+    return [(one.name, getattr(record, one.name)) for one in dataclasses.fields(record)]
+
+
+def test_the_replay_reads_the_recorded_lines_again_and_tells_of_each_once() -> None:
+    assert told(builtin(), LOG) == [(7.0, "Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0)")]
+    replay = Replay(builtin(), read_recording(lines(LOG), "r"))
+    list(replay.run())
+    assert replay.findings()[0].counts == {"xid.79": 1}, "not once more by what was told of it when it was recorded"
+
+
+def test_a_new_pattern_is_tried_on_lines_that_meant_nothing_when_they_were_recorded() -> None:
+    ours = read_rules(OURS, "ours.toml", builtin(), origin="ours.toml")
+    assert told(ours, LOG)[0] == (3.0, "brownout of level 3")
+
+
+def test_a_pattern_of_ones_own_takes_away_what_the_built_in_one_said() -> None:
+    quiet = read_rules("[lines.xid]\nhas = 'never said'\n", "ours.toml", builtin(), origin="ours.toml")
+    assert told(quiet, LOG) == []
+
+
+def test_a_recording_without_lines_keeps_what_they_said() -> None:
+    older = lines([record for record in LOG if not isinstance(record, Named | Heard)])
+    older[0] = older[0].replace('"format": 2', '"format": 1')
+    assert '"format": 1' in older[0]
+    assert [change.now.health for change in Replay(builtin(), read_recording(older, "r")).run()][-1] is Health.UNHEALTHY
+
+
+def test_what_was_serviced_is_kept_though_no_line_said_so() -> None:
+    serviced = Taken(110.0, "kmsg", "gpu-a", (Code("life", "service"),), whole=False)
+    assert told(builtin(), [*LOG, serviced])[-1] == (10.0, "")
+
+
 def test_a_recording_whose_beginning_is_lost_is_replayed_all_the_same() -> None:
     replay = Replay(builtin(), RECORDS[4:])
     assert [change.now.health for change in replay.run()][-1] is Health.UNHEALTHY
@@ -100,7 +175,7 @@ def test_a_recording_whose_beginning_is_lost_is_replayed_all_the_same() -> None:
     [
         ([], "it is no recording"),
         (["{}"], "r:1: this is no line of a recording (the first line does not say that it is one)"),
-        ([json.dumps({"podvitals": "recording", "format": 99})], "its format is 99, this podvitals reads 1"),
+        ([json.dumps({"podvitals": "recording", "format": 99})], "its format is 99, this podvitals reads 1 to 2"),
         ([lines([])[0], "nonsense"], "r:2: this is no line of a recording"),
         ([lines([])[0], '{"at": 1, "family": "f"}'], "r:2: this is no line of a recording (KeyError: 'device')"),
         ([lines([])[0], '{"at": 1, "family": "f", "device": "d", "same": true}'], "r:2: this is no line of a recording"),

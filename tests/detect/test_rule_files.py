@@ -97,6 +97,18 @@ def test_a_new_rule_stands_beside_those_there_are(tmp_path: Path) -> None:
     assert [rule.id for rule in rules.of_code("xid", "4711", {})] == ["xid.4711"], "before the rule for any other"
 
 
+def test_lines_of_the_kernel_log_are_changed_and_added_like_rules(tmp_path: Path) -> None:
+    rules = over(tmp_path, "[lines.xid]\nhas = 'Xid'\n[lines.more]\nhas = 'x'\npattern = 'x(?P<n>.)'\ntable = 'xid'\ncode = '{n}'\n")
+    xid, more, before = rules.lines["xid"], rules.lines["more"], builtin().lines["xid"]
+    assert (xid.has, xid.pattern, xid.code, xid.table) == ("Xid", before.pattern, before.code, before.table)
+    assert (more.table, more.code, more.origin) == ("xid", "{n}", str(tmp_path / "ours.toml"))
+    assert len(rules.lines) == len(builtin().lines) + 1
+
+
+def test_what_a_line_says_of_a_device_s_life_needs_no_rule(tmp_path: Path) -> None:
+    assert over(tmp_path, "[lines.reset]\nhas = 'x'\npattern = 'x'\ntable = 'life'\ncode = 'reset'\n").lines["reset"].code == "reset"
+
+
 def test_an_operator_says_how_often_a_device_may_change(tmp_path: Path) -> None:
     rules = over(tmp_path, '[damping]\nchanges = 4\nwindow = "1h"\nhold = "30s"\n')
     assert rules.damping == Damping(4, 3600.0, 30.0)
@@ -145,6 +157,22 @@ WRONG = [
         "1:4: rule a.b is about growth, which is over when it is seen",
     ),
     ('[pcie.gone]\nper = "link"\n', "1:7: rule pcie.gone says `per`, which is about something said once"),
+    ("lines = 1\n", "1:1: lines is not a table"),
+    ("[lines]\nxid = 1\n", "2:1: lines.xid is not a table: write a line as [lines.xid]"),
+    ("[lines.xid]\nhas = ''\n", "2:7: has is empty"),
+    ("[lines.xid]\npattern = '('\n", "2:11: pattern is no regular expression: missing )"),
+    ("[lines.xid]\npatern = 'x'\n", "2:1: line xid has no field 'patern': did you mean 'pattern'?"),
+    ("[lines.xid]\ncode = '{x.y}'\n", "2:8: code '{x.y}': {x.y} is not a name in braces"),
+    ("[lines.xid]\ncode = '{xidd}'\n", "2:8: code asks for {xidd}, and the pattern has no such group; it has pci, xid, "),
+    ("[lines.new]\nhas = 'x'\n", "1:8: line new is new and says no pattern"),
+    ("[lines.A]\nhas = 'x'\n", "1:8: line 'A' is not a name of small letters, digits and dashes"),
+    (
+        "[lines.new]\nhas = 'x'\npattern = 'x'\n",
+        '1:8: line new is kmsg new, which no rule knows: write one with match = { table = "kmsg", code = "new" }',
+    ),
+    ("\n[lines.xid]\ntable = 'xidd'\n", "2:8: line xid is xidd {xid}, which no rule knows"),
+    ('[lines.xid]\npattern = "\\d"\n', "2:14: unescaped '\\' in a string: a text with backslashes stands in single quotes"),
+    ("[xid.162]\ncancels = ['xid.163', 'xid.one']\n", "2:11: rule xid.162 cancels xid.one, which is no rule"),
     ('[xid.48]\nclass = "fatal\n', "2:15: illegal character"),
     ("[xid.48]\n[xid.48]\n", "2:8: cannot declare ('xid', '48') twice"),
 ]
@@ -185,7 +213,7 @@ def test_a_file_that_cannot_be_read_is_this_machines_fault_and_one_that_is_no_te
 
 
 def test_podvitals_own_rules_are_whole() -> None:
-    check_whole(builtin())
+    check_whole(builtin(), "ours")
 
 
 def test_places_are_found_in_every_form_of_toml() -> None:

@@ -21,13 +21,13 @@ requires_pci_and_log = requires(
 )
 _numbers = itertools.count(1)
 LINES = """
-[xid]
+[lines.xid]
 table = "xid"
 code = "{{xid}}"
 has = "{run}"
 pattern = 'NVRM: Xid \\(PCI:(?P<pci>[0-9a-f:.]+)\\): (?P<xid>\\d+), '
 
-[was-reset]
+[lines.was-reset]
 table = "life"
 code = "reset"
 has = "{run}"
@@ -37,13 +37,17 @@ pattern = 'NVRM: GPU (?P<pci>[0-9a-f:.]+) was reset'
 
 @dataclass(frozen=True)
 class Faulty:
-    """A device of this machine that can be broken. `says`: the words of the rule; `action`: what it asks for."""
+    """A device of this machine that can be broken. `words`: of a driver that watches it; `says`, `action`: of the rule."""
 
-    detectors: tuple[str, ...]
+    words: tuple[str, ...]
     says: str
     action: str
     break_it: Callable[[], None]
     mend: Callable[[], None]
+
+
+def _detectors(*specs: str) -> tuple[str, ...]:
+    return tuple(word for spec in specs for word in ("--detector", spec))
 
 
 @contextmanager
@@ -51,7 +55,7 @@ def carrier() -> Iterator[Faulty]:
     """A network interface whose other end goes down."""
     with veth.pair("pvw") as (name, peer):
         says = f"interface {name} is down: no carrier"
-        yield Faulty((f"nic:{name}",), says, "", lambda: veth.down(peer), lambda: veth.up(peer))
+        yield Faulty(_detectors(f"nic:{name}"), says, "", lambda: veth.down(peer), lambda: veth.up(peer))
 
 
 @contextmanager
@@ -64,7 +68,7 @@ def node() -> Iterator[Faulty]:
 
     make()
     try:
-        yield Faulty((f"nodes:{path}",), f"device node {path} is missing", "", path.unlink, make)
+        yield Faulty(_detectors(f"nodes:{path}"), f"device node {path} is missing", "", path.unlink, make)
     finally:
         with suppress(FileNotFoundError):
             path.unlink()
@@ -77,7 +81,7 @@ class Log:
     def __init__(self, table: Path) -> None:
         self.device, self._run = BOUND[-1], f"run={os.getpid()}-{next(_numbers)}-{os.urandom(4).hex()}"
         table.write_text(LINES.format(run=self._run))
-        self.detectors = (f"pcie:{self.device}", f"kmsg:{self.device},from=anybody,lines={table}")
+        self.words = ("--rules", str(table), *_detectors(f"pcie:{self.device}", f"kmsg:{self.device},from=anybody"))
 
     def xid(self, number: int) -> None:
         self._write(f"NVRM: Xid (PCI:{self.device}): {number}, {self._run}")
@@ -97,7 +101,7 @@ def xid(directory: Path) -> Iterator[Faulty]:
     """A GPU of which the kernel log tells that it needs a reset, until it is reset."""
     log = Log(directory / "lines.toml")
     says = f"Xid 48: Double-bit memory error (PCI {log.device})"
-    yield Faulty(log.detectors, says, "reset-gpu", lambda: log.xid(48), log.reset)
+    yield Faulty(log.words, says, "reset-gpu", lambda: log.xid(48), log.reset)
 
 
 def tells(health: str, says: str = "", action: str = "") -> Callable[[Object], bool]:
@@ -117,9 +121,8 @@ def tells(health: str, says: str = "", action: str = "") -> Callable[[Object], b
     return holds
 
 
-async def held_by_a_pod(world: World, *detectors: str) -> None:
-    """`podvitals driver` with these detectors, and a pod that holds its only device."""
-    words = [word for detector in detectors for word in ("--detector", detector)]
+async def held_by_a_pod(world: World, *words: str) -> None:
+    """`podvitals driver` with these words, and a pod that holds its only device."""
     world.processes.python("driver", "-m", "podvitals", "driver", world.driver, *words, *world.flags())
     await world.create_pod("trainer", command=["sleep", "infinity"])
     await world.pod("trainer", tells("Healthy"), within=30)
@@ -127,7 +130,7 @@ async def held_by_a_pod(world: World, *detectors: str) -> None:
 
 async def from_the_kernel_to_the_pod(world: World, faulty: Faulty) -> None:
     """Broken, it is told with the rule's words and action in all three places; mended, it is Healthy there and the fault on record."""
-    await held_by_a_pod(world, *faulty.detectors)
+    await held_by_a_pod(world, *faulty.words)
     faulty.break_it()
     await world.pod("trainer", tells("Unhealthy", faulty.says, faulty.action))
     faulty.mend()
@@ -138,7 +141,7 @@ async def from_the_kernel_to_the_pod(world: World, faulty: Faulty) -> None:
 
 async def what_a_reset_does_not_mend(world: World, log: Log) -> None:
     """Xid 48 ends with a reset, Xid 79 does not: what is left of the two says so."""
-    await held_by_a_pod(world, *log.detectors)
+    await held_by_a_pod(world, *log.words)
     log.xid(48)
     log.xid(79)
     fallen = f"Xid 79: GPU has fallen off the bus (PCI {log.device})"

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from podvitals.clock import Clock
+from podvitals.detect import kernellog
 from podvitals.detect.damping import Damping
 from podvitals.detect.detector import Device, Reading
 from podvitals.detect.evidence import Evidence
 from podvitals.detect.memory import Memory
-from podvitals.detect.recording import Failed, Found, Record, Taken
+from podvitals.detect.recording import Failed, Found, Heard, Named, Record, Taken
 from podvitals.detect.rules.rule import Rules
 from podvitals.detect.signal import LIFE, Code, Signal
+from podvitals.detect.subject import Subject
 
 SAVE_EVERY = 60.0
 """Seconds between two saves while only counters grow. A fault that begins or ends is saved at once."""
@@ -62,6 +64,16 @@ class Judge:
             if since is None:
                 return self.evidence.take(device, signals, now, whole=False, source=family)
             return self.evidence.take(device, signals, now, whole=True, since=since, source=family)
+
+    def named(self, family: str, names: Mapping[str, tuple[Subject, ...]]) -> None:
+        """By what names a log speaks of the devices."""
+        with self._lock:
+            self._record(Named(self._clock.now(), family, tuple(names.items())))
+
+    def heard(self, family: str, line: kernellog.Record, age: float) -> None:
+        """A line of a log, whole, before what it says is taken."""
+        with self._lock:
+            self._record(Heard(self._clock.now(), family, line.text, tuple(sorted(line.keys.items())), age, line.goes_on, line.caller))
 
     def ask_service(self, family: str, device: str) -> None:
         """Whether somebody touched `serviced/<device>` beside the memory: then nothing is due any more. Blocks."""

@@ -1,7 +1,9 @@
 """What came from the hardware, as lines of JSON: whoever has the file can run the same rules, or others, again. Pure.
 
 One object a line; `at` counts seconds from the beginning. The first line says what it is. `read` is everything polled of a device at once
-(`same`: as before), `told` what was pushed; what the kernel log said has the line as it was in `text`.
+(`same`: as before), `told` what was pushed; what the kernel log said has the line as it was in `text`. `line` is a line of that log that
+names one of the devices, and `names` what it calls them: by these the replay reads the log again, and what it was taken to say when it was
+recorded does not count.
 """
 
 import json
@@ -11,9 +13,12 @@ from typing import Any
 
 from podvitals.detect.detector import Device, Version
 from podvitals.detect.signal import Code, Count, Level, Signal, State, Unread
+from podvitals.detect.subject import Subject
 from podvitals.errors import InvalidInput
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, 2)
+"""1 had no lines of the kernel log but those that meant something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,30 @@ class Failed:
     why: str
 
 
-Record = Found | Taken | Failed
+@dataclass(frozen=True, slots=True)
+class Named:
+    """By what names a log speaks of the devices, all of them."""
+
+    at: float
+    family: str
+    names: tuple[tuple[str, tuple[Subject, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A line of a log, with all pieces that came before it. `age`: seconds since it was written. `keys`, `goes_on`, `caller`: as in
+    kernellog.Record."""
+
+    at: float
+    family: str
+    text: str
+    keys: tuple[tuple[str, str], ...] = ()
+    age: float = 0.0
+    goes_on: bool = False
+    caller: str = ""
+
+
+Record = Found | Taken | Failed | Named | Heard
 
 
 class Writing:
@@ -68,6 +96,11 @@ class Writing:
                 document |= {"device": device, "told": [signal_document(signal) for signal in signals]}
             case Failed(device=device, why=why):
                 document |= {"device": device, "failed": why}
+            case Named(names=names):
+                document["names"] = [{"device": device, "as": list(map(list, subjects))} for device, subjects in names]
+            case Heard():
+                more = {"keys": dict(record.keys), "age": record.age, "goes_on": record.goes_on, "caller": record.caller}
+                document |= {"line": record.text} | {name: value for name, value in more.items() if value}
         return json.dumps(document, ensure_ascii=False)
 
 
@@ -92,14 +125,20 @@ def read_recording(lines: Iterable[str], name: str) -> Iterator[Record]:
 def _check_head(document: Mapping[str, Any]) -> None:
     if document.get("podvitals") != "recording":
         raise ValueError("the first line does not say that it is one")
-    if document["format"] != FORMAT:
-        raise ValueError(f"its format is {document['format']}, this podvitals reads {FORMAT}")
+    if document["format"] not in FORMATS:
+        raise ValueError(f"its format is {document['format']}, this podvitals reads {FORMATS[0]} to {FORMATS[-1]}")
 
 
 def _record(document: Mapping[str, Any], before: dict[tuple[str, str], tuple[Signal, ...]]) -> Record | None:
     at, family = float(document["at"]), str(document["family"])
     if "found" in document:
         return Found(at, family, tuple(map(_device, document["found"])))
+    if "names" in document:
+        return Named(at, family, tuple((str(one["device"]), tuple((str(k), str(n)) for k, n in one["as"])) for one in document["names"]))
+    if "line" in document:
+        keys = tuple((str(key), str(value)) for key, value in document.get("keys", {}).items())
+        age, goes_on = float(document.get("age", 0.0)), bool(document.get("goes_on", False))
+        return Heard(at, family, str(document["line"]), keys, age, goes_on, str(document.get("caller", "")))
     device = str(document["device"])
     if "failed" in document:
         return Failed(at, family, device, str(document["failed"]))

@@ -1,20 +1,24 @@
 """A recording, run through rules: what would have been shown, and when. Pure.
 
 The same evidence and the same merging as at work; what is left out is the passing of leases, since a recording does not tell that nothing
-came. So a bug report becomes a test, and an operator's rules can be tried on what really happened.
+came. Lines of the kernel log are read again, by the patterns of these rules. So a bug report becomes a test, and an operator's rules can be
+tried on what really happened.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from podvitals.detect import kernellog
 from podvitals.detect.board import Board, Source
 from podvitals.detect.damping import Damping
 from podvitals.detect.detector import Device
 from podvitals.detect.evidence import Evidence
 from podvitals.detect.findings import Finding, finding
 from podvitals.detect.inventory import listing
-from podvitals.detect.recording import Failed, Found, Record, Taken
+from podvitals.detect.recording import Failed, Found, Heard, Named, Record, Taken
 from podvitals.detect.rules.rule import Rules
+from podvitals.detect.signal import Code, Signal
+from podvitals.detect.subject import Names
 from podvitals.device.verdict import Verdict
 
 FOREVER = 1e12
@@ -37,6 +41,8 @@ class Replay:
         self._sources = {family: number for number, family in enumerate(families)}
         self._evidence = Evidence(rules, damping)
         self._rules = rules
+        self._logs = {record.family for record in self._records if isinstance(record, Named | Heard)}
+        self._names, self._reader = Names(), kernellog.Reader(rules.lines.values())
         self._board = Board("replay", "recorded", [Source(family, FOREVER) for family in families])
 
     def run(self) -> Iterator[Change]:
@@ -61,11 +67,31 @@ class Replay:
                     evidence.know(device.name, device.attributes, record.family)
                 return self._board.take(source, listing(record.family, devices), record.at, record.at)
             case Taken(device=device, signals=signals, whole=whole):
-                reading = evidence.take(device, signals, record.at, whole=whole, source=record.family)
-                return self._board.read(source, self._listed(source, device, record.at), reading, record.at, record.at)
+                if record.family in self._logs:
+                    signals = tuple(signal for signal in signals if not (isinstance(signal, Code) and signal.text))  # said by a line
+                return self._taken(record, device, signals, whole=whole) if whole or signals else frozenset()
+            case Named(names=names):
+                for name, subjects in names:
+                    self._names.know(name, subjects)
+                return frozenset()
+            case Heard():
+                return self._heard(record)
             case Failed(device=device, why=why):
                 still = evidence.fail(device, why, record.at, record.family)
                 return self._board.fail(source, self._listed(source, device, record.at), f"{record.family}: {why}", still)
+
+    def _taken(self, record: Taken | Heard, device: str, signals: Iterable[Signal], *, whole: bool) -> frozenset[str]:
+        source, at = self._sources[record.family], record.at
+        reading = self._evidence.take(device, signals, at, whole=whole, source=record.family)
+        return self._board.read(source, self._listed(source, device, at), reading, at, at)
+
+    def _heard(self, record: Heard) -> frozenset[str]:
+        line = kernellog.Record(0, kernellog.FROM_KERNEL, 0.0, record.text, dict(record.keys), record.goes_on, record.caller)
+        changed: set[str] = set()
+        for said in self._reader.said(line):
+            for device in self._names.devices(said.about, said.who):
+                changed |= self._taken(record, device, (replace(said.code, age=record.age),), whole=False)
+        return frozenset(changed)
 
     def _listed(self, source: int, name: str, at: float) -> str:
         """A recording that was cut may speak of a device before it lists it."""

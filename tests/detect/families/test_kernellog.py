@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podvitals.detect.families.kernellog import Joiner, Lines, Record, parse
-from podvitals.detect.families.kmsg import builtin_lines
-from podvitals.errors import InvalidInput
+from podvitals.detect.kernellog import Joiner, Lines, Reader, Record, parse
+from podvitals.detect.rules.load import builtin, read_rules
+from podvitals.detect.rules.rule import Rules
 
-LINES = builtin_lines()
+LINES = Lines(builtin().lines.values())
 
 
 def said(text: str, **keys: str) -> list[tuple[str, str, str, str]]:
@@ -193,7 +193,8 @@ def test_a_line_that_tells_of_no_fault_means_nothing(text: str) -> None:
 
 
 def test_the_record_s_own_device_key_says_whom_a_line_is_about() -> None:
-    lines = Lines.parse('[slot]\nhas = "Link Down"\npattern = "Slot.*Link Down"', "x.toml")
+    slot = '[lines.slot]\nhas = "Link Down"\npattern = "Slot.*Link Down"'
+    lines = Lines(read_rules(slot, "x.toml", Rules(), origin="").lines.values())
     devices = {
         "+pci:0000:17:01.0": ("pci", "0000:17:01.0"),
         "+nvme:nvme0": ("nvme", "nvme0"),
@@ -206,19 +207,29 @@ def test_the_record_s_own_device_key_says_whom_a_line_is_about() -> None:
     assert not list(lines.said(Record(1, 0, 0.0, "pciehp: Slot(1): Link Down", {"DEVICE": "c127:3"}))), "about no device we know"
 
 
+class Hearing:
+    """What records say, one after the other."""
+
+    def __init__(self) -> None:
+        self._joiner, self._reader = Joiner(), Reader(builtin().lines.values())
+
+    def said(self, text: str, goes_on: bool = False, caller: str = "") -> list[str]:
+        record = self._joiner.whole(Record(1, 0, 0.0, text, goes_on=goes_on, caller=caller))
+        return [f"{said.who} {said.code.table} {said.code.code}" for said in self._reader.said(record)]
+
+
 def test_a_line_in_pieces_is_understood_once_it_is_whole_and_told_once() -> None:
-    joiner = Joiner(LINES)
-    assert not joiner.said(Record(1, 0, 0.0, "NVRM: Xid (PCI:0000:3b:00)"))
-    (found,) = joiner.said(Record(2, 0, 0.0, ": 79, GPU has fallen", goes_on=True))
-    assert found.code.code == "79"
-    assert not joiner.said(Record(3, 0, 0.0, " off the bus.", goes_on=True))
-    assert not joiner.said(Record(4, 0, 0.0, "NVRM: Xid (PCI:0000:3b:00)", caller="T1"))
-    assert not joiner.said(Record(5, 0, 0.0, ": 48, DBE", goes_on=True, caller="T2")), "another caller's piece"
+    hearing = Hearing()
+    assert not hearing.said("NVRM: Xid (PCI:0000:3b:00)")
+    assert hearing.said(": 79, GPU has fallen", goes_on=True) == [f"{GPU} xid 79"]
+    assert not hearing.said(" off the bus.", goes_on=True)
+    assert not hearing.said("NVRM: Xid (PCI:0000:3b:00)", caller="T1")
+    assert not hearing.said(": 48, DBE", goes_on=True, caller="T2"), "another caller's piece"
 
 
-def cper(joiner: Joiner, *texts: str) -> list[tuple[str, str, str]]:
-    found = [said for number, text in enumerate(texts) for said in joiner.said(Record(number, 0, 0.0, text))]
-    return [(said.who, said.code.table, said.code.code) for said in found]
+def cper(*texts: str) -> list[str]:
+    hearing = Hearing()
+    return [said for text in texts for said in hearing.said(text)]
 
 
 def test_a_fatal_record_of_the_firmware_is_told_of_its_pci_device() -> None:
@@ -229,36 +240,9 @@ def test_a_fatal_record_of_the_firmware_is_told_of_its_pci_device() -> None:
         "[Hardware Error]:   device_id: 0000:3b:00.0",
     )
     record = [head, event.format("fatal"), section, device]
-    assert cper(Joiner(LINES), *record) == [(GPU, "cper", "fatal")], "of the last boot (BERT)"
+    assert cper(*record) == [f"{GPU} cper fatal"], "of the last boot (BERT)"
     numbered = [f"{{1}}{line}" for line in record]
     other = [f"{{2}}{line}" for line in (head, event.format("corrected"), section, device.replace("3b", "5e"))]
     mixed = [line for pair in zip(numbered, other, strict=True) for line in pair]
-    assert cper(Joiner(LINES), *mixed) == [(GPU, "cper", "fatal")]
-    assert cper(Joiner(LINES), section, device) == [], "a record whose beginning was not seen"
-
-
-@pytest.mark.parametrize(
-    ("text", "wrong"),
-    [
-        ("[a\n", "mine.toml: "),
-        ('a = "b"', r"mine.toml: \[a\] must hold texts"),
-        ('[a]\nhas = "x"', r"mine.toml: \[a\] needs a pattern"),
-        ('[a]\nhas = "x"\npattern = "("', r"mine.toml: \[a\] pattern: missing \)"),
-        (
-            '[a]\nhas = "x"\npattern = "x"\nseverity = "high"',
-            r"mine.toml: \[a\] has 'severity', which is none of code, has, pattern, table",
-        ),
-    ],
-)
-def test_a_table_of_lines_that_is_wrong_is_refused_by_name(text: str, wrong: str) -> None:
-    with pytest.raises(InvalidInput, match=wrong):
-        Lines.parse(text, "mine.toml")
-
-
-def test_a_line_of_one_s_own_takes_the_place_of_the_built_in_one() -> None:
-    mine = Lines.parse(
-        '[iommu-fault]\nhas = "Request device ["\npattern = "Request device .(?P<pci>[0-9a-f:.]+)"\ncode = "mine"', "mine.toml"
-    )
-    both = LINES.and_also(mine)
-    (found,) = both.said(Record(1, 0, 0.0, "DMAR: [DMA Read] Request device [3b:00.0] fault addr 0x1000"))
-    assert found.code.code == "mine"
+    assert cper(*mixed) == [f"{GPU} cper fatal"]
+    assert cper(section, device) == [], "a record whose beginning was not seen"

@@ -12,6 +12,7 @@ import pytest
 
 from podvitals.detect.detector import Device
 from podvitals.detect.families.kmsg import Kmsg, Log, from_spec
+from podvitals.detect.recording import Heard, Named, Record
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Code, Count, Signal
 from podvitals.detect.spec import Spec
@@ -315,14 +316,24 @@ def test_records_that_the_kernel_overwrote_before_they_were_read_are_counted() -
     assert place.lost + len(records) == records[-1].sequence - first + 1
 
 
-def test_options_are_checked(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.toml"
-    mine.write_text('[x]\nhas = "x"\npattern = "("\n')
-    for options, wrong in (
-        ({"from": "me"}, "from= takes kernel"),
-        ({"lines": "/none"}, "cannot read /none"),
-        ({"lines": str(mine)}, "pattern"),
-    ):
+async def test_a_recording_has_the_lines_that_name_a_device_whole_and_the_names_and_no_other(tree: Tree, log: Packets) -> None:
+    records: list[Record] = []
+    kmsg = Kmsg()
+    kmsg.roots, kmsg.tap = tree.roots, records.append
+    await asyncio.to_thread(lambda: list(kmsg.find()))
+    log.say(1, "python[4711]: segfault at 0 ip 0 sp 0")
+    log.say(2, "gpu of slot 0000:3b")
+    log.say(3, ":00.0 does what no pattern knows", flags="c")
+    log.say(4, "pci 0000:3b:00.0: said by a program", facility=1)
+    log.say(5, END)
+    await until(kmsg, OTHER, "amdgpu-reset")
+    assert [record.text for record in records if isinstance(record, Heard)] == ["gpu of slot 0000:3b:00.0 does what no pattern knows", END]
+    (named,) = (record for record in records if isinstance(record, Named))
+    assert dict(named.names)[GPU] == (("driver", "nvidia"), ("pci", "0000:3b:00.0"))
+
+
+def test_options_are_checked() -> None:
+    for options, wrong in (({"from": "me"}, "from= takes kernel"), ({"lines": "/x"}, "kmsg has no option 'lines'")):
         with pytest.raises(InvalidInput, match=wrong):
             from_spec(Spec("kmsg:x", "kmsg", (), options))
     assert str(from_spec(Spec("kmsg:gpu", "kmsg", ("gpu",), {"from": "anybody"}))) == "kmsg:gpu"

@@ -12,6 +12,7 @@ from podvitals.detect.family import PCI
 from podvitals.detect.inventory import listing
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Code, State, Unread
+from podvitals.detect.subject import pci_address
 from tests.detect.families.tree import Tree, aer, unreadable, values
 from tests.roots import requires
 
@@ -230,7 +231,7 @@ def test_a_function_that_never_had_a_driver_is_only_asked_for_one_where_it_is_of
     ],
 )
 def test_addresses_are_made_one_spelling(said: str, address: str) -> None:
-    assert pcidev.normal(said) == address
+    assert pci_address(said) == address
 
 
 @requires("a PCI bus", Path("/sys/bus/pci/devices").is_dir())

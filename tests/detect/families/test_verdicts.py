@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from podvitals.detect.families.amd import Amd
-from podvitals.detect.families.kmsg import Kmsg, builtin_lines
+from podvitals.detect.families.kmsg import Kmsg
 from podvitals.detect.families.nvidia import Nvidia
 from podvitals.detect.families.nvme import Nvme
 from podvitals.detect.families.pcie import Pcie
 from podvitals.detect.families.rdma import Rdma
 from podvitals.detect.family import Family
 from podvitals.detect.roots import Roots
+from podvitals.detect.rules.load import builtin
 from podvitals.device.health import Health
 from tests.detect.families.nvml.fake import Script, h100, requires_cc
 from tests.detect.families.tree import Tree, aer, unreadable
@@ -32,7 +33,7 @@ def fast(family: Family, roots: Roots, interval: float = 0.05) -> Family:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    builtin_lines()  # reading it blocks: not in the loop
+    builtin()  # reading it blocks: not in the loop
     tree = Tree(tmp_path / "root")
     for address in ("0000:3b:00.0", "0000:86:00.0"):
         at = tree.pci(address, "030200", driver="nvidia", config=b"\xde\x10", current_link_width=16, max_link_width=16)

@@ -1,9 +1,10 @@
-"""Family `kmsg`: what the kernel log says of devices. `kmsg[:PATTERN,...][,lines=FILE][,from=anybody]`.
+"""Family `kmsg`: what the kernel log says of devices. `kmsg[:PATTERN,...][,from=anybody]`.
 
 PATTERN chooses devices by type (`gpu`, `accel`, `nvme`, `nic`, `ib`, `disk`), by PCI address, or by name (`pci-0000-3b-*`, `neuron0`,
 `eth0`), as the other families name them, so that it can run beside them; without one it is all of these types, and Neuron devices.
-`lines=FILE` adds lines of one's own to the built-in table (lines.toml). Only what the kernel itself wrote is believed: any process that
-may open /dev/kmsg can write lines too, but not in the kernel's name; `from=anybody` believes those as well (for trying things out).
+Which lines mean something is said by the rules ([lines.NAME], in rules/lines.toml and in an operator's file). Only what the kernel itself
+wrote is believed: any process that may open /dev/kmsg can write lines too, but not in the kernel's name; `from=anybody` believes those as
+well (for trying things out). A recording has every line that names one of the devices, so that other patterns can be tried on it.
 
 Kernel ABI: Documentation/ABI/testing/dev-kmsg. Records have sequence numbers, so reading goes on where it ended, also after a restart of
 the driver; and records that were overwritten before they were read are counted (EPIPE, or a gap), never passed over in silence.
@@ -17,18 +18,17 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import cache
-from importlib.resources import files
+from functools import cached_property
 from pathlib import Path
 
 from podvitals.detect.detector import Device
-from podvitals.detect.families import pcidev, subjects, sysfs
-from podvitals.detect.families.kernellog import FROM_KERNEL, Joiner, Lines, Record, parse
+from podvitals.detect.families import pcidev, subjects
 from podvitals.detect.family import PCI, Family
+from podvitals.detect.kernellog import FROM_KERNEL, Joiner, Reader, Record, parse
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Code, Count, Signal
 from podvitals.detect.spec import Spec
-from podvitals.errors import InvalidInput
+from podvitals.detect.subject import Names
 
 USUAL = ("gpu", "accel", "nvme", "nic", "ib", "disk", "neuron*")
 LONGEST_RECORD = 8192
@@ -37,12 +37,6 @@ PATIENCE = 1.0
 """Seconds that the first check waits for the log to be opened."""
 BATCH = 64
 """Records read before somebody else is let in."""
-
-
-@cache
-def builtin_lines() -> Lines:
-    """The table in lines.toml. Blocks the first time."""
-    return Lines.parse((files("podvitals.detect.families") / "lines.toml").read_text(), "lines.toml")
 
 
 class Log:
@@ -96,18 +90,18 @@ class Kmsg(Family):
     needs = "/dev/kmsg, and the right to read it (root or CAP_SYSLOG)"
     interval, timeout = 15.0, 2.0  # what is said is pushed; a check only tells that somebody listens
 
-    def __init__(self, *patterns: str, lines: Lines | None = None, from_anybody: bool = False) -> None:
+    def __init__(self, *patterns: str, from_anybody: bool = False) -> None:
         self.patterns = patterns
         self.settled = False
         self._from_anybody = from_anybody
         self._pci = pcidev.Chosen()
-        self._joiner = Joiner(lines or builtin_lines())
+        self._joiner = Joiner()
         self._log: Log | None = None
         self._begun = threading.Event()
         self._told: int | None = None
         self._lost_before = 0
         self._devices: dict[str, Device] = {}
-        self._names: dict[subjects.Subject, set[str]] = {}
+        self._names = Names()
 
     def __str__(self) -> str:
         return f"kmsg:{','.join(self.patterns)}" if self.patterns else "kmsg"
@@ -120,11 +114,13 @@ class Kmsg(Family):
         return "" if os.access(path, os.R_OK) else f"{path} cannot be read: run as root"
 
     def find(self) -> Iterable[Device]:
+        new = False
         for device, names in subjects.everything(self.roots, self._pci):
             if self._wanted(device):
                 self._devices[device.name] = device
-                for subject in names:
-                    self._names.setdefault(subject, set()).add(device.name)
+                new |= self._names.know(device.name, names)
+        if new:
+            self.judge.named(str(self), self._names.by_device())
         # The log says nothing about presence: a device that is gone stays, so that its last words are heard.
         return [device for _, device in sorted(self._devices.items())]
 
@@ -170,14 +166,19 @@ class Kmsg(Family):
         words = (device.name, str(device.attributes.get("type", "")), str(device.attributes.get(PCI, "")))
         return any(fnmatchcase(word, pattern) for word in words for pattern in self.patterns or USUAL)
 
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.judge.rules.lines.values())
+
     def _meant(self, record: Record) -> Iterator[tuple[str, Code]]:
         """What a record says, and of which of our devices. With the last of it the record counts as told, and not before."""
         found: list[tuple[str, Code]] = []
         if self._from_anybody or record.facility == FROM_KERNEL:
-            age = round(max(0.0, time.monotonic() - record.at), 3)
-            for said in self._joiner.said(record):
-                names = self._names.get((said.about, subjects.normal(said.about, said.who)), ())
-                found += [(name, replace(said.code, age=age)) for name in sorted(names)]
+            record, age = self._joiner.whole(record), round(max(0.0, time.monotonic() - record.at), 3)
+            if self.tap is not None and self._names.mentioned(record.text, record.keys):
+                self.judge.heard(str(self), record, age)
+            for said in self._reader.said(record):
+                found += [(name, replace(said.code, age=age)) for name in self._names.devices(said.about, said.who)]
         yield from found[:-1]
         self._told = record.sequence + 1
         yield from found[-1:]
@@ -187,15 +188,7 @@ FAMILY = Kmsg
 
 
 def from_spec(spec: Spec) -> Kmsg:
-    spec.only("lines", "from")
+    spec.only("from")
     if spec.options.get("from", "kernel") not in ("kernel", "anybody"):
         raise spec.wrong("from= takes kernel (only its own lines are believed) or anybody")
-    lines = builtin_lines()
-    if path := spec.options.get("lines"):
-        try:
-            lines = lines.and_also(Lines.parse(sysfs.raw(Path(path), 1 << 20).decode(errors="replace"), path))
-        except OSError as error:
-            raise spec.wrong(f"cannot read {path}: {error.strerror}") from None
-        except InvalidInput as error:
-            raise spec.wrong(str(error)) from None
-    return Kmsg(*spec.what, lines=lines, from_anybody=spec.options.get("from") == "anybody")
+    return Kmsg(*spec.what, from_anybody=spec.options.get("from") == "anybody")

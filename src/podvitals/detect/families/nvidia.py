@@ -26,6 +26,7 @@ from podvitals.detect.family import PCI, Family, pci_device
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import LIFE, Code, Signal, State, Unread
 from podvitals.detect.spec import Spec
+from podvitals.detect.subject import pci_address
 from podvitals.detect.worker import Worker
 
 WHOLE_GPU = 0xFFFFFFFF
@@ -162,7 +163,7 @@ class Nvidia(Family):
 
     def _found(self, gpu: Any, driver: str) -> str:
         """Keeps a GPU, or its MIG devices; its address."""
-        address = pcidev.normal(_text(self._nvml.call("DeviceGetPciInfo", gpu).busId))
+        address = pci_address(_text(self._nvml.call("DeviceGetPciInfo", gpu).busId))
         attributes = {**pcidev.attributes(self.roots.sys, address), PCI: address, "type": "gpu", **self._described(gpu, driver)}
         place, migs = Place(address), list(self._nvml.migs(gpu))
         # A GPU in MIG mode is given away in pieces only; one that was listed whole before stays listed.
@@ -211,7 +212,7 @@ class Nvidia(Family):
         events, gpus = self._nvml.call("EventSetCreate"), {}
         for gpu in self._nvml.gpus():
             with suppress(Lost, ResetRequired, NotFound, NotSupported):
-                address = pcidev.normal(_text(self._nvml.call("DeviceGetPciInfo", gpu).busId))
+                address = pci_address(_text(self._nvml.call("DeviceGetPciInfo", gpu).busId))
                 kinds = self._nvml.call("DeviceGetSupportedEventTypes", gpu) & self._kinds()
                 self._nvml.call("DeviceRegisterEvents", gpu, kinds, events)
                 gpus[address_of(gpu)] = address

@@ -16,19 +16,9 @@ from podvitals.detect.family import PCI, pci_device
 from podvitals.detect.inventory import LONGEST_VALUE
 
 ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
-_LOOSE = re.compile(r"(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})(?:\.([0-7]))?")
 _ROOT = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
 _KINDS = (("0108", "nvme"), ("0207", "ib"), ("01", "disk"), ("02", "nic"), ("03", "gpu"), ("06", "bridge"), ("12", "accel"))
 """Class codes (PCI Code and ID Assignment Specification) by their beginning, the longer one first."""
-
-
-def normal(address: str) -> str:
-    """A PCI address as sysfs writes it: `0000:3b:00.0` from `00000000:3B:00.0` (NVML), `3b:00.0` and `0000:3b:00` (NVRM). '' where it is
-    none."""
-    if (found := _LOOSE.fullmatch(address.strip())) is None:
-        return ""
-    domain, bus, device, function = found.groups()
-    return f"{int(domain or '0', 16):04x}:{bus.lower()}:{device.lower()}.{function or '0'}"
 
 
 def directory(sys: Path, address: str) -> Path:

@@ -1,4 +1,4 @@
-"""Whom a line of the kernel log is about: the names under which the kernel speaks of devices, and the device each of them is."""
+"""The devices of which the kernel log may speak, as sysfs lists them, and the names under which it does."""
 
 import re
 from collections.abc import Iterator
@@ -10,17 +10,7 @@ from podvitals.detect.families import disks, pcidev, sysfs
 from podvitals.detect.family import pci_device
 from podvitals.detect.inventory import device_name
 from podvitals.detect.roots import Roots
-
-Subject = tuple[str, str]
-"""A kind of name (pci, block, number, ifname, ifindex, nvme, neuron, driver) and the name, as normal() writes it."""
-
-
-def normal(kind: str, name: str) -> str:
-    if kind == "pci":
-        return pcidev.normal(name)
-    if kind == "block":
-        return name.replace("!", "/")
-    return name.strip().lower() if kind == "driver" else name.strip()
+from podvitals.detect.subject import Subject
 
 
 def everything(roots: Roots, chosen: pcidev.Chosen) -> Iterator[tuple[Device, list[Subject]]]:

@@ -2,7 +2,7 @@
 
 import re
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -61,9 +61,14 @@ def read_table(fields: Mapping[str, Field], path: Path, table: Mapping[str, Any]
     return read
 
 
-def nearest(word: str, words: Mapping[str, Any] | tuple[str, ...]) -> str:
+def close_to(word: str, words: Iterable[str]) -> str:
     close = get_close_matches(word, list(words), 1)
-    return f": did you mean {close[0]!r}?" if close else f"; it has {', '.join(words)}"
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The word that may have been meant; all there are where none is like it."""
+    return close_to(word, words) or f"; it has {', '.join(words)}"
 
 
 def seconds(value: Any) -> float:
@@ -96,9 +101,7 @@ def _one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value in words:
             return str(value)
-        close = get_close_matches(str(value), list(words), 1)
-        hint = f": did you mean {close[0]!r}?" if close else ""
-        raise Wrong(f"{_shown(value)} is none of {', '.join(word or repr('') for word in words)}{hint}")
+        raise Wrong(f"{_shown(value)} is none of {', '.join(word or repr('') for word in words)}{close_to(str(value), words)}")
 
     return read
 
@@ -127,21 +130,47 @@ def _true(value: Any) -> bool:
     return True
 
 
+def braces(text: str) -> list[str]:
+    """The names in braces, which are filled in."""
+    try:
+        names = [name or "" for _, name, form, conversion in string.Formatter().parse(text) if name is not None or form or conversion]
+    except ValueError as error:
+        raise Wrong(f"{_shown(text)}: {error}") from None
+    for name in names:
+        if not re.fullmatch(r"\w+", name):
+            raise Wrong(f"{_shown(text)}: {{{name}}} is not a name in braces")
+    return names
+
+
 def template(value: Any) -> str:
     """`Xid {code}[ (PCI {pci})]`: braces are filled in, brackets are left out where a field in them is not known."""
     text = _text(value)
-    try:
-        fields = [name for _, name, form, conversion in string.Formatter().parse(text) if name is not None or form or conversion]
-    except ValueError as error:
-        raise Wrong(f"{_shown(value)}: {error}") from None
-    for name in fields:
-        if not re.fullmatch(r"\w+", name or ""):
-            raise Wrong(f"{_shown(value)}: {{{name}}} is not a name in braces")
+    braces(text)
     if not re.fullmatch(r"[^\[\]]*(\[[^\[\]]*\][^\[\]]*)*", text):
         raise Wrong(f"{_shown(value)}: brackets must be paired, and not stand in one another")
     if not text.strip():
         raise Wrong("is empty: say what a person should read")
     return text
+
+
+def _words(value: Any) -> str:
+    text = _text(value)
+    if not text.strip():
+        raise Wrong("is empty")
+    return text
+
+
+def _code(value: Any) -> str:
+    text = _words(value)
+    braces(text)
+    return text
+
+
+def _pattern(value: Any) -> re.Pattern[str]:
+    try:
+        return re.compile(_words(value))
+    except re.error as error:
+        raise Wrong(f"is no regular expression: {error}") from None
 
 
 _MATCHES: Mapping[str, tuple[str, ...]] = {
@@ -241,4 +270,11 @@ RULE_FIELDS: Mapping[str, Field] = {
     "per": Field("per", _text),
     "source": Field("source", _text),
     "note": Field("note", _text),
+}
+
+LINE_FIELDS: Mapping[str, Field] = {
+    "has": Field("has", _words),
+    "pattern": Field("pattern", _pattern),
+    "table": Field("table", _words),
+    "code": Field("code", _code),
 }

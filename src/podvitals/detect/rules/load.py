@@ -2,7 +2,7 @@
 `builtin` and `load_file`, which read files.
 
 An operator's file has the same form as those beside this one: a table that names a known rule changes the fields it gives, any other table
-is a new rule.
+is a new rule. [lines.NAME] does the same for lines of the kernel log, [damping] says how often a verdict may change.
 """
 
 import re
@@ -13,17 +13,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from podvitals.detect.rules.fields import DAMPING_FIELDS, RULE_FIELDS, Mistake, Mistakes, read_table
+from podvitals.detect.rules.fields import DAMPING_FIELDS, LINE_FIELDS, RULE_FIELDS, Mistake, Mistakes, braces, close_to, read_table
+from podvitals.detect.rules.line import KMSG, Line
 from podvitals.detect.rules.positions import Positions
-from podvitals.detect.rules.rule import Class, CodeMatch, GrowthMatch, Rule, Rules
+from podvitals.detect.rules.rule import ANY, NEEDS, Class, CodeMatch, GrowthMatch, Rule, Rules
+from podvitals.detect.signal import LIFE
 from podvitals.errors import InvalidInput, LocalError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _SYNTAX = re.compile(r"(.*) \(at line (\d+), column (\d+)\)")
 _NEW = ("match", "class", "message")
+_NEW_LINE = ("has", "pattern")
 LONGEST_FILE = 1 << 20
-DAMPING = "damping"
-"""The one table that is no family."""
+DAMPING, LINES = "damping", "lines"
+"""The tables that are no family."""
 
 
 @cache
@@ -32,7 +35,7 @@ def builtin() -> Rules:
     rules = Rules()
     for path in sorted(Path(__file__).parent.glob("*.toml")):
         rules = read_rules(path.read_text(), path.name, rules, origin="")
-    check_whole(rules)
+    check_whole(rules, "podvitals' own rules")
     return rules
 
 
@@ -51,7 +54,7 @@ def load_file(path: Path, base: Rules | None = None) -> Rules:
         line = data[: error.start].count(b"\n") + 1
         raise InvalidInput(f"{path}:{line}: it is not UTF-8") from None
     rules = read_rules(text, str(path), builtin() if base is None else base, origin=str(path))
-    check_whole(rules)
+    check_whole(rules, str(path), text)
     return rules
 
 
@@ -63,16 +66,32 @@ def read_rules(text: str, name: str, base: Rules, origin: str) -> Rules:
     except tomllib.TOMLDecodeError as error:
         found = _SYNTAX.fullmatch(str(error))
         where, why = (f"{name}:{found[2]}:{found[3]}", found[1]) if found else (name, str(error))
-        raise InvalidInput(f"{where}: {why[:1].lower()}{why[1:]}") from None
+        hint = ": a text with backslashes stands in single quotes" if "\\" in why else ""
+        raise InvalidInput(f"{where}: {why[:1].lower()}{why[1:]}{hint}") from None
     reading = _Reading(base, origin)
     reading.document(document)
-    if reading.mistakes.found:
+    refuse(reading.mistakes, name, text)
+    return Rules(reading.rules, reading.about, reading.damping, reading.lines)
+
+
+def check_whole(rules: Rules, name: str, text: str = "") -> None:
+    """What only shows when all rules are there. Raises InvalidInput; `text` is where the mistakes are looked for."""
+    mistakes = Mistakes()
+    _check_ends(rules, mistakes)
+    _check_lines(rules, mistakes)
+    refuse(mistakes, name, text)
+
+
+def refuse(mistakes: Mistakes, name: str, text: str) -> None:
+    """Raises InvalidInput with all mistakes, if there are any."""
+    if mistakes.found:
         positions = Positions(text)
-        raise InvalidInput("\n".join(_told(mistake, positions, name) for mistake in reading.mistakes.found))
-    return Rules(reading.rules, reading.about, reading.damping)
+        raise InvalidInput("\n".join(_told(mistake, positions, name) for mistake in mistakes.found))
 
 
 def _told(mistake: Mistake, positions: Positions, name: str) -> str:
+    if mistake.path[:2] not in positions.keys:
+        return f"{name}: {mistake.why}"  # about a rule of another file, which this one does not suit
     line, column = positions.key(mistake.path) if mistake.of_key else positions.value(mistake.path)
     return f"{name}:{line}:{column}: {mistake.why}"
 
@@ -80,7 +99,7 @@ def _told(mistake: Mistake, positions: Positions, name: str) -> str:
 class _Reading:
     def __init__(self, base: Rules, origin: str) -> None:
         self.rules, self.about = dict(base.rules), dict(base.about)
-        self.damping = base.damping
+        self.damping, self.lines = base.damping, dict(base.lines)
         self.mistakes = Mistakes()
         self._origin = origin
 
@@ -92,8 +111,22 @@ class _Reading:
                 self.mistakes.key((family,), f"{family} is not a table: write a rule as [family.name], such as [xid.79]")
             elif family == DAMPING:
                 self.damping = replace(self.damping, **read_table(DAMPING_FIELDS, (family,), table, self.mistakes, "damping"))
+            elif family == LINES:
+                for name, value in table.items():
+                    if self._is_table("line", (family, name), value):
+                        self._line(name, value)
             else:
                 self._family(family, table)
+
+    def _is_table(self, what: str, path: tuple[str, str], value: Any) -> bool:
+        """Whether this can be a rule, or a line; otherwise says why not."""
+        if not _NAME.fullmatch(path[1]):
+            self.mistakes.key(path, f"{what} {path[1]!r} is not a name of small letters, digits and dashes")
+        elif not isinstance(value, dict):
+            self.mistakes.key(path, f"{'.'.join(path)} is not a table: write a {what} as [{'.'.join(path)}]")
+        else:
+            return True
+        return False
 
     def _family(self, family: str, table: Mapping[str, Any]) -> None:
         source = table.get("source", "")
@@ -104,11 +137,7 @@ class _Reading:
                     self.mistakes.value(path, f"{name} is not a text")
                 elif name == "about":
                     self.about[family] = value
-            elif not _NAME.fullmatch(name):
-                self.mistakes.key(path, f"rule {name!r} is not a name of small letters, digits and dashes")
-            elif not isinstance(value, dict):
-                self.mistakes.key(path, f"{family}.{name} is not a table: write a rule as [{family}.{name}]")
-            else:
+            elif self._is_table("rule", path, value):
                 self._rule(f"{family}.{name}", path, value, str(source))
 
     def _rule(self, rule: str, path: tuple[str, ...], table: Mapping[str, Any], source: str) -> None:
@@ -126,6 +155,21 @@ class _Reading:
         if wrong := contradiction(made):
             self.mistakes.key(path, f"rule {rule} {wrong}")
         self.rules[rule] = made
+
+    def _line(self, name: str, table: Mapping[str, Any]) -> None:
+        before, old, path = len(self.mistakes.found), self.lines.get(name), (LINES, name)
+        fields = read_table(LINE_FIELDS, path, table, self.mistakes, f"line {name}")
+        if missing := [field for field in _NEW_LINE if old is None and field not in table]:
+            self.mistakes.key(path, f"line {name} is new and says no {' and no '.join(missing)}")
+        if len(self.mistakes.found) > before:
+            return
+        fields |= {"origin": self._origin} if self._origin else {}
+        made = replace(old, **fields) if old is not None else Line(**({"id": name, "table": KMSG, "code": name} | fields))
+        for group in braces(made.code):
+            if group not in made.pattern.groupindex:
+                named = ", ".join(made.pattern.groupindex) or "none"
+                self.mistakes.value((*path, "code"), f"code asks for {{{group}}}, and the pattern has no such group; it has {named}")
+        self.lines[name] = made
 
 
 def contradiction(rule: Rule) -> str:
@@ -147,16 +191,24 @@ def contradiction(rule: Rule) -> str:
     return ""
 
 
-def check_whole(rules: Rules) -> None:
-    """What only shows when all rules are there. Raises InvalidInput."""
+def _check_ends(rules: Rules, mistakes: Mistakes) -> None:
     cancelled = {name for rule in rules for name in rule.cancels}
     for rule in rules:
+        path = tuple(rule.id.split("."))
         for name in rule.cancels:
             if name not in rules.rules:
-                raise InvalidInput(f"{rule.origin or rule.family}: rule {rule.id} cancels {name}, which is no rule")
+                mistakes.value((*path, "cancels"), f"rule {rule.id} cancels {name}, which is no rule{close_to(name, rules.rules)}")
         said_once = isinstance(rule.match, CodeMatch) and rule.clears
         if said_once and (rule.verdict.rank or rule.escalate is not None) and rule.id not in cancelled:
-            raise InvalidInput(
-                f"{rule.origin or rule.family}: rule {rule.id} is about something said once and would never end: "
-                "say `expires` or `needs`, or let another rule cancel it"
-            )
+            why = "is about something said once and would never end: say `expires` or `needs`, or let another rule cancel it"
+            mistakes.key(path, f"rule {rule.id} {why}")
+
+
+def _check_lines(rules: Rules, mistakes: Mistakes) -> None:
+    """A line whose code no rule knows would be read for nothing."""
+    for line in rules.lines.values():
+        known = {code for rule in rules.of_table(line.table) if isinstance(rule.match, CodeMatch) for code in rule.match.codes}
+        known |= set(NEEDS) if line.table == LIFE else set()
+        if not known or not (known & {line.code, ANY} or braces(line.code)):
+            match = f'match = {{ table = "{line.table}", code = "{line.code}" }}'
+            mistakes.key((LINES, line.id), f"line {line.id} is {line.table} {line.code}, which no rule knows: write one with {match}")

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from podvitals.detect.rules.line import Line
+
 
 class Class(StrEnum):
     HEALTHY = "healthy"
@@ -144,11 +146,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rules:
-    """All rules by id, in the order of their files; what each family is about; how often a verdict may change."""
+    """All rules by id, in the order of their files; what each family is about; how often a verdict may change; the lines of the kernel log
+    that are known, by id."""
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
     damping: Damping = field(default_factory=Damping)
+    lines: Mapping[str, Line] = field(default_factory=dict)
     _by_code: dict[str, list[Rule]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _by_name: dict[str, list[Rule]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
@@ -178,6 +182,10 @@ class Rules:
                 found.append(((code in how.codes, len(how.where)), rule))
         best = max((specific for specific, _ in found), default=None)
         return tuple(rule for specific, rule in found if specific == best)
+
+    def of_table(self, table: str) -> tuple[Rule, ...]:
+        """The rules about codes of a table."""
+        return tuple(self._by_code.get(table, ()))
 
     def of_name(self, name: str) -> tuple[Rule, ...]:
         """The rules about a counter, state or level."""

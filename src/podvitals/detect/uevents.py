@@ -1,0 +1,98 @@
+"""What the kernel tells of devices that come, go or change: uevents, by raw netlink sockets, as seen from an event loop.
+
+Kernel: lib/kobject_uevent.c (`ACTION@DEVPATH`, then KEY=VALUE, each ended by a zero byte), include/uapi/linux/netlink.h
+(NETLINK_KOBJECT_UEVENT, of whose groups the first is the kernel's own; the second is udev's). Anybody may send to the group, but only the
+kernel as number 0. In a network namespace that does not belong to the machine's own user namespace (a rootless container) it tells nothing.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+NETLINK_KOBJECT_UEVENT = 15
+KERNEL_GROUP = 1
+KERNEL = 0
+_BUFFER = 1 << 20
+_LARGEST = 8192
+"""Bytes of one uevent: the kernel's own limit is 2,048 for the keys, and a path."""
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Uevent:
+    """`action`: add, remove, change, bind, unbind, move, online, offline. `path`: below /sys, beginning with /devices."""
+
+    action: str
+    path: str
+    subsystem: str
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The last part of its path: `sda`, `nvme0`, `hwmon3`, `0000:3b:00.0`."""
+        return self.path.rpartition("/")[2]
+
+
+def parse(data: bytes) -> Uevent | None:
+    """A uevent, or None for what is none (udev's own have a binary header)."""
+    first, *lines = data.decode(errors="replace").split("\0")
+    action, at, path = first.partition("@")
+    keys = dict(line.split("=", 1) for line in lines if "=" in line)
+    if not at or keys.get("ACTION") != action or keys.get("DEVPATH") != path:
+        return None
+    return Uevent(action, path, keys.get("SUBSYSTEM", ""), keys)
+
+
+class Uevents:
+    """`some()` again and again."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+        self._readable = asyncio.Event()
+        asyncio.get_running_loop().add_reader(opened.fileno(), self._readable.set)
+
+    async def some(self) -> tuple[Uevent, ...] | None:
+        """What was told since the last call, after waiting for something. None: some were lost, because we were slow; look at all."""
+        await self._readable.wait()
+        self._readable.clear()
+        lost, found = False, []
+        for _ in range(_BATCH):
+            try:
+                data, (sender, _) = self._socket.recvfrom(_LARGEST)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                lost = True
+                continue
+            if sender == KERNEL and (event := parse(data)) is not None:
+                found.append(event)
+        else:
+            self._readable.set()
+        return None if lost else tuple(found)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+
+
+@contextmanager
+def listening() -> Iterator[Uevents]:
+    """From here on nothing is missed without its being told. Raises OSError where there are no such sockets."""
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT)
+    try:
+        with suppress(OSError):
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        opened.bind((0, KERNEL_GROUP))
+        told = Uevents(opened)
+    except BaseException:
+        opened.close()
+        raise
+    try:
+        yield told
+    finally:
+        told.close()
