@@ -6,13 +6,16 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from podvitals.claim.pod import Pod
+from podvitals.claim.pod import Pod, PodStatus
+from podvitals.claim.times import rfc3339
 from podvitals.device.health import Health
 from podvitals.node.record import DeviceState, Fault
-from podvitals.pod.book import Book, Memo, as_of
-from podvitals.pod.entry import DeviceEntry, PodDevices
+from podvitals.pod.book import Book, Memo
+from podvitals.pod.end import NOT_KNOWN_AT_END, as_of
+from podvitals.pod.entry import DeviceEntry, PodDevices, moment
 from podvitals.pod.status import entries
 from tests.pod.make import START, holding, key, pod, state
+from tests.pod.test_desk import asking
 
 END = START + 100
 
@@ -222,7 +225,7 @@ def twice(start: float, end: float, again: float) -> DeviceState:
     ],
 )
 def test_the_past_is_healthy_only_where_that_is_on_record(now: DeviceState, expected: Health) -> None:
-    assert as_of(now, END).health is expected
+    assert as_of(now, END, END + 60).health is expected
 
 
 @pytest.mark.parametrize(("stood", "ended"), [(START - 3490, START - 3490.0004), (None, START - 3480)])
@@ -232,5 +235,79 @@ def test_a_fault_that_stands_on_a_pod_stays_though_the_clock_was_set_back_for_it
     book = node.book()
     (told,) = entries(0.0, (holding("gpu-0"),), lambda _key: broken(START - 3500, stood))
     book.see(pod("a"), wall, PodDevices("node-1", "0.1.0", (told,)))
+    book.hold("uid-a", (holding("gpu-0"),))
+    assert [fault.message for fault in the_entry(book, "uid-a").faults] == ["Xid 79"]
+
+
+@pytest.mark.parametrize("wall", [START - 3400, START + 50])
+def test_that_the_clock_was_set_back_in_a_pods_life_is_remembered_over_a_restart(wall: float) -> None:
+    node = Node(state("gpu-0"))
+    first = node.book()
+    a_pod(first, "a", "gpu-0")
+    saved(first)
+    node.set(first, broken(START - 3500), START - 3500)
+    node.set(first, broken(START - 3500, START - 3490), START - 3490)
+    second = node.book(saved(first))
+    second.see(pod("a"), wall)
+    assert [fault.message for fault in the_entry(second, "uid-a").faults] == ["Xid 79"]
+
+
+def test_a_pod_first_seen_after_the_clock_was_set_back_by_nobody_knows_how_much_has_every_fault_on_record() -> None:
+    book = Node(broken(START - 3500, START - 3490)).book()
+    book.see(pod("a"), START - 1600)
+    book.hold("uid-a", (holding("gpu-0"),))
+    assert [fault.message for fault in the_entry(book, "uid-a").faults] == ["Xid 79"]
+
+
+def test_a_node_behind_the_api_servers_clock_was_not_set_back() -> None:
+    book = Node(broken(START - 3500, START - 3490)).book()
+    created = msgspec.structs.replace(pod("a").metadata, creation_timestamp=rfc3339(START))
+    book.see(msgspec.structs.replace(pod("a"), metadata=created, status=PodStatus(phase="Pending")), START - 600)
+    book.hold("uid-a", (holding("gpu-0"),))
+    assert the_entry(book, "uid-a").faults == ()
+
+
+def test_of_a_pod_that_ended_before_the_clock_was_set_back_and_was_seen_after_it_the_health_is_not_known() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    node.set(book, broken(END - 3590), END - 3590)
+    book.see(pod("a", ended=END), END - 3585)
+    assert (the_entry(book, "uid-a").health, the_entry(book, "uid-a").message) == (Health.UNKNOWN, NOT_KNOWN_AT_END)
+
+
+def test_what_began_before_the_clock_was_set_back_began_before_an_end_after_it() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    node.set(book, broken(START + 50), START + 50)
+    book.see(pod("a", ended=END - 3600), END - 3599)
+    entry = the_entry(book, "uid-a")
+    assert (entry.health, [(fault.message, fault.after_end) for fault in entry.faults]) == (Health.UNHEALTHY, [("Xid 79", False)])
+
+
+@pytest.mark.parametrize(("said", "health"), [(END, Health.UNHEALTHY), (END + 30, Health.UNKNOWN)])
+def test_what_stands_on_an_ended_pod_is_its_memory_where_ours_is_lost(said: float, health: Health) -> None:
+    node = Node(broken(START + 50))
+    first = node.book()
+    a_pod(first, "a", "gpu-0")
+    first.see(pod("a", ended=END), END + 0.5)
+    stood = first.devices("uid-a")
+    assert stood is not None
+    second = node.book()
+    second.see(asking(pod("a", ended=END)), END + 60, msgspec.structs.replace(stood, ended=moment(said)))
+    second.synced()
+    entry = the_entry(second, "uid-a")
+    assert (entry.health, [fault.message for fault in entry.faults]) == (health, ["Xid 79"])
+    assert node.set(second, broken(END + 70, message="of another pod, perhaps"), END + 70) == []
+
+
+def test_a_fault_is_of_a_pods_life_though_the_clock_was_set_back_before_its_claims_were_read() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    book.see(asking(pod("a")), START + 1)
+    node.set(book, broken(START - 3500), START - 3500)
+    node.set(book, broken(START - 3500, START - 3490), START - 3490)
+    book.see(asking(pod("a")), START - 3000)
     book.hold("uid-a", (holding("gpu-0"),))
     assert [fault.message for fault in the_entry(book, "uid-a").faults] == ["Xid 79"]

@@ -15,14 +15,13 @@ from podvitals.claim.pod import Pod
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState
-from podvitals.pod.earlier import NOT_KNOWN_AT_END, Earlier, earlier_faults, holding_of, last_words
+from podvitals.pod.earlier import Earlier, earlier_faults, holding_of
+from podvitals.pod.end import EXIT_ROUNDING, as_of, last_words
 from podvitals.pod.entry import DeviceEntry, FaultEntry, PodDevices, moment
 from podvitals.pod.status import began, ended_at, entries, fault_entry
 
 POST_MORTEM_WINDOW = 600.0
 """Seconds after a pod's end during which a fault of its devices is still added."""
-_EXIT_ROUNDING = 1.0
-# Kubernetes rounds the time of an exit down to a second: what broke in that second broke before the end.
 _WRITTEN_ROUNDING = 0.001
 # Times stand on a pod to the millisecond.
 _MOST_LATE_FAULTS = 3
@@ -31,7 +30,7 @@ StateOf = Callable[[Pod, Holding], DeviceState]
 
 
 class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What of a pod survives a restart. `final`: the entries as of its end at `ended` (Unix seconds)."""
+    """What of a pod survives a restart. `final`: the entries as of its end at `ended` (Unix seconds). `set_back`: as of Record."""
 
     uid: str
     namespace: str
@@ -40,18 +39,19 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
     ended: float | None = None
     final: tuple[DeviceEntry, ...] | None = None
     closed: frozenset[DeviceKey] = frozenset()
+    set_back: float | None = None
 
 
 class Record:
     """One pod. `known`: whether it is known what it holds, be it nothing. `closed`: devices that have served another pod since this one
     ended. `earlier`: the faults that stood on it when it was first seen. `set_back`: the earliest that the wall clock was during its life,
-    where that was before its life began."""
+    where that was before its life began; 0.0 where it is not known."""
 
     __slots__ = ("closed", "earlier", "ended", "final", "holdings", "known", "pod", "set_back")
 
     def __init__(self, pod: Pod, memo: Memo | None) -> None:
         self.pod = pod
-        self.set_back = math.inf
+        self.set_back: float | None = memo.set_back if memo else None
         self.earlier: dict[DeviceKey, Earlier] = {}
         self.holdings: tuple[Holding, ...] = memo.holdings if memo else ()
         self.known = bool(self.holdings) or not names_claims(pod)
@@ -62,20 +62,29 @@ class Record:
     @property
     def began(self) -> float:
         """When its life began, Unix seconds, by the clock of the faults in it."""
-        return min(began(self.pod), self.set_back)
+        return began(self.pod) if self.set_back is None else min(began(self.pod), self.set_back)
 
     @property
     def keys(self) -> frozenset[DeviceKey]:
         return frozenset(holding.key for holding in self.holdings)
 
-    def lived(self, wall: float) -> None:
-        """It was there at `wall`: where its life had not begun by then, the clock was set back."""
-        if wall < self.began:
-            self.set_back = wall
+    def met(self, wall: float) -> None:
+        """It is seen for the first time. Where its life begins later by the clock that started it, that was set back by nobody knows how
+        much, and any fault on record may be of its life. (A pod that was not started yet goes by the API server's clock.)"""
+        if wall < self.began and self.pod.status.start_time:
+            self.set_back = 0.0
+        self.lived(wall)
+
+    def lived(self, wall: float) -> bool:
+        """It was there at `wall`; True where its life had not begun by then: the clock was set back."""
+        if wall >= self.began:
+            return False
+        self.set_back = wall
+        return True
 
     def memo(self) -> Memo:
         meta = self.pod.metadata
-        return Memo(meta.uid, meta.namespace, meta.name, self.holdings, self.ended, self.final, self.closed)
+        return Memo(meta.uid, meta.namespace, meta.name, self.holdings, self.ended, self.final, self.closed, self.set_back)
 
 
 class Book:
@@ -90,7 +99,7 @@ class Book:
         self._unknown: dict[str, None] = {}
         """Living pods of which nobody knows yet what they hold: it may be any device."""
         self._synced = False
-        self._doubt = -math.inf
+        self._doubt = self._wall = -math.inf
 
     # --- events ------------------------------------------------------------------------------------------------------------------
 
@@ -109,9 +118,13 @@ class Book:
         """A pod as the API shows it now; whether it is news that it ended. `earlier`: what stood on it when it was first seen."""
         uid = pod.metadata.uid
         record = self._records.get(uid)
+        self._look_at_the_clock(wall)
         if record is None:
             record = self._records[uid] = Record(pod, self._remembered.pop(uid, None))
+            record.met(wall)
             self._take_over(record, earlier, wall)
+            if record.set_back is not None:
+                self._unsaved[uid] = None
             for key in record.keys:
                 self._by_key.setdefault(key, {})[uid] = None
             if not pod.ended:
@@ -126,7 +139,6 @@ class Book:
                 late = [self._found_late(record, key, wall) for key in record.keys]
                 return any(late)
         record.pod = pod
-        record.lived(wall)
         record.known = record.known or not names_claims(pod)
         self._wonder(record)
         if pod.ended and record.final is None and record.holdings:
@@ -170,10 +182,10 @@ class Book:
     def change(self, keys: Iterable[DeviceKey], wall: float) -> dict[str, None]:
         """These devices' states changed: the uids of the pods to be written, in a fixed order."""
         dirty: dict[str, None] = {}
+        self._look_at_the_clock(wall)
         for key in keys:
             for uid in self._by_key.get(key, ()):
                 record = self._records[uid]
-                record.lived(wall)
                 self._settle(record, key)
                 if record.final is None or self._found_late(record, key, wall):
                     dirty[uid] = None
@@ -226,12 +238,19 @@ class Book:
             record.lived(min(ends, default=wall + _WRITTEN_ROUNDING) - _WRITTEN_ROUNDING)
             for key in record.keys:
                 self._settle(record, key)
-        if record.pod.ended and not record.known and earlier.ended is None:
-            # It ended while nobody watched, its claims are gone, and so is our memory of it.
+        if record.pod.ended and not record.known:
+            # Its claims are gone, and so is our memory of it.
             record.holdings = tuple(holding_of(entry) for entry in earlier.entries)
-            record.final, record.ended = last_words(earlier.entries), ended_at(record.pod)
+            record.final, record.ended = last_words(earlier, ended_at(record.pod))
             record.closed = record.keys
             self._unsaved[record.pod.metadata.uid] = None
+
+    def _look_at_the_clock(self, wall: float) -> None:
+        """Where it was set back, every pod that lives was there at the time it shows now, known what it holds or not."""
+        if wall < self._wall:
+            back = [record for record in self._records.values() if record.final is None and record.lived(wall)]
+            self._unsaved.update((record.pod.metadata.uid, None) for record in back)
+        self._wall = wall
 
     def _entries(self, record: Record) -> tuple[DeviceEntry, ...]:
         return entries(record.began, record.holdings, self._stating(record))
@@ -293,9 +312,8 @@ class Book:
     def _end(self, record: Record, wall: float) -> None:
         end = ended_at(record.pod)
         record.ended = wall if end is None else end
-        at = record.ended + _EXIT_ROUNDING
-        state = self._stating(record)
-        record.final = entries(record.began, record.holdings, lambda key: as_of(state(key), at))
+        at, state = record.ended + EXIT_ROUNDING, self._stating(record)
+        record.final = entries(record.began, record.holdings, lambda key: as_of(state(key), at, wall))
         record.earlier = {}
         record.closed |= {key for key in record.keys if self._serves_another(record, key)}
         self._unsaved[record.pod.metadata.uid] = None
@@ -328,15 +346,3 @@ def _with_late(entry: DeviceEntry, found: list[FaultEntry]) -> DeviceEntry:
     late.update((fault.start, fault) for fault in found)
     kept = [fault for fault in entry.faults if not fault.after_end]
     return msgspec.structs.replace(entry, faults=(*kept, *list(late.values())[:_MOST_LATE_FAULTS]))
-
-
-def as_of(state: DeviceState, at: float) -> DeviceState:
-    """The state as it was at `at` (Unix seconds), as far as it is on record: Unknown where nothing tells."""
-    faults = tuple(fault for fault in state.faults if fault.start <= at)
-    if state.since <= at:
-        return DeviceState(state.key, state.health, state.message, state.action, state.since, state.checked_at, state.deadline, faults)
-    for fault in reversed(faults):
-        if fault.end is None or fault.end > at:
-            return DeviceState(state.key, fault.health, fault.message, fault.action, fault.start, 0.0, None, faults)
-    # Not Healthy although no episode is on record: only three are kept, and before its first report nothing is known.
-    return DeviceState(state.key, Health.UNKNOWN, NOT_KNOWN_AT_END, "", 0.0, 0.0, None, faults)

@@ -15,8 +15,6 @@ from podvitals.device.text import clean
 from podvitals.node.record import MOST_FAULTS, DeviceState, Fault, bounded
 from podvitals.pod.entry import DeviceEntry, FaultEntry
 
-NOT_KNOWN_AT_END = "its health when the pod ended is not known"
-
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
@@ -87,28 +85,6 @@ def _fault(entry: FaultEntry) -> Fault | None:
     start = entry.start.timestamp()
     end = None if entry.until is None else max(start, entry.until.timestamp())
     return Fault(entry.health, clean(entry.message), clean(entry.action), start, end)
-
-
-def last_words(entries: Iterable[DeviceEntry]) -> tuple[DeviceEntry, ...]:
-    """The entries of a pod that ended while nobody here knew what it held: what stood on it is kept as history, its health is not."""
-    return tuple(
-        DeviceEntry(
-            entry.container,
-            entry.driver,
-            entry.pool,
-            entry.device,
-            Health.UNKNOWN,
-            kind=entry.kind,
-            entry=entry.entry,
-            claim=entry.claim,
-            claim_name=entry.claim_name,
-            request=entry.request,
-            admin=entry.admin,
-            message=NOT_KNOWN_AT_END,
-            faults=entry.faults,
-        )
-        for entry in entries
-    )
 
 
 def holding_of(entry: DeviceEntry) -> Holding:
