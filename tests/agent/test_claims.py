@@ -114,6 +114,23 @@ async def test_an_allocation_that_nobody_has_reserved_may_still_change(monkeypat
             pass
 
 
+async def test_a_pod_that_changes_often_is_not_asked_for_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    def pause(number: int) -> float:
+        tries.append(number)
+        return 3600.0
+
+    monkeypatch.setattr(claims, "_pause", pause)
+    async with at_work() as stage:
+        stage.api.put(a_claim(device=None))
+        for count in range(1, 6):
+            stage.want(a_pod())
+            while len(tries) < count:
+                await asyncio.sleep(0)
+    assert tries == [0] * 5
+
+
 async def test_a_changed_pod_is_a_reason_to_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "FIRST_PAUSE", 3600.0)
     monkeypatch.setattr(claims, "LONGEST_PAUSE", 3600.0)

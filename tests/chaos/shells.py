@@ -3,7 +3,7 @@
 import random
 from typing import TYPE_CHECKING, cast
 
-from podvitals.agent.claims import FIRST_PAUSE, LONGEST_PAUSE, ClaimReader, _complete, _Reading
+from podvitals.agent.claims import ClaimReader, _complete, _pause, _Reading
 from podvitals.agent.lease import PACE, Renewer
 from podvitals.claim.holdings import claim_names, holdings
 from podvitals.errors import NotFound, PodvitalsError, ServerFault, TooManyRequests
@@ -97,5 +97,5 @@ class SimClaims(ClaimReader):
                     self._read[uid] = names
                     self._reading.pop(uid, None)
                     return
-            tries += 1
-            await signal.wait(min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries, 16)) * random.uniform(0.5, 1.0) + asked)
+            await signal.wait(_pause(tries) + asked)
+            tries += not reading.changed.is_set()

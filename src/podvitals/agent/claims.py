@@ -90,11 +90,11 @@ class ClaimReader:
                     self._read[uid] = names
                     self._reading.pop(uid, None)
                     return
-            tries += 1
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries, 16)) * random.uniform(0.5, 1.0) + asked
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(_pause(tries) + asked):
                     await reading.changed.wait()
+            # A pod that changes is no reason to ask more seldom.
+            tries += not reading.changed.is_set()
 
     async def _get(self, pod: Pod, names: frozenset[str]) -> list[ResourceClaim]:
         """Those of the claims that exist."""
@@ -108,6 +108,11 @@ class ClaimReader:
 
         got = await asyncio.gather(*(one(name) for name in sorted(names)))
         return [claim for claim in got if claim is not None]
+
+
+def _pause(tries: int) -> float:
+    """Seconds after so many tries that nothing but the time gave reason for."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries, 16)) * random.uniform(0.5, 1.0)
 
 
 def _complete(pod: Pod, names: frozenset[str], claims: dict[str, ResourceClaim], held: tuple[Holding, ...]) -> bool:
