@@ -225,7 +225,7 @@ def twice(start: float, end: float, again: float) -> DeviceState:
     ],
 )
 def test_the_past_is_healthy_only_where_that_is_on_record(now: DeviceState, expected: Health) -> None:
-    assert as_of(now, END, END + 60).health is expected
+    assert as_of(now, END - 1, END + 60).health is expected
 
 
 @pytest.mark.parametrize(("stood", "ended"), [(START - 3490, START - 3490.0004), (None, START - 3480)])
@@ -274,6 +274,18 @@ def test_of_a_pod_that_ended_before_the_clock_was_set_back_and_was_seen_after_it
     node.set(book, broken(END - 3590), END - 3590)
     book.see(pod("a", ended=END), END - 3585)
     assert (the_entry(book, "uid-a").health, the_entry(book, "uid-a").message) == (Health.UNKNOWN, NOT_KNOWN_AT_END)
+
+
+@pytest.mark.parametrize(("seen", "health"), [(END + 1, Health.UNHEALTHY), (END + 60, Health.UNKNOWN)])
+def test_where_the_clock_was_set_back_before_an_end_or_after_it_the_health_is_known_only_if_that_is_seen_at_once(
+    seen: float, health: Health
+) -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    node.set(book, broken(START - 3500), START - 3500)
+    book.see(pod("a", ended=END), seen)
+    assert the_entry(book, "uid-a").health is health
 
 
 def test_what_began_before_the_clock_was_set_back_began_before_an_end_after_it() -> None:

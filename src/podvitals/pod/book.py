@@ -16,7 +16,7 @@ from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState
 from podvitals.pod.earlier import Earlier, earlier_faults, holding_of
-from podvitals.pod.end import EXIT_ROUNDING, as_of, last_words
+from podvitals.pod.end import as_of, in_order, last_words
 from podvitals.pod.entry import DeviceEntry, FaultEntry, PodDevices, moment
 from podvitals.pod.status import began, ended_at, entries, fault_entry
 
@@ -311,9 +311,10 @@ class Book:
 
     def _end(self, record: Record, wall: float) -> None:
         end = ended_at(record.pod)
-        record.ended = wall if end is None else end
-        at, state = record.ended + EXIT_ROUNDING, self._stating(record)
-        record.final = entries(record.began, record.holdings, lambda key: as_of(state(key), at, wall))
+        ended = record.ended = wall if end is None else end
+        twice = record.set_back is not None and ended >= began(record.pod)
+        state, sure = self._stating(record), in_order(ended, wall, twice=twice)
+        record.final = entries(record.began, record.holdings, lambda key: as_of(state(key), ended, wall, sure=sure))
         record.earlier = {}
         record.closed |= {key for key in record.keys if self._serves_another(record, key)}
         self._unsaved[record.pod.metadata.uid] = None

@@ -15,20 +15,26 @@ EXIT_ROUNDING = 1.0
 NOT_KNOWN_AT_END = "its health when the pod ended is not known"
 
 
-def as_of(state: DeviceState, at: float, seen: float) -> DeviceState:
-    """The state as it was at `at` (Unix seconds), as far as it is on record: Unknown where nothing tells. `seen`: the wall clock's time
-    now. Where that is before `at` the clock was set back after it, and no time on record tells what was before and what after."""
+def in_order(ended: float, seen: float, *, twice: bool) -> bool:
+    """Whether times on record tell what came before an end that was seen at `seen`: not where the clock was set back between the two.
+    `twice`: it showed that time before it was set back, and perhaps again later; then only an end that is seen at once is surely the later."""
+    return ended <= seen + EXIT_ROUNDING and (not twice or seen <= ended + 2 * EXIT_ROUNDING)
+
+
+def as_of(state: DeviceState, ended: float, seen: float, *, sure: bool = True) -> DeviceState:
+    """The state as it was at `ended` (Unix seconds), as far as it is on record: Unknown where nothing tells, or where it is not `sure` what
+    came before. `seen`: the wall clock's time now."""
+    at = ended + EXIT_ROUNDING
 
     def before(moment: float) -> bool:
         return moment <= at or moment > seen + EXIT_ROUNDING
 
     faults = tuple(fault for fault in state.faults if before(fault.start))
-    if at <= seen + 2 * EXIT_ROUNDING:
-        if before(state.since):
-            return DeviceState(state.key, state.health, state.message, state.action, state.since, state.checked_at, state.deadline, faults)
-        for fault in reversed(faults):
-            if fault.end is None or fault.end > at:
-                return DeviceState(state.key, fault.health, fault.message, fault.action, fault.start, 0.0, None, faults)
+    if sure and before(state.since):
+        return DeviceState(state.key, state.health, state.message, state.action, state.since, state.checked_at, state.deadline, faults)
+    for fault in reversed(faults) if sure else ():
+        if fault.end is None or fault.end > at:
+            return DeviceState(state.key, fault.health, fault.message, fault.action, fault.start, 0.0, None, faults)
     # Not Healthy although no episode is on record: only three are kept, and before its first report nothing is known.
     return DeviceState(state.key, Health.UNKNOWN, NOT_KNOWN_AT_END, "", 0.0, 0.0, None, faults)
 
