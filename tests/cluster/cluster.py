@@ -123,8 +123,15 @@ class Cluster:
     def restart_kubelet(self) -> None:
         """As an upgrade or a crash does; returns once the new one answers."""
         self.stop("kubelet", signal.SIGKILL)
+        self.start_kubelet()
+
+    def start_kubelet(self) -> None:
+        """Returns once it answers."""
         self.start("kubelet")
         self._wait("kubelet", self._kubelet_answers)
+
+    def signal(self, component: str, number: signal.Signals) -> None:
+        self._processes[component].send_signal(number)
 
     # ── Access ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -15,6 +15,7 @@ import pytest
 from tests.cluster.api import Api
 from tests.cluster.build import DEFAULT_VERSION, cached
 from tests.cluster.cluster import Cluster, tail
+from tests.cluster.relayed import Relayed
 from tests.cluster.subjects import Processes, World
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ def processes(cluster: Cluster) -> Iterator[Processes]:
 async def world(cluster: Cluster, api: Api, processes: Processes) -> AsyncIterator[World]:
     async with World.open(cluster, api, processes) as world:
         yield world
+
+
+@pytest.fixture
+async def relayed(world: World) -> AsyncIterator[Relayed]:
+    yield Relayed(world)
+    await world.end_pods()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 import subprocess
 import sys
 import time
@@ -64,10 +65,14 @@ class Process:
             self._popen.wait(10)
             raise AssertionError(f"{self.name} did not end within 10 s of {number.name}") from None
 
+    def said(self, text: str) -> int:
+        """How often its output holds the words of `text`, and not only their ends: `unprepared` does not say `prepared`."""
+        return len(re.findall(rf"\b{re.escape(text)}", self.log.read_text()))
+
     async def says(self, text: str, *, times: int = 1, within: float = 10) -> None:
         """Returns once its output holds `text` so many times. There is no event for a line in a file: looks again, not for ever."""
         deadline = time.monotonic() + within
-        while self.log.read_text().count(text) < times:
+        while self.said(text) < times:
             assert time.monotonic() < deadline, f"{self.name} did not say {text!r} within {within} s"
             await asyncio.sleep(0.05)
 
@@ -111,6 +116,8 @@ class World:
     namespace: str
     driver: str
     devices: Path
+    drivers_dir: Path | None = None
+    """Where drivers register, in its plugins_registry; None: with the kubelet."""
 
     @classmethod
     @asynccontextmanager
@@ -137,6 +144,10 @@ class World:
     def slices(self) -> str:
         return "/apis/resource.k8s.io/v1/resourceslices"
 
+    @property
+    def plugin_dir(self) -> Path:
+        return self.cluster.plugin_dir if self.drivers_dir is None else self.drivers_dir / "plugins_registry"
+
     # ── Devices: a file each, its content what a detector reads ───────────────────────────────────────────────────────────────────────
 
     def device(self, name: str, text: str = "Healthy") -> None:
@@ -152,7 +163,8 @@ class World:
         self, *devices: str, versions: Sequence[str] = ALL_VERSIONS, unimplemented: bool = False
     ) -> AsyncIterator[ScriptedDriver]:
         """A driver in this process that says what the test tells it; registered, its devices published. Its pods end before it does."""
-        driver = ScriptedDriver(self.driver, self.cluster.kubelet_dir, self.allocation, versions=versions, unimplemented=unimplemented)
+        directory = self.drivers_dir or self.cluster.kubelet_dir
+        driver = ScriptedDriver(self.driver, directory, self.allocation, versions=versions, unimplemented=unimplemented)
         async with driver:
             async with asyncio.timeout(10):
                 await driver.registered.wait()
@@ -167,6 +179,21 @@ class World:
         detector = f"sim:{self.devices},interval={lease / 3:g},lease={lease:g}"
         return self.processes.python("driver", "-m", "podvitals", "driver", self.driver, "--detector", detector, *self.flags(), *arguments)
 
+    def run_upstream(self, *devices: str, **flags: str) -> Process:
+        """A driver by the upstream helper of this release (kubernetes/driver.go); its health is in `devices`, a file each."""
+        given = {
+            "name": self.driver,
+            "node": NODE,
+            "registry": str(self.plugin_dir),
+            "data": str(self.cluster.root / f"go-{self.namespace}"),
+            "cdi-dir": str(self.cluster.cdi_dir),
+            "devices": ",".join(devices),
+            "state": str(self.devices),
+            **{name.replace("_", "-"): value for name, value in flags.items()},
+        }
+        arguments = [f"--{name}={value}" for name, value in given.items()]
+        return self.processes.start("driver", [str(self.cluster.root / "bin" / "driver"), *arguments])
+
     def run_script(self, script: Path, *arguments: str, **environment: str) -> Process:
         """A driver somebody wrote with the SDK; its name and its directory of devices are in its environment."""
         return self.processes.python(
@@ -175,7 +202,7 @@ class World:
 
     def flags(self) -> list[str]:
         rights = self.cluster.kubeconfig_for_service_account("kube-system", "podvitals-driver")
-        where = ["--plugin-dir", str(self.cluster.plugin_dir), "--cdi-dir", str(self.cluster.cdi_dir)]
+        where = ["--plugin-dir", str(self.plugin_dir), "--cdi-dir", str(self.cluster.cdi_dir)]
         return ["--node-name", NODE, "--kubeconfig", str(rights), *where]
 
     def run_agent(self, *arguments: str) -> Process:

@@ -2,57 +2,30 @@
 
 package main
 
-// The part of the upstream helper that not every release has: device health (Kubernetes 1.37).
+// Device health by the helper of Kubernetes 1.37 and later.
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"reflect"
 	"strings"
 	"time"
 
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 )
 
-// WatchHealthStatus reports what the state files say.
+func (d *driver) plugin() kubeletplugin.DRAPlugin { return d }
+
 func (d *driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletplugin.DeviceHealthReport) error {
 	if d.health == "none" {
 		return kubeletplugin.ErrHealthNotSupported
 	}
-	looks := time.NewTicker(10 * time.Millisecond)
-	defer looks.Stop()
-	var told map[string]string
-	var toldAt time.Time
-	for {
-		now := d.read()
-		if d.health == "flood" || !reflect.DeepEqual(now, told) || d.health == "every" && time.Since(toldAt) >= d.every {
-			select {
-			case reports <- d.report(now):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			told, toldAt = now, time.Now()
-		}
-		if d.health == "flood" {
-			continue
-		}
+	return d.watch(ctx, func(said map[string]string) error {
 		select {
-		case <-looks.C:
+		case reports <- d.report(said):
+			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}
-}
-
-func (d *driver) read() map[string]string {
-	said := map[string]string{}
-	for _, name := range d.devices {
-		if text, err := os.ReadFile(filepath.Join(d.state, name)); err == nil {
-			said[name] = strings.TrimSpace(string(text))
-		}
-	}
-	return said
+	})
 }
 
 func (d *driver) report(said map[string]string) kubeletplugin.DeviceHealthReport {
