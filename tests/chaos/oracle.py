@@ -36,7 +36,7 @@ from podvitals.pod.status import field
 from tests.chaos.cast import NODE, START
 from tests.chaos.driver import Report
 from tests.chaos.loop import Timer
-from tests.chaos.truth import BADNESS, Merged, Place, Snapshot, Truth
+from tests.chaos.truth import BADNESS, Merged, Snapshot, Truth
 
 if TYPE_CHECKING:
     from podvitals.pod.entry import DeviceEntry
@@ -143,14 +143,12 @@ class Oracle:
         now = self.world.loop.now
         self.restarts.append((saved.at if saved else 0.0, now))
         self.stood.append(self._standing())
-        heard: dict[Place, float] = {}
         if saved is not None and self.stepped:
-            for source, device in saved.facts:
-                fact = saved.facts[source, device]
+            for place, fact in saved.facts.items():
                 if fact.heard < self.world.machine.booted:  # also where this boot's first agent saved less than all: the row is the old one
-                    key = self.truth._key((source, device))
+                    key = self.truth._key(place)
                     self.unsure[key] = max(self.unsure.get(key, 0.0), fact.heard + fact.lease)
-        self.truth.restarted(saved.facts if saved else None, now, heard)
+        self.truth.restarted(saved.facts if saved else None, now)
         self.moved()
 
     def _standing(self) -> dict[tuple[str, DeviceKey], tuple[str, ...]]:

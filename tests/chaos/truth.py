@@ -14,7 +14,6 @@ A checkpoint that is lost or damaged costs what it held, except for faults that 
 """
 
 import math
-from copy import copy
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -52,8 +51,7 @@ class Moment(NamedTuple):
 NOTHING_KNOWN = Merged(Health.UNKNOWN)
 
 
-@dataclass
-class Fact:
+class Fact(NamedTuple):
     health: Health
     message: str
     action: str
@@ -132,13 +130,11 @@ class Truth:
         self._hand_over(before, end.source, now)
         self._take(end.source, report.entries, now, arrived)
 
-    def restarted(self, snapshot: Snapshot | None, now: float, heard: "dict[Place, float]") -> None:
-        """A new agent begins with what the last one had saved. `heard`: when, as far as its clocks can tell, each verdict was given."""
+    def restarted(self, snapshot: Snapshot | None, now: float) -> None:
+        """A new agent begins with what the last one had saved."""
         self.advance(now)
         self.ends, self.gone = {}, {}
-        self.facts = {place: copy(fact) for place, fact in (snapshot or {}).items()}
-        for place, fact in self.facts.items():
-            fact.heard = heard.get(place, fact.heard)
+        self.facts = dict(snapshot or {})
         self._due = -math.inf
         self.advance(now)
         self.gone = {source: now for source, _ in self.facts}
@@ -153,7 +149,7 @@ class Truth:
             if due <= now:
                 ended = [place for place, fact in self.facts.items() if not fact.ended and self._due_of(place, fact) <= due]
                 for place in ended:
-                    self.facts[place].ended = True
+                    self.facts[place] = self.facts[place]._replace(ended=True)
                 for place in ended:
                     self._note(self._key(place), max(due, self._last(self._key(place))))
             self._due = due
@@ -167,7 +163,7 @@ class Truth:
         return max(able, key=lambda end: (end.born, end.number), default=None)
 
     def snapshot(self) -> Snapshot:
-        return {place: copy(fact) for place, fact in self.facts.items()}
+        return dict(self.facts)
 
     def now(self, key: DeviceKey) -> Merged:
         moments = self.history.get(key)
@@ -235,7 +231,7 @@ class Truth:
             else:
                 if lease < fact.lease:
                     self._due = -math.inf
-                fact.lease, fact.heard = lease, arrived
+                self.facts[place] = Fact(fact.health, fact.message, fact.action, lease, arrived)
         for key in changed:
             self._note(key, now)
         self.advance(now)

@@ -71,7 +71,7 @@ class Verdict:
                     self._ended(holder, view)
             elif holder.ended is None:
                 for key in holder.keys:
-                    self._on_record(holder, view, key, self.world.loop.now)
+                    self._on_record(holder, view, key, self.world.loop.now, self.world.loop.now)
         self._events()
         if self.oracle.lease_age() > SILENT:
             raise Wrong("vouches", f"the Lease is {self.oracle.lease_age():.0f} s old although nothing stands in the way")
@@ -82,11 +82,14 @@ class Verdict:
         if ANNOTATION in pod.metadata.annotations or pod.condition(CONDITION) is not None:
             raise Wrong("nothing", f"{pod.metadata.name} holds no device, and carries what somebody planted")
 
-    def _on_record(self, holder: Holder, view: PodView, key: DeviceKey, until: float) -> None:
+    def _on_record(self, holder: Holder, view: PodView, key: DeviceKey, until: float, last: float) -> None:
+        """Faults that began by `until` are; those that began by `last` may be, and then push older ones off."""
         moments = self.truth.history.get(key, [])
-        found = [one for one in episodes(moments) if one.start <= until]
+        found = [one for one in episodes(moments) if one.start <= last]
         entry = next((one for one in view.entries if one.key == key), None)
         for newer, episode in enumerate(reversed(found)):
+            if episode.start > until:
+                continue
             if self._touched(episode):
                 # A record that was taken over goes on with what is said next, or is left at what was saved before.
                 at = len(found) - 1 - newer
@@ -146,7 +149,7 @@ class Verdict:
             sure = free and not self.oracle.stepped and not any(at > holder.ended - 1.0 for at in self.oracle.disk_failed)
             self._as_of_end(holder, entry, sure, last)
             if sure:
-                self._on_record(holder, view, key, holder.ended - 0.3)
+                self._on_record(holder, view, key, holder.ended - 0.3, last)
                 self._late(holder, entry, last)
 
     def _as_of_end(self, holder: Holder, entry: DeviceEntry, free: bool, last: float) -> None:
