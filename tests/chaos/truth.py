@@ -215,12 +215,7 @@ class Truth:
             if late and fact is not None and fact.heard >= arrived:
                 continue
             if arrived + lease <= now:
-                running = fact is not None and not fact.ended and fact.heard <= arrived
-                ends = running and fact is not None and (fact.health, fact.message, fact.action) != entry[1:4]
-                if entry.health is Health.UNHEALTHY:
-                    self.late.setdefault(self._key(place), []).append(now)
-                if entry.health is Health.UNHEALTHY or ends:
-                    self.facts[place] = Fact(entry.health, entry.message, entry.action, lease, arrived, ended=True)
+                if self._take_late(place, fact, now, Fact(entry.health, entry.message, entry.action, lease, arrived)):
                     changed.add(self._key(place))
                 continue
             same = fact is not None and not fact.ended and (fact.health, fact.message, fact.action) == entry[1:4]
@@ -235,6 +230,23 @@ class Truth:
         for key in changed:
             self._note(key, now)
         self.advance(now)
+
+    def _take_late(self, place: Place, before: Fact | None, now: float, fact: Fact) -> bool:
+        """A verdict that was read after its lease; whether anything follows from it."""
+        running = before is not None and not before.ended and before.heard <= fact.heard
+        if running and before is not None and before[:3] == fact[:3]:
+            return False
+        key = self._key(place)
+        if fact.health is Health.UNHEALTHY:
+            self.late.setdefault(key, []).append(now)
+            if self.now(key).health is Health.UNHEALTHY:
+                # The episode that stands has the latest words when it ends.
+                self.facts[place] = fact
+                self._note(key, now)
+        elif not running:
+            return False
+        self.facts[place] = fact._replace(ended=True)
+        return True
 
     def _due_of(self, place: Place, fact: Fact) -> float:
         gone = self.gone.get(place[0])
