@@ -161,6 +161,12 @@ class Oracle:
                     found[pod.metadata.uid, entry.key] = tuple(fault.message for fault in entry.faults)
         return found
 
+    def taken_away(self, uid: str) -> None:
+        """Somebody took from a pod what stood there: what its agent had not read by then, and no checkpoint holds, is lost."""
+        agent = self.world.agent
+        if self.stood and (agent is None or agent.desk.book.get(uid) is None):
+            self.stood[-1] = {place: told for place, told in self.stood[-1].items() if place[0] != uid}
+
     def moved(self) -> None:
         """Something was heard, or time has passed: who holds what changed is looked at when his pod must show it."""
         truth, loop = self.truth, self.world.loop

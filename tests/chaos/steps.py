@@ -141,6 +141,7 @@ def undo(world: World, slot: int, what: str) -> None:
         if what != "condition":
             left = {key: text for key, text in pod.metadata.annotations.items() if key != ANNOTATION}
             pod = msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, annotations=left))
+            world.oracle.taken_away(pod.metadata.uid)
         world.api.put(pod)
 
 
@@ -150,6 +151,7 @@ def plant(world: World, slot: int, what: str) -> None:
     if pod is None:
         return
     world.oracle.holders[pod.metadata.uid].planted = True
+    world.oracle.taken_away(pod.metadata.uid)
     health = Health(what) if what in ("Healthy", "Unhealthy") else Health.HEALTHY
     key = KEYS[len(pod.metadata.name) % len(KEYS)]
     entry = DeviceEntry(container="main", driver=key.driver, pool=key.pool, device=key.device, health=health, message="planted")

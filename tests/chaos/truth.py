@@ -4,13 +4,13 @@ A verdict counts from the moment its bytes arrived at the node side (not from wh
 none or a negative one was asked, at least 1 s, at most a day. At its end the device is Unknown. A source none of whose endpoints is
 connected for 30 s is Unknown too. Of several endpoints of a source the newest that has named a device on its present stream speaks; when
 it is gone, what the next newest said last counts for devices of which nothing was heard since. Sources are merged, the worst wins. Of what
-is read after its lease nothing counts but that it ends, when it is read, what was said before.
+is read after its lease nothing counts but that it ends, when it is read, another verdict that was said before.
 
 **What "reported" means when an agent dies.** A fault is reported when an agent has read the speaking endpoint's message AND what followed
 from it was written to that agent's checkpoint, or landed on a pod. A verdict that an agent read, and died with in the milliseconds before
 its checkpoint was written, was not reported: the driver says it again when it meets the next agent, since a stream begins with everything
 that is so. Only an episode that began, was read, and ended within those milliseconds is ever lost; no node side could tell of it.
-A checkpoint that is lost or damaged costs what it held, except for faults that stand on living pods.
+A checkpoint that is lost or damaged costs what it held, except for faults that stand on living pods when the next agent first reads them.
 """
 
 import math
@@ -42,7 +42,7 @@ class Merged(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """From `at` on the device was this. `soft`: an agent died before what this rests on was safe."""
+    """From `at` on the device was this."""
 
     at: float
     merged: Merged
