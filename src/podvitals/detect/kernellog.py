@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from podvitals.detect import subject
+from podvitals.detect import nvlink5, subject
 from podvitals.detect.rules.line import Line
 from podvitals.detect.signal import Code
 from podvitals.detect.subject import HARDWARE_ERROR
@@ -85,6 +85,8 @@ class Lines:
                 groups = {name: clean(value, LONGEST_PARAM) for name, value in found.groupdict().items() if value}
                 if address := subject.pci_address(groups.get("pci", "")):
                     groups["pci"] = address  # as everybody writes it, so that a message is the same whoever told it
+                if line.table == "xid":
+                    groups |= nvlink5.told(groups.get("xid", ""), groups.get("what", ""))
                 if (whom := subject.of_groups(groups) or subject.of_keys(record.keys)) is not None:
                     code = line.code.format_map(_Filled(groups))
                     yield Said(*whom, Code(line.table, code, clean(record.text, LONGEST_TEXT), tuple(sorted(groups.items()))))

@@ -54,11 +54,12 @@ class Uevents:
         self._readable = asyncio.Event()
         asyncio.get_running_loop().add_reader(opened.fileno(), self._readable.set)
 
-    async def some(self) -> tuple[Uevent, ...] | None:
-        """What was told since the last call, after waiting for something. None: some were lost, because we were slow; look at all."""
+    async def some(self) -> tuple[tuple[Uevent, ...], bool]:
+        """What was told since the last call, after waiting for something; and whether some were lost, because we were slow."""
         await self._readable.wait()
         self._readable.clear()
-        lost, found = False, []
+        found: list[Uevent] = []
+        lost = False
         for _ in range(_BATCH):
             try:
                 data, (sender, _) = self._socket.recvfrom(_LARGEST)
@@ -73,7 +74,7 @@ class Uevents:
                 found.append(event)
         else:
             self._readable.set()
-        return None if lost else tuple(found)
+        return tuple(found), lost
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket.fileno())

@@ -1,7 +1,16 @@
 """What the rules about everything else have to say."""
 
+from podvitals.detect.families import drm
 from podvitals.detect.signal import Code, Count, Level, State
+from podvitals.detect.uevents import Uevent
 from tests.detect.catalogue.rows import HEALTHY, PCI, UNHEALTHY, UNKNOWN, Row, after, at_once, grew, line
+
+
+def wedged(methods: str, **keys: str) -> Code:
+    """As the kernel tells it."""
+    (code,) = drm.wedged(Uevent("change", "/devices/pci0000:3a/0000:3b:00.0/drm/card0", "drm", {"WEDGED": methods, **keys}))
+    return code
+
 
 AMD_AND_INTEL = (
     at_once("amd.uncorrectable-count", UNHEALTHY, f"uncorrectable errors in block umc{PCI}", "service", Count("amd.ras_ue", 1, "umc")),
@@ -26,8 +35,34 @@ AMD_AND_INTEL = (
     after("amd.throttled", 10.0, HEALTHY, f"slowed down: thermal{PCI}", "", State("amd.throttled", "yes", "thermal")),
     at_once("amd.lost", UNHEALTHY, f"GPU is lost from the bus{PCI}", "power-cycle", line("amdgpu-lost")),
     at_once("amd.over-temperature", HEALTHY, f"GPU is over its temperature range{PCI}", "", line("amdgpu-thermal")),
-    at_once("intel.wedged-log", UNHEALTHY, f"the driver gave the GPU up (wedged){PCI}", "reset-gpu", line("xe-wedged")),
-    at_once("intel.wedged", UNHEALTHY, f"the driver gave the GPU up (wedged){PCI}", "reset-gpu", State("intel.wedged", "yes")),
+    at_once("intel.wedged", UNHEALTHY, f"the driver gave the GPU up (wedged){PCI}", "reset-gpu", line("xe-wedged")),
+    at_once(
+        "intel.survivability",
+        UNHEALTHY,
+        f"the GPU waits for its firmware to be flashed (survivability mode){PCI}",
+        "service",
+        State("intel.survivability", "yes"),
+    ),
+    at_once(
+        "intel.critical", UNHEALTHY, f"the GPU says of itself that its state is critical{PCI}", "service", State("intel.health", "critical")
+    ),
+    at_once("intel.warning", HEALTHY, f"the GPU says of itself that it has minor troubles{PCI}", "", State("intel.health", "warning")),
+    at_once("drm.wedged", UNHEALTHY, f"the driver gave the GPU up (wedged){PCI}", "reset-gpu", wedged("rebind,bus-reset")),
+    at_once(
+        "drm.wedged-cold",
+        UNHEALTHY,
+        f"the driver gave the GPU up (wedged): its power has to be cut{PCI}",
+        "power-cycle",
+        wedged("cold-reset"),
+    ),
+    at_once(
+        "drm.wedged-vendor",
+        UNHEALTHY,
+        f"the driver gave the GPU up (wedged): it takes its vendor's own procedure{PCI}",
+        "service",
+        wedged("vendor-specific"),
+    ),
+    at_once("drm.recovered", HEALTHY, f"the driver had to reset the GPU, which train used{PCI}", "", wedged("none", TASK="train", PID="7")),
     at_once("intel.hang", HEALTHY, "", "", line("i915-gpu-hang", ecode="12:1:85def5fb")),
     after("intel.throttled", 10.0, HEALTHY, f"slowed down: pl1{PCI}", "", State("intel.throttled", "yes", "pl1")),
     at_once("intel.gt-reset", HEALTHY, "", "", line("xe-gt-reset", gt="GT0")),
@@ -59,6 +94,13 @@ PCIE = (
         line("aer-fatal", layer="Transaction Layer"),
     ),
     at_once("pcie.nonfatal", HEALTHY, f"uncorrectable PCIe error, not fatal (AER){PCI}", "", line("aer-nonfatal")),
+    at_once(
+        "pcie.recovery-failed",
+        UNHEALTHY,
+        f"the kernel could not recover the device from a PCIe error{PCI}",
+        "reset-gpu",
+        Code("pcie", "recovery-failed"),
+    ),
     at_once(
         "pcie.iommu-fault", HEALTHY, f"the device reached for memory it may not use (IOMMU){PCI}", "", line("iommu-fault", what="DMA Read")
     ),

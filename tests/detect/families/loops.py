@@ -9,6 +9,9 @@ from pathlib import Path
 
 from tests.roots import requires
 
+_ADD, _REMOVE = 0x4C80, 0x4C81
+_FIRST_SPARE = 64
+"""Number of the loop devices that tests make and remove: nobody else's."""
 _GET_FREE, _SET_FD, _CLR_FD, _READ_ONLY = 0x4C82, 0x4C00, 0x4C01, 0x125D
 requires_loop = requires("root and loop devices", os.geteuid() == 0 and Path("/dev/loop-control").exists())
 
@@ -43,6 +46,29 @@ def _attached(file: Path) -> str | None:
         os.close(backing)
         os.close(device)
     return name
+
+
+def make_loop(name: str = "") -> str:
+    """A loop device of the test's own (or `name` again), over nothing; its name."""
+    numbers = [int(name.removeprefix("loop"))] if name else range(_FIRST_SPARE, _FIRST_SPARE + 64)
+    for number in numbers:
+        with suppress(FileExistsError):
+            return f"loop{_control(_ADD, number)}"
+    raise OSError(errno.EEXIST, "there are 64 loop devices of tests already")
+
+
+def remove_loop(name: str) -> None:
+    """The kernel takes it away; nothing where it is gone."""
+    with suppress(OSError):
+        _control(_REMOVE, int(name.removeprefix("loop")))
+
+
+def _control(request: int, number: int) -> int:
+    control = os.open("/dev/loop-control", os.O_RDWR)
+    try:
+        return fcntl.ioctl(control, request, number)
+    finally:
+        os.close(control)
 
 
 def set_read_only(name: str) -> None:

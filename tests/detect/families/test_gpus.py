@@ -9,7 +9,8 @@ from podvitals.detect.detector import Device
 from podvitals.detect.families.amd import Amd, counts, throttled
 from podvitals.detect.families.intel import Intel
 from podvitals.detect.inventory import listing
-from podvitals.detect.signal import Count, State, Unread
+from podvitals.detect.signal import LIFE, Code, Count, State, Unread
+from podvitals.detect.uevents import Uevent
 from tests.detect.families.tree import Tree, unreadable, values
 
 GPU = "pci-0000-43-00-0"
@@ -111,6 +112,7 @@ def test_intel_s_gpus_are_those_of_its_two_drivers(intel: tuple[Tree, Intel]) ->
     assert not listing("intel", devices).problems
     assert Intel.available(family.roots) == ""
     assert list(family.read(devices[0])) == [State("intel.driver", "i915")], "what it does not tell is no signal"
+    assert values(list(family.read(devices[1]))) == {"intel.driver": "xe", "intel.survivability": "no"}
 
 
 def test_heat_that_slows_a_gpu_down_is_told_of_both_drivers(intel: tuple[Tree, Intel]) -> None:
@@ -118,12 +120,74 @@ def test_heat_that_slows_a_gpu_down_is_told_of_both_drivers(intel: tuple[Tree, I
     i915, xe = list(family.find())
     old = tree.write(tree.sys / "bus/pci/devices/0000:00:02.0/drm/card0/gt/gt0", throttle_reason_thermal=0, throttle_reason_pl1=1)
     new = tree.write(tree.sys / "bus/pci/devices/0000:03:00.0/tile0/gt0/freq0/throttle", status=1, reason_thermal=1, reason_prochot=0)
-    assert values(list(family.read(i915))) == {"intel.throttled[thermal]": "no"}
+    assert values(list(family.read(i915))) == {"intel.driver": "i915", "intel.throttled[thermal]": "no"}
     tree.write(new.parents[2] / "gt1/freq0/throttle", reason_thermal=0, reason_prochot=0)
-    assert values(list(family.read(xe))) == {"intel.throttled[thermal]": "yes", "intel.throttled[prochot]": "no"}
+    assert values(list(family.read(xe))) == {
+        "intel.driver": "xe",
+        "intel.survivability": "no",
+        "intel.throttled[thermal]": "yes",
+        "intel.throttled[prochot]": "no",
+    }
     unreadable(old / "throttle_reason_thermal")
     assert str(values(list(family.read(i915)))["intel.throttled[thermal]"]).endswith("Too many levels of symbolic links")
     assert new.is_dir()
+
+
+def test_an_xe_says_that_it_waits_for_its_firmware_and_how_it_is(intel: tuple[Tree, Intel]) -> None:
+    tree, family = intel
+    _, xe = list(family.find())
+    at = tree.write(tree.sys / "bus/pci/devices/0000:03:00.0", survivability_mode="Survivability mode type: Runtime", gpu_health="critical")
+    said = values(list(family.read(xe)))
+    assert (said["intel.survivability"], said["intel.health"]) == ("yes", "critical")
+    unreadable(at / "gpu_health")
+    assert str(values(list(family.read(xe)))["intel.health"]).startswith("unread: ")
+
+
+def test_a_driver_that_is_bound_anew_has_reset_its_gpu_over_a_restart_of_ours_too(intel: tuple[Tree, Intel]) -> None:
+    tree, family = intel
+    i915, _ = list(family.find())
+    cards = tree.sys / "bus/pci/devices/0000:00:02.0/drm"
+    cards.mkdir()
+    assert [signal for signal in family.read(i915) if isinstance(signal, Code)] == []
+    cards.rename(cards.with_name("unbound"))
+    assert [signal for signal in family.read(i915) if isinstance(signal, Code)] == []
+    later = Intel()
+    later.roots = tree.roots
+    later.recall(family.remember(), same_boot=True)
+    cards.mkdir()
+    for again in (family, later):
+        assert [signal for signal in again.read(i915) if isinstance(signal, Code)] == [
+            Code(LIFE, "reset", "the driver of 0000:00:02.0 was bound anew")
+        ]
+        assert [signal for signal in again.read(i915) if isinstance(signal, Code)] == []
+    rebooted = Intel()
+    rebooted.roots = tree.roots
+    rebooted.recall({"0000:00:02.0": "1"}, same_boot=False)
+    assert [signal for signal in rebooted.read(i915) if isinstance(signal, Code)] == []
+
+
+CARD = "/devices/pci0000:00/0000:00:01.0/0000:03:00.0/drm/card1"
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [
+        (
+            {"WEDGED": "rebind,bus-reset"},
+            Code("drm", "wedged", "WEDGED=rebind,bus-reset", (("method", "rebind"), ("methods", "rebind,bus-reset"))),
+        ),
+        (
+            {"WEDGED": "none", "PID": "77", "TASK": "glx\x1b[2J"},
+            Code("drm", "wedged", "WEDGED=none", (("method", "none"), ("methods", "none"), ("task", "glx\\x1b[2J"))),
+        ),
+        ({"HOTPLUG": "1"}, None),
+    ],
+)
+def test_a_gpu_that_its_driver_gave_up_is_told_with_the_way_to_recover(keys: dict[str, str], code: Code | None) -> None:
+    event = Uevent("change", CARD, "drm", keys)
+    for family in (Amd(), Intel()):
+        assert family.meant(event) == ("0000:03:00.0" if code else "")
+        assert list(family.said(event)) == ([code] if code else [])
 
 
 def test_counts_are_counts() -> None:

@@ -178,6 +178,13 @@ def test_details_of_a_line_are_its_parameters() -> None:
     }
 
 
+def test_what_an_nvlink_error_asks_for_is_decoded_from_its_line() -> None:
+    found = params("NVRM: Xid (PCI:0009:01:00): 149, NETIR_LINK_EVT  Fatal   XC0 i0 Link 01 (0x021425c6 0x00000000 0x00000000 0x00000000)")
+    assert (found["unit"], found["link"], found["asks"]) == ("NETIR_LINK_EVT", "01", "reset")
+    with_program = params("NVRM: Xid (PCI:0000:3b:00): 145, pid=4, name=train, RLW_REMAP Nonfatal XC1 i0 Link 17 (0x00000004 0x00000001)")
+    assert (with_program["unit"], with_program["asks"], with_program["name"]) == ("RLW_REMAP", "restart", "train")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -6,17 +6,20 @@ The driver's lines in the kernel log are family `kmsg`'s.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from podvitals.detect.detector import Attribute, Device
-from podvitals.detect.families import pcidev, sysfs
+from podvitals.detect.families import drm, pcidev, sysfs
+from podvitals.detect.families.anew import Anew
 from podvitals.detect.families.sysfs import tried
-from podvitals.detect.family import PCI, Family, pci_device
+from podvitals.detect.family import PCI, pci_device
+from podvitals.detect.nudged import Nudged
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Count, Level, Signal, State, Unread
 from podvitals.detect.spec import Spec
+from podvitals.detect.uevents import Uevent
 
 VENDOR = "1002"
 MOST_BLOCKS = 64
@@ -32,14 +35,16 @@ def counts(said: str) -> tuple[int, int]:
     return found["ue"], found["ce"]
 
 
-class Amd(Family):
+class Amd(Nudged):
     family, about = "amd", "AMD's GPUs"
     needs = "the amdgpu driver; for error counters a GPU with RAS (Instinct)"
     interval, timeout = 10.0, 5.0
+    subsystems = (drm.SUBSYSTEM,)
 
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns
         self._devices: dict[str, Device] = {}
+        self._anew = Anew()
 
     def __str__(self) -> str:
         return f"amd:{','.join(self.patterns)}" if self.patterns else "amd"
@@ -60,7 +65,19 @@ class Amd(Family):
         at = pcidev.directory(self.roots.sys, device.handle)
         if not at.exists():
             return [Unread("amd.ras", "the device is not on the bus")]  # its presence is family pcie's
-        return self._present(at)
+        return self._present(at, device.handle)
+
+    def meant(self, event: Uevent) -> str:
+        return drm.address(event)
+
+    def said(self, event: Uevent) -> Iterable[Signal]:
+        return drm.wedged(event)
+
+    def remember(self) -> Mapping[str, str]:
+        return self._anew.remember()
+
+    def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
+        self._anew.recall(memory, same_boot=same_boot)
 
     def _wanted(self, address: str) -> bool:
         words = (address, pci_device(address))
@@ -81,7 +98,8 @@ class Amd(Family):
             capacity["memory"] = int(memory)
         return Device(pci_device(address), found, capacity, handle=address)
 
-    def _present(self, at: Path) -> Iterator[Signal]:
+    def _present(self, at: Path, address: str) -> Iterator[Signal]:
+        yield from drm.life(self._anew, at, address)
         try:
             files = sysfs.entries_if_any(at / "ras")[: 4 * MOST_BLOCKS]
         except OSError as error:

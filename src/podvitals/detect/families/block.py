@@ -1,5 +1,5 @@
 """Family `block`: disks that are not NVMe: are they there, did they become read-only, do their commands fail. `block[:PATTERN,...]`, of the
-kernel's names (`sd*`), WWNs or serial numbers; without one, all that are hardware.
+kernel's names (`sd*`), WWNs or serial numbers; without one, all that are hardware. That one went, or became read-only, is pushed (uevents).
 
 Kernel ABI: Documentation/ABI/stable/sysfs-block (ro, size); SCSI's state and ioerr_cnt (drivers/scsi/scsi_sysfs.c; states: running,
 offline, blocked, transport-offline, ...).
@@ -11,16 +11,17 @@ from fnmatch import fnmatchcase
 from podvitals.detect.detector import Device
 from podvitals.detect.families import disks, sysfs
 from podvitals.detect.families.sysfs import tried
-from podvitals.detect.family import Family
+from podvitals.detect.nudged import Nudged
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Count, Signal, State, Unread
 from podvitals.detect.spec import Spec
 
 
-class Block(Family):
+class Block(Nudged):
     family, about = "block", "disks other than NVMe"
     needs = "/sys/class/block"
     interval, timeout = 10.0, 2.0
+    subsystems = ("block",)
 
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns

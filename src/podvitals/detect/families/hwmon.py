@@ -13,8 +13,9 @@ from pathlib import Path
 from podvitals.detect.detector import Attribute, Device
 from podvitals.detect.families import pcidev, sysfs
 from podvitals.detect.families.sysfs import tried
-from podvitals.detect.family import Family, pci_device
+from podvitals.detect.family import pci_device
 from podvitals.detect.inventory import device_name
+from podvitals.detect.nudged import Nudged
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Level, Signal, State, Unread
 from podvitals.detect.spec import Spec
@@ -27,10 +28,11 @@ LEAST, MOST = 1.0, 250.0
 _INPUT = re.compile(r"temp([0-9]{1,4})_input")
 
 
-class Hwmon(Family):
+class Hwmon(Nudged):
     family, about = "hwmon", "temperatures of whatever has a sensor"
     needs = "/sys/class/hwmon"
     interval, timeout = 10.0, 5.0
+    subsystems = ("hwmon",)  # alarms, of drivers that tell of them (hwmon_notify_event)
 
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns

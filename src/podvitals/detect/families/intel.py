@@ -1,21 +1,29 @@
-"""Family `intel`: Intel's GPUs (drivers xe and i915): whether heat slows them down. `intel[:PATTERN,...]`, of PCI addresses or devices'
-names; without one, all.
+"""Family `intel`: Intel's GPUs (drivers xe and i915): whether heat slows them down, whether the driver gave one up, what the GPU says of
+itself. `intel[:PATTERN,...]`, of PCI addresses or devices' names; without one, all.
 
-What can be read is little: neither driver counts memory errors in sysfs, nor says there that it gave a GPU up (wedged); both stand in the
-kernel log, which is family `kmsg`'s. Kernel: i915 drm/card*/gt/gt*/throttle_reason_* (drivers/gpu/drm/i915/gt/intel_gt_sysfs_pm.c), xe
+What can be read is little. Neither driver counts memory errors in sysfs. That a GPU was given up (wedged) is pushed by the kernel
+(drm.py), and stands in the kernel log, which is family `kmsg`'s; no file says so later, but for an xe that waits for its firmware to be
+flashed (survivability_mode is there: drivers/gpu/drm/xe/xe_survivability_mode.c). From Linux 7.3 on newer ones say how they are
+(gpu_health: Documentation/ABI/testing/sysfs-driver-intel-xe-ras).
+
+Throttling: i915 drm/card*/gt/gt*/throttle_reason_* (drivers/gpu/drm/i915/gt/intel_gt_sysfs_pm.c), xe
 tile*/gt*/freq0/throttle/{status,reason_*} (drivers/gpu/drm/xe/xe_gt_throttle.c).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from podvitals.detect.detector import Device
-from podvitals.detect.families import pcidev, sysfs
-from podvitals.detect.family import Family, pci_device
+from podvitals.detect.families import drm, pcidev, sysfs
+from podvitals.detect.families.anew import Anew
+from podvitals.detect.families.sysfs import tried
+from podvitals.detect.family import pci_device
+from podvitals.detect.nudged import Nudged
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Signal, State, Unread
 from podvitals.detect.spec import Spec
+from podvitals.detect.uevents import Uevent
 
 VENDOR = "0x8086"
 DRIVERS = ("xe", "i915")
@@ -24,14 +32,16 @@ REASONS = ("thermal", "prochot", "vr_thermalert", "soc_thermal", "mem_thermal", 
 MOST_GTS = 16
 
 
-class Intel(Family):
+class Intel(Nudged):
     family, about = "intel", "Intel's GPUs"
-    needs = "the xe or i915 driver; memory errors and a GPU given up cannot be read in sysfs (see kmsg)"
+    needs = "the xe or i915 driver; memory errors cannot be read in sysfs (see kmsg); that a GPU is given up needs Linux 6.15"
     interval, timeout = 10.0, 2.0
+    subsystems = (drm.SUBSYSTEM,)
 
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns
         self._devices: dict[str, Device] = {}
+        self._anew = Anew()
 
     def __str__(self) -> str:
         return f"intel:{','.join(self.patterns)}" if self.patterns else "intel"
@@ -56,8 +66,27 @@ class Intel(Family):
         at = pcidev.directory(self.roots.sys, device.handle)
         if not at.exists():
             return [Unread("intel.throttled", "the device is not on the bus")]  # its presence is family pcie's
-        found = list(self._throttled(at))
-        return found or [State("intel.driver", sysfs.link_name(at / "driver"))]
+        return self._present(at, device.handle)
+
+    def meant(self, event: Uevent) -> str:
+        return drm.address(event)
+
+    def said(self, event: Uevent) -> Iterable[Signal]:
+        return drm.wedged(event)
+
+    def remember(self) -> Mapping[str, str]:
+        return self._anew.remember()
+
+    def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
+        self._anew.recall(memory, same_boot=same_boot)
+
+    def _present(self, at: Path, address: str) -> Iterator[Signal]:
+        yield from drm.life(self._anew, at, address)
+        yield State("intel.driver", driver := sysfs.link_name(at / "driver"))
+        if driver == "xe":
+            yield State("intel.survivability", "yes" if (at / "survivability_mode").exists() else "no")
+            yield from tried("intel.health", lambda: [State("intel.health", sysfs.word(at / "gpu_health"))])
+        yield from self._throttled(at)
 
     def _throttled(self, at: Path) -> Iterator[Signal]:
         places = [(path, "reason_") for path in sorted(at.glob("tile*/gt*/freq0/throttle"))[:MOST_GTS]]

@@ -1,10 +1,11 @@
 """Family `nvme`: NVMe controllers: their state, and what they say of their own health (SMART). `nvme[:PATTERN,...]`, of PCI addresses,
-serial numbers or controllers' names; without one, all.
+serial numbers or controllers' names; without one, all. That one went, or a namespace became read-only, is pushed (uevents).
 
 Kernel: /sys/class/nvme/*/{state,model,serial,firmware_rev,transport,address} (drivers/nvme/host/sysfs.c; states: drivers/nvme/host/core.c,
 nvme_ctrl_state_name), SMART by ioctl on /dev/nvmeN (smart.py).
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -13,17 +14,22 @@ from pathlib import Path
 from podvitals.detect.detector import Attribute, Device
 from podvitals.detect.families import disks, pcidev, smart, sysfs
 from podvitals.detect.families.sysfs import tried
-from podvitals.detect.family import Family, pci_device
+from podvitals.detect.family import pci_device
 from podvitals.detect.inventory import device_name
+from podvitals.detect.nudged import Nudged
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Count, Level, Signal, State, Unread
 from podvitals.detect.spec import Spec
+from podvitals.detect.uevents import Uevent
+
+_CONTROLLER = re.compile(r"nvme\d+")
 
 
-class Nvme(Family):
+class Nvme(Nudged):
     family, about = "nvme", "NVMe controllers"
     needs = "/sys/class/nvme; for SMART the right to open /dev/nvmeN (root)"
     interval, timeout = 10.0, 5.0
+    subsystems = ("nvme", "block")
 
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns
@@ -48,6 +54,14 @@ class Nvme(Family):
     def read(self, device: Device) -> Iterable[Signal]:
         controller = str(device.attributes["controller"])
         return self._present(controller) if self._at(controller).exists() else self._absent(controller)
+
+    def meant(self, event: Uevent) -> str:
+        return found[0] if (found := _CONTROLLER.match(event.name)) is not None else ""
+
+    def glance(self, device: Device) -> Iterable[Signal]:
+        """All but SMART, which asks the controller itself and may wait for it."""
+        controller = str(device.attributes["controller"])
+        return self._there(controller) if self._at(controller).exists() else self._absent(controller)
 
     def _at(self, controller: str) -> Path:
         return self.roots.sys / "class/nvme" / controller
@@ -80,17 +94,18 @@ class Nvme(Family):
         yield State("block.presence", "gone" if gone else "present")
 
     def _present(self, controller: str) -> Iterator[Signal]:
+        state = sysfs.optional(self._at(controller) / "state", 64)
+        yield from self._there(controller)
+        if state in ("", "live"):  # a controller that is being reset would let the question wait
+            yield from tried("nvme.smart", lambda: _told(smart.ask(self.roots.dev / controller)))
+
+    def _there(self, controller: str) -> Iterator[Signal]:
         at = self._at(controller)
         yield State("block.presence", "present")
-        state = ""
-        with suppress(OSError):
-            state = sysfs.text(at / "state", 64)
         yield from tried("nvme.state", lambda: [State("nvme.state", sysfs.word(at / "state"))])
         for namespace in self._namespaces(at):
             read_only = disks.directory(self.roots.sys, namespace) / "ro"
             yield from tried("block.read_only", lambda n=namespace, f=read_only: [State("block.read_only", str(sysfs.number(f)), n)])  # type: ignore[misc]
-        if state in ("", "live"):  # a controller that is being reset would let the question wait
-            yield from tried("nvme.smart", lambda: _told(smart.ask(self.roots.dev / controller)))
 
 
 def _told(health: smart.Health) -> Iterator[Signal]:

@@ -3,6 +3,8 @@
 `pcie:PATTERN[,PATTERN...]`, of addresses (`0000:3b:*`), kinds (`gpu`, `nvme`, `nic`, `ib`, `disk`, `accel`) or `vendor:device` (`10de:*`).
 Without any: all but bridges.
 
+What comes, goes, is bound, unbound or recovers from an error is looked at when the kernel says so (uevents), all else each interval.
+
 Kernel ABI: Documentation/ABI/testing/sysfs-bus-pci (enable, driver, config, power_state, current_link_width, max_link_width,
 current_link_speed, max_link_speed) and sysfs-bus-pci-devices-aer_stats (aer_dev_fatal, aer_dev_nonfatal, aer_dev_correctable).
 
@@ -19,11 +21,14 @@ from pathlib import Path
 
 from podvitals.detect.detector import Device
 from podvitals.detect.families import pcidev, sysfs
+from podvitals.detect.families.anew import Anew
 from podvitals.detect.families.sysfs import tried
-from podvitals.detect.family import Family, pci_device
+from podvitals.detect.family import pci_device
+from podvitals.detect.nudged import Nudged
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import LIFE, Code, Count, Level, Signal, State, Unread
 from podvitals.detect.spec import Spec
+from podvitals.detect.uevents import Uevent
 
 AER = (
     ("pcie.aer_fatal", "aer_dev_fatal", "TOTAL_ERR_FATAL"),
@@ -45,10 +50,11 @@ def total(said: str, key: str) -> int:
     raise ValueError(f"it has no line {key}")
 
 
-class Pcie(Family):
+class Pcie(Nudged):
     family, about = "pcie", "PCI devices of any kind"
     needs = "/sys/bus/pci; for error counters Linux 4.19 or newer with PCIe AER"
     interval, timeout = 10.0, 2.0
+    subsystems = ("pci",)
 
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns
@@ -57,7 +63,7 @@ class Pcie(Family):
         # What each device was found with: kept, so that what is lost later is noticed.
         self._kinds: dict[str, str] = {}
         self._drivers: dict[str, str] = {}
-        self._inodes: dict[str, int] = {}
+        self._anew = Anew()
 
     def __str__(self) -> str:
         return f"pcie:{','.join(self.patterns)}" if self.patterns else "pcie"
@@ -100,18 +106,20 @@ class Pcie(Family):
         yield from tried("pcie.driver", lambda: self._driver(at, address))
         yield from tried("pcie.enabled", lambda: self._enabled(at, address))
 
+    def said(self, event: Uevent) -> Iterable[Signal]:
+        """The kernel's recovery from a PCIe error (drivers/pci/pci-driver.c, pci_uevent_ers): that it failed is the device's end."""
+        if event.keys.get("ERROR_EVENT") == "FAILED_RECOVERY":
+            yield Code("pcie", "recovery-failed", f"{event.name}: ERROR_EVENT=FAILED_RECOVERY")
+
     def remember(self) -> Mapping[str, str]:
-        return {address: str(inode) for address, inode in self._inodes.items()}
+        return self._anew.remember()
 
     def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
-        if same_boot:
-            self._inodes = {address: int(inode) for address, inode in memory.items() if inode.isdecimal()}
+        self._anew.recall(memory, same_boot=same_boot)
 
     def _life(self, at: Path, address: str) -> Iterator[Signal]:
         """A device whose directory is another than before was taken off the bus and found again: whatever asked for a reset had one."""
-        before, now = self._inodes.get(address), at.stat().st_ino
-        self._inodes[address] = now
-        if before not in (None, now):
+        if self._anew.is_so(address, at):
             yield Code(LIFE, "reset", f"{address} was taken off the bus and found again")
 
     def _driver(self, at: Path, address: str) -> Iterator[Signal]:

@@ -1,5 +1,5 @@
 """Family `rdma`: InfiniBand and RoCE adapters: their ports' state and error counters. `rdma[:PATTERN,...]`, of the kernel's names
-(`mlx5_*`), PCI addresses or devices' names; without one, all.
+(`mlx5_*`), PCI addresses or devices' names; without one, all. That one went is pushed (uevents).
 
 Kernel ABI: Documentation/ABI/stable/sysfs-class-infiniband (ports/N/{state,phys_state,link_layer,rate}, counters/*, hw_counters/*).
 
@@ -14,8 +14,9 @@ from pathlib import Path
 from podvitals.detect.detector import Attribute, Device
 from podvitals.detect.families import pcidev, sysfs
 from podvitals.detect.families.sysfs import tried
-from podvitals.detect.family import Family, pci_device
+from podvitals.detect.family import pci_device
 from podvitals.detect.inventory import device_name
+from podvitals.detect.nudged import Nudged
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Count, Signal, State, Unread
 from podvitals.detect.spec import Spec
@@ -34,10 +35,11 @@ LONGEST_PAUSE = 64
 """Rounds between two attempts to read counters that cannot be read."""
 
 
-class Rdma(Family):
+class Rdma(Nudged):
     family, about = "rdma", "InfiniBand and RoCE adapters"
     needs = "/sys/class/infiniband"
     interval, timeout = 5.0, 2.0
+    subsystems = ("infiniband",)
 
     def __init__(self, *patterns: str) -> None:
         self.patterns = patterns
@@ -62,6 +64,11 @@ class Rdma(Family):
     def read(self, device: Device) -> Iterable[Signal]:
         at = self.roots.sys / "class/infiniband" / str(device.attributes["ibdev"])
         return self._present(at) if at.exists() else self._absent(at)
+
+    def glance(self, device: Device) -> Iterable[Signal]:
+        """Whether it is there, and its ports' states: nothing that counts rounds, or may flood the log."""
+        at = self.roots.sys / "class/infiniband" / str(device.attributes["ibdev"])
+        return self._present(at, counters=False) if at.exists() else self._absent(at)
 
     def _device(self, name: str) -> tuple[Device, str]:
         at = self.roots.sys / "class/infiniband" / name
@@ -89,7 +96,7 @@ class Rdma(Family):
             return
         yield State("rdma.presence", "gone" if gone else "present")
 
-    def _present(self, at: Path) -> Iterator[Signal]:
+    def _present(self, at: Path, *, counters: bool = True) -> Iterator[Signal]:
         yield State("rdma.presence", "present")
         try:
             ports = sysfs.entries(at / "ports")[:MOST_PORTS]
@@ -98,8 +105,8 @@ class Rdma(Family):
             return
         for port in ports:
             yield from _states(at / "ports" / port, port)
-            for folder, counters in (("counters", COUNTERS), ("hw_counters", HARDWARE_COUNTERS)):
-                yield from self._counters(at / "ports" / port / folder, port, counters)
+            for folder, names in (("counters", COUNTERS), ("hw_counters", HARDWARE_COUNTERS)) if counters else ():
+                yield from self._counters(at / "ports" / port / folder, port, names)
 
     def _counters(self, folder: Path, port: str, names: Iterable[str]) -> Iterator[Signal]:
         pause, left, why = self._pauses.get(folder, (0, 0, ""))

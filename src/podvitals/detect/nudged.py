@@ -1,0 +1,138 @@
+"""A family whose devices are looked at not only each interval, but also when the kernel says that something became of one (uevents.py).
+
+What the kernel says is a nudge: the family looks itself, and believes what it sees. So a uevent that somebody made up costs a look, and one
+that was lost is made up for by the next check.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import ClassVar
+
+from podvitals.detect import uevents
+from podvitals.detect.detector import Device, Reading
+from podvitals.detect.family import Family
+from podvitals.detect.signal import Signal
+from podvitals.detect.uevents import Uevent
+from podvitals.detect.worker import Worker
+
+REST = 0.2
+"""Seconds between two looks at one device: one that changes a thousand times a second is looked at five times."""
+
+
+class Nudges:
+    """Which devices are to be looked at, by their handles: at once, but none more often than each `rest` seconds. Pure."""
+
+    def __init__(self, rest: float = REST) -> None:
+        self._rest = rest
+        self._due: dict[str, float] = {}
+        self._last: dict[str, float] = {}
+
+    def add(self, handle: str, now: float) -> None:
+        self._due.setdefault(handle, max(now, self._last.get(handle, -math.inf) + self._rest))
+
+    def take(self, now: float) -> list[str]:
+        """Those whose time has come, which are looked at now."""
+        ripe = [handle for handle, at in self._due.items() if at <= now]
+        for handle in ripe:
+            del self._due[handle]
+            self._last[handle] = now
+        return ripe
+
+    def next(self) -> float | None:
+        return min(self._due.values(), default=None)
+
+
+class Nudged(Family):
+    """`subsystems`: whose uevents are listened to. Of these `meant` names a device, and `glance` looks at it."""
+
+    subsystems: ClassVar[tuple[str, ...]]
+    _by_handle: dict[str, Device]
+
+    def meant(self, event: Uevent) -> str:
+        """The handle of the device that a uevent is about, or ''."""
+        return event.name
+
+    def glance(self, device: Device) -> Iterable[Signal]:
+        """What may have changed. In a worker thread, perhaps beside read()."""
+        return self.read(device)
+
+    def said(self, event: Uevent) -> Iterable[Signal]:
+        """What a uevent says that cannot be looked up."""
+        return ()
+
+    # --- for the frame ---------------------------------------------------------------------------------------------------------------
+
+    def devices(self) -> Iterable[Device]:
+        found = tuple(super().devices())
+        self._by_handle = {device.handle: device for device in found}
+        return found
+
+    async def watch(self) -> AsyncIterator[tuple[str, Reading]]:
+        async with aclosing(self._pushed()) as pushed:
+            async for device, signals in pushed:
+                # All of one look together: none of them must look like a recovery that it is not.
+                yield device.name, self.judge.take(str(self), device.name, signals)
+                self.judge.save_if_due()
+
+    @property
+    def watches(self) -> bool:
+        return True
+
+    async def _pushed(self) -> AsyncGenerator[tuple[Device, tuple[Signal, ...]], None]:
+        nudges, looks = Nudges(), _Looks(f"{self} watch", self.timeout)
+        try:
+            with uevents.listening() as kernel:
+                while True:
+                    events, lost = await self._some(kernel, nudges.next())
+                    now = self.clock.now()
+                    for event in events:
+                        if event.subsystem in self.subsystems and (device := self._by_handle.get(self.meant(event))) is not None:
+                            nudges.add(device.handle, now)
+                            if signals := tuple(self.said(event)):
+                                yield device, signals
+                    for handle in self._by_handle if lost else ():
+                        nudges.add(handle, now)
+                    for device in filter(None, map(self._by_handle.get, nudges.take(now))):
+                        if signals := await looks.at(device, self.glance):
+                            yield device, signals
+        finally:
+            looks.end()
+
+    async def _some(self, kernel: uevents.Uevents, until: float | None) -> tuple[tuple[Uevent, ...], bool]:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if until is None else max(0.0, until - self.clock.now())):
+                return await kernel.some()
+        return (), False
+
+
+class _Looks:
+    """Looks at devices in a worker thread. One whose look hangs is left alone until it ends, the others are looked at in a new thread."""
+
+    def __init__(self, name: str, timeout: float) -> None:
+        self._name, self._timeout = name, timeout
+        self._worker = Worker(name)
+        self._hung: set[str] = set()
+
+    async def at(self, device: Device, glance: Callable[[Device], Iterable[Signal]]) -> tuple[Signal, ...]:
+        if device.handle in self._hung:
+            return ()
+        look = self._worker.call(lambda: tuple(glance(device)))
+        await asyncio.wait({look}, timeout=self._timeout)
+        if look.done():
+            return () if look.exception() is not None else look.result()  # what fails is the next check's to tell
+        self._hung.add(device.handle)
+        look.add_done_callback(partial(self._returned, device.handle))
+        self._worker.end()
+        self._worker = Worker(self._name)
+        return ()
+
+    def end(self) -> None:
+        self._worker.end()
+
+    def _returned(self, handle: str, look: "asyncio.Future[tuple[Signal, ...]]") -> None:
+        self._hung.discard(handle)
+        if not look.cancelled():
+            look.exception()
