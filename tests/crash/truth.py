@@ -55,12 +55,20 @@ class Spans:
         """For how long it was so between the two."""
         return sum(max(0.0, min(end, to) - max(start, begin)) for begin, to in self._spans)
 
+    def longest(self, start: float, end: float) -> float:
+        """For how long it was so without a break between the two."""
+        return max((max(0.0, min(end, to) - max(start, begin)) for begin, to in self._spans), default=0.0)
+
     def last(self, start: float, end: float) -> float | None:
         """The last moment of start … end at which it was so."""
         for begin, to in reversed(self._spans):
             if begin <= end and to >= start:
                 return min(end, to)
         return None
+
+    def began(self) -> float:
+        """When it last began to be so; `-inf` if it never was."""
+        return self._spans[-1][0] if self._spans else -inf
 
     def ended(self) -> float:
         """When it last ceased to be so; `inf` while it is, `-inf` if it never was."""
@@ -124,6 +132,13 @@ class Truth:
 
     def changes(self) -> int:
         return sum(len(states) - 1 for states in self._states.values())
+
+    def faults(self, key: DeviceKey) -> Iterator[tuple[int, float, float]]:
+        """(serial, from, to) of each it had; `inf` for one that stands."""
+        states = self._states[key]
+        for state, after in zip(states, [*states[1:], State(inf, Health.HEALTHY)], strict=True):
+            if state.serial:
+                yield state.serial, state.at, after.at
 
     def of(self, key: DeviceKey, serial: int) -> State | None:
         """The state in which this device had that fault; None: never, so whoever says so invents it."""

@@ -1,0 +1,135 @@
+"""What is done to a world: each fault of plan.KINDS, from its beginning to its end, and each pod, from its making to its end."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Mapping
+from math import inf
+
+from tests.cluster.api import Object
+from tests.crash.managed import Managed
+from tests.crash_cluster.oracle import Pod
+from tests.crash_cluster.plan import Act, PodAct
+from tests.crash_cluster.world import COMES_UP, World
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "exits": ("sleep", "{}"),
+    "fails": ("sh", "-c", "sleep {}; exit 3"),
+    "deleted": ("sleep", "3600"),
+    "deleted-early": ("sleep", "3600"),
+}
+KUBELET_ANSWERS = 60.0
+
+
+class Acts:
+    """`do(act)` begins a fault, lets it last, takes it back, and returns when the part works again."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def do(self, act: Act) -> None:
+        self.world.note(f"fault  {act} begins")
+        how = "stopped" if "-stop" in act.kind else "process"
+        self.world.order.broke(act.part, how, time.monotonic())
+        try:
+            if act.part == "kubelet":
+                await self._kubelet(act, how)
+            elif how == "stopped":
+                await self._stop(act)
+            else:
+                await self._kill(act)
+            self.world.last_fault = time.monotonic()
+            self.world.note(f"fault  {act} is over")
+            if not await self._back(act):
+                self.world.note(f"fault  {act}: what it broke does not work again within {COMES_UP:.0f} s")
+        finally:
+            self.world.order.mended(act.part, how, time.monotonic())
+
+    async def _back(self, act: Act) -> bool:
+        return True if act.part == "agent" else await self.world.works(COMES_UP)
+
+    def _process(self, act: Act) -> Managed:
+        return {"agent": self.world.agent, "relay": self.world.relay}.get(act.part) or self.world.drivers[act.driver]
+
+    async def _kill(self, act: Act) -> None:
+        process, driver = self._process(act), act.driver
+        at = await process.end(signal.SIGKILL)
+        if driver:
+            self.world.truth.drivers[self.world.names[driver]].died(process.pid, at)
+        await asyncio.sleep(act.lasts)
+        if driver:
+            self.world.start_driver(driver)
+        else:
+            process.start()
+
+    async def _stop(self, act: Act) -> None:
+        process, driver = self._process(act), act.driver
+        at = process.stop()
+        if driver:
+            self.world.truth.drivers[self.world.names[driver]].stopped(process.pid, at)
+        await asyncio.sleep(act.lasts)
+        if driver:
+            self.world.truth.drivers[self.world.names[driver]].woken(process.pid, time.monotonic())
+        process.go_on()
+
+    async def _kubelet(self, act: Act, how: str) -> None:
+        cluster = self.world.cluster
+        if how == "stopped":
+            cluster.signal("kubelet", signal.SIGSTOP)
+            try:
+                await asyncio.sleep(act.lasts)
+            finally:
+                cluster.signal("kubelet", signal.SIGCONT)
+            return
+        await asyncio.to_thread(cluster.stop, "kubelet", signal.SIGKILL)
+        try:
+            await asyncio.sleep(act.lasts)
+        finally:
+            await asyncio.shield(asyncio.to_thread(cluster.start_kubelet))
+
+    # --- pods --------------------------------------------------------------------------------------------------------------------
+
+    async def live(self, name: str, act: PodAct) -> None:
+        """A pod from its making until it is gone, however long that takes."""
+        pod = await self.make(name, act)
+        if act.ends == "deleted-early":
+            await asyncio.sleep(act.lasts)
+        elif act.ends == "deleted":
+            await self._until(pod, lambda: pod.runs < inf)
+            await asyncio.sleep(act.lasts)
+        else:
+            await self._until(pod, lambda: pod.ended < inf)
+        await self.delete(pod)
+
+    async def delete(self, pod: Pod) -> None:
+        pod.deleted = time.monotonic()
+        self.world.note(f"pod    {pod.name} is deleted")
+        await self.world.api.delete(f"/api/v1/namespaces/{self.world.namespace}/pods/{pod.name}", grace=1)
+        await self._until(pod, lambda: pod.gone < inf)
+
+    async def make(self, name: str, act: PodAct) -> Pod:
+        """A pod that holds a device of each driver it uses, all by one claim."""
+        world = self.world
+        uses = ("sdk", "go") if act.uses == "both" else (act.uses,)
+        requests = [{"name": which, "exactly": {"deviceClassName": world.names[which], "count": 1}} for which in uses]
+        template: Object = {"metadata": {"name": name}, "spec": {"spec": {"devices": {"requests": requests}}}}
+        await world.api.create(f"/apis/resource.k8s.io/v1/namespaces/{world.namespace}/resourceclaimtemplates", template)
+        command = [word.format(f"{act.lasts:.2f}") for word in COMMANDS[act.ends]]
+        container: Object = {"name": "main", "image": "none", "resources": {"claims": [{"name": "devices"}]}, "command": command}
+        spec = {
+            "terminationGracePeriodSeconds": 1,
+            "restartPolicy": "Never",
+            "containers": [container],
+            "resourceClaims": [{"name": "devices", "resourceClaimTemplateName": name}],
+        }
+        at = time.monotonic()
+        made = await world.api.create(f"/api/v1/namespaces/{world.namespace}/pods", {"metadata": {"name": name}, "spec": spec})
+        world.pods[name] = pod = Pod(name, made["metadata"]["uid"], at, act.lasts if act.ends in ("exits", "fails") else inf)
+        world.note(f"pod    {name} is made: {act.uses}, {act.ends}")
+        return pod
+
+    async def _until(self, pod: Pod, condition: "object") -> None:
+        """Or it was condemned: nobody waits for it any longer."""
+        assert callable(condition)
+        while not condition() and not pod.condemned:
+            await self.world.seen.until(lambda: condition() or pod.condemned, 60.0)

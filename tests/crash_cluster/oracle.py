@@ -1,0 +1,160 @@
+"""What is wrong with what the API server shows, and with what drivers were asked to do. Pure: truth, order and `now` in, wrongs out.
+
+* A health other than Unknown that a pod's field says of a device is a claim, and rests on the last moment at which it was so and the driver
+  could say so (tests/crash/oracle.py). With relay and kubelet in order it may be made until that moment's lease has ended, and with the
+  driver in order as well no longer than it is so. While the relay hangs: for the relay's own lease, with the agent in order. While relay
+  or kubelet is down, the field is what it was.
+* A prepare may fail where the relay or the kubelet was killed since the pod's last attempt began, and nowhere else.
+* A pod runs, and is gone, within the limits, counted from the end of what kept it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+
+from podvitals.device.health import Health
+from podvitals.device.key import DeviceKey
+from tests.cluster.api import Object
+from tests.cluster.subjects import field_of
+from tests.crash.oracle import Claim, named
+from tests.crash.truth import Path, Spans, Truth, serials
+from tests.crash_cluster import limits
+
+
+class Order:
+    """Which parts are as they should be: agent, relay, kubelet, driver:sdk, driver:go."""
+
+    def __init__(self, parts: Iterable[str]) -> None:
+        self.paths = {part: Path(limits.SETTLES) for part in parts}
+        self.killed = {part: Spans() for part in self.paths}
+        """From its end until it is seen to work again."""
+        self.stopped = {part: Spans() for part in self.paths}
+        self.wrong = Spans()
+        """While any part is not as it should be."""
+        self.unpublished = Spans()
+        """While some driver has no ResourceSlice: no pod is placed."""
+
+    def broke(self, part: str, how: str, at: float) -> None:
+        self.paths[part].broke(how)
+        (self.stopped if how == "stopped" else self.killed)[part].begin(at)
+        self.wrong.begin(at)
+
+    def mended(self, part: str, how: str, at: float) -> None:
+        """It works again."""
+        self.paths[part].mended(how, at)
+        (self.stopped if how == "stopped" else self.killed)[part].end(at)
+        if all(path.good_from < inf for path in self.paths.values()):
+            self.wrong.end(at)
+
+    def settled(self) -> None:
+        for path in self.paths.values():
+            path.settled()
+
+    def good_from(self, *parts: str) -> float:
+        return max(self.paths[part].good_from for part in parts)
+
+    def undone(self, since: float, now: float) -> bool:
+        """Whether relay or kubelet was killed, or not yet back, since then."""
+        return any(self.killed[part].last(since, now) is not None for part in ("relay", "kubelet"))
+
+
+def claims_of(pod: Object, held: Iterable[DeviceKey]) -> list[Claim]:
+    """What the pod's field says."""
+    uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
+    found = []
+    for resource, (health, message) in field_of(pod).items():
+        key = next((key for key in held if named(resource, key)), None)
+        if key is not None and health != Health.UNKNOWN:
+            found.append(Claim(uid, name, key, Health(health), max(serials(message), default=0), "field"))
+    return found
+
+
+def end_of(claim: Claim, truth: Truth, order: Order, now: float) -> float:
+    """Until when the claim may be made; `inf` while it is true or nobody could tell; `-inf` for what never was."""
+    backing = truth.backing(claim.key, claim.health, claim.serial, now)
+    if backing is None:
+        return -inf
+    lease, way = truth.good_until(claim.key, backing), order.good_from("relay", "kubelet")
+    if way == inf:
+        hung = order.stopped["relay"].open and not order.killed["relay"].open
+        told = order.good_from("kubelet", "agent")
+        return max(order.stopped["relay"].began() + limits.HANGS, told) if hung and told < inf else inf
+    ends = [max(lease, way)]
+    driver = order.good_from(f"driver:{which(claim.key)}")
+    if driver < inf and (ceased := truth.ceased(claim.key, claim.health, claim.serial, now)) < inf:
+        ends.append(max(ceased, driver, way))
+    return min(ends)
+
+
+def which(key: DeviceKey) -> str:
+    return key.driver.partition(".")[0]
+
+
+@dataclass(slots=True)
+class Pod:
+    """One pod's way. Times are CLOCK_MONOTONIC; `inf`: not yet."""
+
+    name: str
+    uid: str
+    created: float
+    lasts: float = inf
+    """Seconds after which its container ends by itself."""
+    runs: float = inf
+    """It ran, or had run."""
+    ended: float = inf
+    """Succeeded or Failed."""
+    deleted: float = inf
+    """Its deletion was asked for."""
+    gone: float = inf
+    failures: list[float] = field(default_factory=list)
+    """When prepares of it failed."""
+    excused: int = 0
+    condemned: bool = False
+
+    def over(self, now: float) -> bool:
+        """Its container has ended, or is about to. The kubelet shows no more of it until all is unprepared, which waits for its driver."""
+        return now > min(self.runs + self.lasts, self.deleted)
+
+    def failed(self, at: float, order: Order) -> bool:
+        """A prepare failed. Whether that is within the limits."""
+        since = self.failures[-1] if self.failures else self.created
+        self.failures.append(at)
+        excused = order.undone(since, at)
+        self.excused += excused
+        return excused
+
+    def late(self, order: Order, now: float) -> str:
+        """What it has not done in time; empty: nothing. While something is out of order nothing is late."""
+        if order.wrong.open or order.unpublished.open or self.condemned:
+            return ""
+        quiet = max(order.wrong.ended(), order.unpublished.ended())
+        if self.deleted < inf:
+            due = max(self.deleted, quiet) + limits.ENDS
+            return f"is not gone {now - self.deleted:.0f} s after its deletion" if self.gone == inf and now > due else ""
+        if self.runs < inf:
+            due = max(self.runs + self.lasts, quiet) + limits.ENDS
+            return f"has not ended {now - self.runs:.0f} s after it ran" if self.ended == inf and now > due else ""
+        retried = self.failures[-1] + limits.RETRIED if self.failures else 0.0
+        due = max(self.created, quiet, retried) + limits.STARTS
+        return f"does not run {now - self.created:.0f} s after it was made" if now > due else ""
+
+
+def effects(lines: Iterable[tuple[str, str]], given: Mapping[str, frozenset[str]], gone: frozenset[str]) -> list[str]:
+    """What is wrong with what a driver did, in the order in which it did it: (prepared|unprepared, claim). `given`: a claim's devices;
+    `gone`: claims whose pods are gone, which nobody may hold any more."""
+    wrong: list[str] = []
+    holder: dict[str, str] = {}
+    released: set[str] = set()
+    for what, claim in lines:
+        for device in given.get(claim, ()):
+            if what == "unprepared":
+                if holder.get(device) == claim:
+                    del holder[device]
+            elif holder.setdefault(device, claim) != claim:
+                wrong.append(f"{device} was prepared for claim {claim} while claim {holder[device]} held it")
+        if what == "unprepared":
+            released.add(claim)
+        elif claim in released:
+            wrong.append(f"claim {claim} was prepared again after it had been unprepared")
+    wrong += [f"{device} is still prepared for claim {claim}, whose pod is gone" for device, claim in holder.items() if claim in gone]
+    return wrong
