@@ -24,6 +24,7 @@ DEFECTS = {
     "event",
     "lease-end",
     "lease-end-of-a-fault",
+    "driver-process-stopped",
     "lease-per-device",
     "lease-shortened",
     "lease-huge",

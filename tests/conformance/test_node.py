@@ -28,6 +28,8 @@ QUICK = (
     "same-first-cdi-id",
     "same-name-other-driver",
     "bad-utf8",
+    "driver-process-stopped",
+    "oversized-report",
     "message-cut",
 )
 

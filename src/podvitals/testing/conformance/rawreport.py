@@ -10,6 +10,7 @@ from typing import NamedTuple
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIGN = 1 << 63
 UNKNOWN, HEALTHY, UNHEALTHY = 0, 1, 2
+HEALTH_NAMES = {UNKNOWN: "Unknown", HEALTHY: "Healthy", UNHEALTHY: "Unhealthy"}
 
 
 class Garbled(ValueError):

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
+from typing import Any
 
-from podvitals.errors import Invalid
+from podvitals.errors import ApiError, Invalid
 from podvitals.testing.conformance.case import Cases, Failed, Finding, NotApplicable, Skipped
-from podvitals.testing.conformance.node.reading import entries, why
+from podvitals.testing.conformance.node.reading import entries, ephemeral, why
 from podvitals.testing.conformance.node.sight import EVENTUALLY
-from podvitals.testing.conformance.node.stage import Stage
+from podvitals.testing.conformance.node.stage import FOREVER, Stage
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY
 
 CASES: Cases[Stage] = Cases()
@@ -39,6 +41,16 @@ async def own_devices(stage: Stage) -> str:
     return "one of two each"
 
 
+async def _held_before_main(stage: Stage, command: Sequence[str], **more: Any) -> Finding:
+    """A pod whose device an init container holds, and no other."""
+    async with stage.driver("d0") as driver:
+        driver.say("d0", HEALTHY)
+        claims = [{"name": "devices", "resourceClaimTemplateName": await stage.template(stage.claim_spec(driver))}]
+        first = stage.container("first", command, resources={"claims": [{"name": "devices"}]}, **more)
+        pod = await stage.pod_with(driver, claims, containers=[stage.container("main")], initContainers=[first])
+        return await pod.breaks(driver)
+
+
 @CASES.case(
     "init-container",
     "Devices of init containers are reported too.",
@@ -47,13 +59,7 @@ async def own_devices(stage: Stage) -> str:
     stage=1,
 )
 async def init_container(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        template = await stage.template(stage.claim_spec(driver))
-        claims = [{"name": "devices", "resourceClaimTemplateName": template}]
-        first = stage.container("first", ["true"], resources={"claims": [{"name": "devices"}]})
-        pod = await stage.pod_with(driver, claims, containers=[stage.container("main")], initContainers=[first])
-        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
+    return await _held_before_main(stage, ["true"])
 
 
 @CASES.case(
@@ -64,13 +70,31 @@ async def init_container(stage: Stage) -> Finding:
     stage=1,
 )
 async def sidecar(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        template = await stage.template(stage.claim_spec(driver))
-        claims = [{"name": "devices", "resourceClaimTemplateName": template}]
-        beside = stage.container("beside", resources={"claims": [{"name": "devices"}]}, restartPolicy="Always")
-        pod = await stage.pod_with(driver, claims, containers=[stage.container("main")], initContainers=[beside])
-        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
+    return await _held_before_main(stage, FOREVER, restartPolicy="Always")
+
+
+@CASES.case(
+    "ephemeral-container",
+    "An ephemeral container holds no device: one that is added shows none, and the others show theirs as before.",
+    "CONTRACT §4",
+    do="ask which containers name a claim, and let those be that name none",
+    stage=1,
+)
+async def ephemeral_container(stage: Stage) -> str:
+    async with stage.showing(HEALTHY) as (driver, pod):
+        since = time.monotonic()
+        try:
+            await stage.add_ephemeral(pod, "debug")
+        except ApiError as error:
+            raise NotApplicable(f"this cluster adds no ephemeral container: {error}") from None
+        if not await pod.until(lambda state: "debug" in ephemeral(state) or None, EVENTUALLY + stage.settings.patience):
+            raise Skipped("the kubelet began no ephemeral container")
+        await pod.stays(driver, "d0", "Healthy", since=since, seconds=1.0)
+        await pod.breaks(driver)
+        holders = [entry.container for entry in entries(pod.newest, stage.settings.reads)]
+        if holders != ["main"]:
+            raise Failed(f"the device of container main is shown by {', '.join(holders) or 'none'}")
+    return "shown by its own container alone, with the ephemeral one running"
 
 
 @CASES.case(
@@ -107,11 +131,8 @@ async def several_drivers(stage: Stage) -> Finding:
     stage=1,
 )
 async def next_pod(stage: Stage) -> str:
-    async with stage.driver("d0") as before, stage.driver("d0") as after:
-        before.say("d0", UNHEALTHY, b"broken")
+    async with stage.showing(UNHEALTHY) as (before, first), stage.driver("d0") as after:
         after.say("d0", HEALTHY)
-        first = await stage.pod(before)
-        await first.ready(before, "d0", "Unhealthy")
         await stage.delete_pod(first)
         claims = [{"name": "devices", "resourceClaimTemplateName": await stage.template(stage.claim_spec(after))}]
         second = await stage.pod_with(after, claims, name=first.name)
@@ -163,14 +184,9 @@ async def same_cdi_id(stage: Stage) -> Finding:
     stage=1,
 )
 async def other_driver(stage: Stage) -> str:
-    async with stage.driver("d0") as ill, stage.driver("d0") as well:
-        ill.say("d0", HEALTHY)
-        well.say("d0", HEALTHY)
-        first, second = await stage.pod(ill), await stage.pod(well)
-        await first.ready(ill, "d0", "Healthy")
-        await second.ready(well, "d0", "Healthy")
-        since = ill.say("d0", UNHEALTHY, b"broken")
-        await first.due(ill, "d0", "Unhealthy", since=since, late=EVENTUALLY)
+    async with stage.showing(HEALTHY) as (ill, first), stage.showing(HEALTHY) as (well, second):
+        since = time.monotonic()
+        await first.breaks(ill)
         await second.stays(well, "d0", "Healthy", since=since, seconds=2)
         if any(entry.id == ill.key("d0") for entry in entries(second.newest, stage.settings.reads)):
             raise Failed("the other driver's device is shown by a pod that does not hold it")
@@ -185,10 +201,7 @@ async def other_driver(stage: Stage) -> str:
     stage=1,
 )
 async def reused(stage: Stage) -> str:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", UNHEALTHY, b"broken")
-        first = await stage.pod(driver)
-        await first.ready(driver, "d0", "Unhealthy")
+    async with stage.showing(UNHEALTHY) as (driver, first):
         await stage.delete_pod(first)
         second = await stage.pod(driver)
         await second.due(driver, "d0", "Unhealthy", since=time.monotonic(), late=EVENTUALLY)
@@ -222,9 +235,7 @@ async def shared_claim(stage: Stage) -> Finding:
     stage=1,
 )
 async def admin_access(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        user = await stage.pod(driver)
+    async with stage.showing(HEALTHY) as (driver, user):
         try:
             template = await stage.template(stage.claim_spec(driver, adminAccess=True))
         except Invalid as error:
@@ -252,7 +263,7 @@ async def extended_resource(stage: Stage) -> Finding:
         if not await pod.until(lambda state: state.get("status", {}).get("extendedResourceClaimStatus"), 8.0):
             raise NotApplicable(f"this cluster makes no claim for an extended resource (gate DRAExtendedResource): {why(pod.newest)}")
         await stage.running(pod)
-        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
+        return await pod.breaks(driver)
 
 
 @CASES.case(
@@ -263,10 +274,9 @@ async def extended_resource(stage: Stage) -> Finding:
     stage=1,
 )
 async def without_devices(stage: Stage) -> str:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", UNHEALTHY, b"broken")
-        plain, holder = await stage.pod_with(driver, nodeName=stage.settings.node), await stage.pod(driver)
-        await holder.ready(driver, "d0", "Unhealthy")
+    async with stage.showing(UNHEALTHY) as (driver, _):
+        plain = await stage.pod_with(driver, nodeName=stage.settings.node)
+        await asyncio.sleep(1.0)
         if found := entries(plain.newest, stage.settings.reads):
             raise Failed(f"it shows {found[0].id}")
     return "nothing is shown"

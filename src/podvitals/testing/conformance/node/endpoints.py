@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from podvitals.testing.conformance.case import Cases, Failed, Finding, NotApplicable
 from podvitals.testing.conformance.node.puppet import Puppet
-from podvitals.testing.conformance.node.sight import EVENTUALLY, Sight
+from podvitals.testing.conformance.node.sight import Sight
 from podvitals.testing.conformance.node.stage import Stage
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY
 from podvitals.wire.messages import DRA_V1, DRA_V1BETA1, HEALTH_V1, HEALTH_V1ALPHA1
@@ -14,6 +16,7 @@ CASES: Cases[Stage] = Cases()
 
 GONE = 30.0
 """Seconds a driver may be away (ARCHITECTURE, rule 1)."""
+_AWAY = 1.5
 _ASKING = 3
 """Node sides that may watch beside each other (kubelet, agent, relay); each may try both versions."""
 _KEEP = "keep what was said until its lease ends, whatever becomes of the stream"
@@ -27,10 +30,7 @@ _KEEP = "keep what was said until its lease ends, whatever becomes of the stream
     stage=1,
 )
 async def stream_end(stage: Stage) -> str:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", UNHEALTHY, b"broken", lease=300)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Unhealthy")
+    async with stage.showing(UNHEALTHY) as (driver, pod):
         driver.newcomers = False
         since = time.monotonic()
         driver.end_streams()
@@ -40,15 +40,17 @@ async def stream_end(stage: Stage) -> str:
     return "Unhealthy for 4 s after its stream ended, with 300 s of lease left"
 
 
-async def _comes_back(stage: Stage, driver: Puppet, pod: Sight, away: float) -> str:
+async def _comes_back(stage: Stage, end: Callable[[Puppet], Awaitable[None]]) -> str:
     """The driver is gone, and back after a moment in which a kubelet looks at the pod."""
-    since = time.monotonic()
-    await stage.nudge(pod)
-    await asyncio.sleep(away)
-    await driver.again()
-    driver.beat(0.5)
-    await pod.stays(driver, "d0", "Healthy", since=since, seconds=4)
-    return f"Healthy throughout, {away:g} s without the driver and 4 s after"
+    async with stage.showing(HEALTHY, lease=30) as (driver, pod):
+        await end(driver)
+        since = time.monotonic()
+        await stage.nudge(pod)
+        await asyncio.sleep(_AWAY)
+        await driver.again()
+        driver.beat(0.5)
+        await pod.stays(driver, "d0", "Healthy", since=since, seconds=4)
+    return f"Healthy throughout, {_AWAY:g} s without the driver and 4 s after"
 
 
 @CASES.case(
@@ -59,12 +61,7 @@ async def _comes_back(stage: Stage, driver: Puppet, pod: Sight, away: float) -> 
     stage=1,
 )
 async def restart(stage: Stage) -> str:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY, lease=30)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
-        await driver.stop()
-        return await _comes_back(stage, driver, pod, 1.5)
+    return await _comes_back(stage, Puppet.stop)
 
 
 @CASES.case(
@@ -75,12 +72,7 @@ async def restart(stage: Stage) -> str:
     stage=1,
 )
 async def crash(stage: Stage) -> str:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY, lease=30)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
-        await driver.crash()
-        return await _comes_back(stage, driver, pod, 1.5)
+    return await _comes_back(stage, Puppet.crash)
 
 
 @CASES.case(
@@ -92,13 +84,18 @@ async def crash(stage: Stage) -> str:
     slow=True,
 )
 async def gone(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY, lease=3600)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY, lease=3600) as (driver, pod):
         since = time.monotonic()
         await driver.stop()
         return await pod.due(driver, "d0", "Unknown", since=since, after=GONE, late=2.0)
+
+
+@asynccontextmanager
+async def _rolling_update(stage: Stage, *, lease: int = 300, beat: float = 0.0) -> AsyncIterator[tuple[Puppet, Puppet, Sight]]:
+    """The old endpoint of a driver, the new one, watched and silent yet, and a pod that shows what the old one said."""
+    async with stage.showing(HEALTHY, lease=lease, beat=beat, pod_uid="0-old") as (old, pod), stage.successor(old) as new:
+        await new.watched_by_somebody()
+        yield old, new, pod
 
 
 @CASES.case(
@@ -109,17 +106,10 @@ async def gone(stage: Stage) -> Finding:
     stage=1,
 )
 async def rolling(stage: Stage) -> Finding:
-    async with stage.driver("d0", pod_uid="0-old") as old:
-        old.say("d0", HEALTHY)
-        pod = await stage.pod(old)
-        await pod.ready(old, "d0", "Healthy")
-        old.beat(0.5)
-        async with stage.successor(old) as new:
-            await new.watched_by_somebody()
-            since = new.say("d0", UNHEALTHY, b"said by the new one")
-            found = await pod.due(old, "d0", "Unhealthy", since=since, late=EVENTUALLY)
-            await pod.stays(old, "d0", "Unhealthy", since=time.monotonic(), seconds=4)
-            return found
+    async with _rolling_update(stage, beat=0.5) as (old, new, pod):
+        found = await pod.breaks(new)
+        await pod.stays(old, "d0", "Unhealthy", since=time.monotonic(), seconds=4)
+        return found
 
 
 @CASES.case(
@@ -130,18 +120,12 @@ async def rolling(stage: Stage) -> Finding:
     stage=1,
 )
 async def rolling_ends(stage: Stage) -> str:
-    async with stage.driver("d0", pod_uid="0-old") as old:
-        old.say("d0", HEALTHY)
-        pod = await stage.pod(old)
-        await pod.ready(old, "d0", "Healthy")
-        async with stage.successor(old) as new:
-            await new.watched_by_somebody()
-            new.say("d0", UNHEALTHY, b"said by the new one")
-            await pod.ready(old, "d0", "Unhealthy")
-            since = time.monotonic()
-            await old.stop()
-            await stage.nudge(pod)
-            await pod.stays(old, "d0", "Unhealthy", since=since, seconds=4)
+    async with _rolling_update(stage) as (old, new, pod):
+        await pod.breaks(new)
+        since = time.monotonic()
+        await old.stop()
+        await stage.nudge(pod)
+        await pod.stays(old, "d0", "Unhealthy", since=since, seconds=4)
     return "Unhealthy for 4 s after the older endpoint went"
 
 
@@ -153,18 +137,12 @@ async def rolling_ends(stage: Stage) -> str:
     stage=1,
 )
 async def new_crashes(stage: Stage) -> Finding:
-    async with stage.driver("d0", pod_uid="0-old") as old:
-        old.say("d0", HEALTHY, lease=5)
-        pod = await stage.pod(old)
-        old.beat(0.5)
-        await pod.ready(old, "d0", "Healthy")
-        async with stage.successor(old) as new:
-            await new.watched_by_somebody()
-            new.say("d0", UNHEALTHY, b"said by the new one", lease=5)
-            await pod.ready(old, "d0", "Unhealthy")
-            since = time.monotonic()
-            await new.crash()
-            return await pod.due(old, "d0", "Healthy", since=since, late=6.0)
+    async with _rolling_update(stage, lease=5, beat=0.5) as (old, new, pod):
+        new.say("d0", UNHEALTHY, b"said by the new one", lease=5)
+        await pod.ready(old, "d0", "Unhealthy")
+        since = time.monotonic()
+        await new.crash()
+        return await pod.due(old, "d0", "Healthy", since=since, late=6.0)
 
 
 @CASES.case(
@@ -187,11 +165,8 @@ async def without_health(stage: Stage) -> str:
 
 
 async def _one_version(stage: Stage, version: str) -> Finding:
-    async with stage.driver("d0", versions=(DRA_V1, DRA_V1BETA1, version)) as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
-        return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
+    async with stage.showing(HEALTHY, versions=(DRA_V1, DRA_V1BETA1, version)) as (driver, pod):
+        return await pod.breaks(driver)
 
 
 @CASES.case(

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable
 
 from podvitals.testing.conformance.case import Cases, Failed, Finding
+from podvitals.testing.conformance.node.apart import Apart
 from podvitals.testing.conformance.node.reading import Shown
 from podvitals.testing.conformance.node.sight import EVENTUALLY
 from podvitals.testing.conformance.node.stage import Stage
@@ -17,6 +18,9 @@ CASES: Cases[Stage] = Cases()
 LONGEST_MESSAGE = 1024
 _RATE, _SECONDS = 1000, 2.0
 _ROOM = 4 * 1024 * 1024 - 64 * 1024
+_TOO_MUCH = 6 * 1024 * 1024
+_WATCHED_AGAIN = 10.0
+"""Seconds within which a driver whose stream was ended is heard again."""
 
 
 @CASES.case(
@@ -28,10 +32,7 @@ _ROOM = 4 * 1024 * 1024 - 64 * 1024
 )
 async def message_cut(stage: Stage) -> str:
     carries_messages(stage)
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         for shift in range(3):  # one of three has its 1,021st byte inside a character
             since = driver.say("d0", UNHEALTHY, ("x" * shift + "€" * 700).encode())
             begins = "x" * shift + "€"
@@ -54,10 +55,7 @@ async def message_cut(stage: Stage) -> str:
 )
 async def control_characters(stage: Stage) -> str:
     carries_messages(stage)
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         since = driver.say("d0", UNHEALTHY, "bus\x1b[2J\r\n\u202egone\x00".encode())
         await pod.due(
             driver, "d0", lambda found: found is not None and "bus" in found.message, since=since, late=ANNOTATED, what="with its message"
@@ -76,10 +74,7 @@ async def control_characters(stage: Stage) -> str:
     stage=1,
 )
 async def bad_utf8(stage: Stage) -> Finding:
-    async with stage.driver("d0", "d1") as driver:
-        driver.say_all(driver.device("d0", HEALTHY), driver.device("d1", HEALTHY))
-        pod = await stage.pod(driver, count=2)
-        await pod.ready(driver, "d1", "Healthy")
+    async with stage.showing(HEALTHY, HEALTHY) as (driver, pod):
         driver.newcomers = False
         since = driver.say_all(driver.device("d0", HEALTHY, b"Xid \xff\xfe"), driver.device("d1", UNHEALTHY, b"broken"))
         return await pod.due(driver, "d1", "Unhealthy", since=since, late=EVENTUALLY)
@@ -93,10 +88,7 @@ async def bad_utf8(stage: Stage) -> Finding:
     stage=1,
 )
 async def nameless(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         nobody = [RawDevice(None, None, UNHEALTHY), RawDevice(b"", b"d0", UNHEALTHY), RawDevice(driver.pool.encode(), b"", UNHEALTHY)]
         since = driver.send(write_report([*nobody, driver.device("d0", UNHEALTHY, b"broken")]))
         return await pod.due(driver, "d0", "Unhealthy", since=since, late=EVENTUALLY)
@@ -110,10 +102,7 @@ async def nameless(stage: Stage) -> Finding:
     stage=1,
 )
 async def unknown_value(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         return await pod.due(driver, "d0", "Unknown", since=driver.say("d0", 7), late=EVENTUALLY)
 
 
@@ -125,14 +114,27 @@ async def unknown_value(stage: Stage) -> Finding:
     stage=1,
 )
 async def large_report(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         others = [driver.device(f"other-{number}", HEALTHY, b"x" * 1000) for number in range(_ROOM // 1050)]
         raw = write_report([*others, driver.device("d0", UNHEALTHY, b"broken")])
         found = await pod.due(driver, "d0", "Unhealthy", since=driver.send(raw), late=EVENTUALLY)
     return Finding(found.outcome, f"{len(raw)} bytes, {found.seen}", ms=found.ms)
+
+
+@CASES.case(
+    "oversized-report",
+    "A report of more than 4 MiB costs its stream, and nothing else: the driver's next one is shown, and other drivers' meanwhile.",
+    "CONTRACT §3",
+    do="refuse it by its length, and watch the driver again",
+    stage=1,
+)
+async def oversized(stage: Stage) -> Finding:
+    async with stage.showing(HEALTHY, kind=Apart) as (loud, first), stage.showing(HEALTHY) as (quiet, second):
+        loud.send(write_report([loud.device(f"other-{number}", HEALTHY, b"x" * 1000) for number in range(_TOO_MUCH // 1000)]))
+        await second.breaks(quiet)
+        await asyncio.sleep(1.0)  # an interval in which it is read
+        found = await first.breaks(loud, late=_WATCHED_AGAIN)
+    return Finding(found.outcome, f"after a report of {_TOO_MUCH >> 20} MiB, {found.seen}", ms=found.ms)
 
 
 @CASES.case(
@@ -143,17 +145,12 @@ async def large_report(stage: Stage) -> Finding:
     stage=1,
 )
 async def flood(stage: Stage) -> Finding:
-    async with stage.driver("d0") as loud, stage.driver("d0") as quiet:
-        loud.say("d0", HEALTHY)
-        quiet.say("d0", HEALTHY)
-        first, second = await stage.pod(loud), await stage.pod(quiet)
-        await first.ready(loud, "d0", "Healthy")
-        await second.ready(quiet, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (loud, first), stage.showing(HEALTHY) as (quiet, second):
         flooding = asyncio.create_task(_flood(loud.send, loud.device("d0", HEALTHY)), name="conformance: flood")
         await asyncio.sleep(_SECONDS / 2)
-        await second.due(quiet, "d0", "Unhealthy", since=quiet.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
+        await second.breaks(quiet)
         await flooding
-        return await first.due(loud, "d0", "Unhealthy", since=loud.say("d0", UNHEALTHY, b"broken"), late=EVENTUALLY)
+        return await first.breaks(loud)
 
 
 async def _flood(send: Callable[[bytes], float], device: RawDevice) -> None:

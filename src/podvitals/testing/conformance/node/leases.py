@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from podvitals.testing.conformance.case import Cases, Finding
+from podvitals.testing.conformance.node.apart import Apart
 from podvitals.testing.conformance.node.stage import Stage
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY
 
@@ -21,10 +22,7 @@ _DO = "end each device's lease by a timer of its own, not when the next message 
     stage=1,
 )
 async def lease_end(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         return await pod.due(driver, "d0", "Unknown", since=driver.say("d0", HEALTHY, lease=_LEASE), after=_LEASE)
 
 
@@ -36,11 +34,27 @@ async def lease_end(stage: Stage) -> Finding:
     stage=1,
 )
 async def lease_end_of_a_fault(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", UNHEALTHY, b"broken")
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Unhealthy")
+    async with stage.showing(UNHEALTHY) as (driver, pod):
         return await pod.due(driver, "d0", "Unknown", since=driver.say("d0", UNHEALTHY, b"broken", lease=_LEASE), after=_LEASE)
+
+
+@CASES.case(
+    "driver-process-stopped",
+    "A driver whose process is stopped says nothing, though its sockets are open: its devices are Unknown when their leases end.",
+    "CONTRACT §3",
+    do="end leases by their time: an open connection says nothing of who is behind it",
+    stage=1,
+)
+async def process_stopped(stage: Stage) -> Finding:
+    async with stage.showing(HEALTHY, lease=_LEASE, beat=0.5, kind=Apart) as (driver, pod):
+        assert isinstance(driver, Apart)
+        driver.hush()
+        await asyncio.sleep(0.3)  # what it was given to say is said
+        driver.halt()
+        try:
+            return await pod.due(driver, "d0", "Unknown", since=driver.sent_at, after=_LEASE)
+        finally:
+            driver.go_on()
 
 
 @CASES.case(
@@ -51,11 +65,7 @@ async def lease_end_of_a_fault(stage: Stage) -> Finding:
     stage=1,
 )
 async def lease_renewed(stage: Stage) -> str:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY, lease=2)
-        driver.beat(0.5)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY, lease=2, beat=0.5) as (driver, pod):
         await pod.stays(driver, "d0", "Healthy", since=time.monotonic(), seconds=5)
     return "Healthy for 5 s with a lease of 2 s, renewed twice a second"
 
@@ -89,11 +99,7 @@ async def return_unchanged(stage: Stage) -> Finding:
     stage=1,
 )
 async def lease_per_device(stage: Stage) -> Finding:
-    async with stage.driver("d0", "d1") as driver:
-        driver.say_all(driver.device("d0", HEALTHY), driver.device("d1", HEALTHY))
-        pod = await stage.pod(driver, count=2)
-        await pod.ready(driver, "d0", "Healthy")
-        await pod.ready(driver, "d1", "Healthy")
+    async with stage.showing(HEALTHY, HEALTHY) as (driver, pod):
         since = driver.say_all(driver.device("d0", HEALTHY, lease=_LEASE), driver.device("d1", HEALTHY, lease=60))
         found = await pod.due(driver, "d0", "Unknown", since=since, after=_LEASE)
         await pod.stays(driver, "d1", "Healthy", since=since, seconds=1.5)
@@ -108,10 +114,7 @@ async def lease_per_device(stage: Stage) -> Finding:
     stage=1,
 )
 async def subset(stage: Stage) -> Finding:
-    async with stage.driver("d0", "d1") as driver:
-        driver.say_all(driver.device("d0", HEALTHY), driver.device("d1", UNHEALTHY, b"broken"))
-        pod = await stage.pod(driver, count=2)
-        await pod.ready(driver, "d1", "Unhealthy")
+    async with stage.showing(HEALTHY, UNHEALTHY) as (driver, pod):
         since = driver.say("d1", UNHEALTHY, b"broken", lease=_LEASE)
         for _ in range(_LEASE * 2):
             driver.say("d0", HEALTHY)
@@ -128,10 +131,7 @@ async def subset(stage: Stage) -> Finding:
     stage=1,
 )
 async def lease_shortened(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY, lease=60)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY, lease=60) as (driver, pod):
         driver.say("d0", HEALTHY, lease=1)
         prolonged = driver.say("d0", HEALTHY, lease=_LEASE)
         return await pod.due(driver, "d0", "Unknown", since=prolonged, after=_LEASE)
@@ -146,10 +146,7 @@ async def lease_shortened(stage: Stage) -> Finding:
     slow=True,
 )
 async def lease_default(stage: Stage) -> Finding:
-    async with stage.driver("d0", "d1") as driver:
-        driver.say_all(driver.device("d0", HEALTHY), driver.device("d1", HEALTHY))
-        pod = await stage.pod(driver, count=2)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY, HEALTHY) as (driver, pod):
         since = driver.say_all(driver.device("d0", HEALTHY, lease=0), driver.device("d1", HEALTHY, lease=-7))
         found = await pod.due(driver, "d0", "Unknown", since=since, after=30)
         await pod.due(driver, "d1", "Unknown", since=since, after=30)
@@ -164,10 +161,7 @@ async def lease_default(stage: Stage) -> Finding:
     stage=1,
 )
 async def lease_huge(stage: Stage) -> str:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY, lease=2**63 - 1)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         since = driver.say("d0", HEALTHY, lease=2**63 - 1)
         await stage.nudge(pod)
         await pod.stays(driver, "d0", "Healthy", since=since, seconds=3)

@@ -64,7 +64,8 @@ def _by_condition(pod: Object, ids: set[str], annotated: list[Shown]) -> list[Sh
 
 def _field(pod: Object) -> Iterator[Entry]:
     status = pod.get("status", {})
-    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+    kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    for container in (each for kind in kinds for each in status.get(kind, ())):
         for resource in container.get("allocatedResourcesStatus", ()):
             for device in resource.get("resources", ()):
                 yield Entry(container["name"], device["resourceID"], device.get("health", ""), device.get("message", ""))
@@ -75,6 +76,12 @@ def _annotation(pod: Object) -> Iterator[Entry]:
     for device in json.loads(text).get("devices", ()):
         key = f"{device['driver']}/{device['pool']}/{device['device']}"
         yield Entry(device["container"], key, device["health"], device.get("message", ""))
+
+
+def ephemeral(pod: Object) -> list[str]:
+    """The names of the ephemeral containers that have been begun."""
+    begun = (each for each in pod.get("status", {}).get("ephemeralContainerStatuses", ()) if "waiting" not in each.get("state", {}))
+    return [each["name"] for each in begun]
 
 
 def phase(pod: Object) -> str:

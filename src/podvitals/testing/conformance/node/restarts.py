@@ -33,10 +33,7 @@ def _known(stage: Stage) -> None:
 )
 async def keeps_a_fault(stage: Stage) -> str:
     _known(stage)
-    async with stage.driver("d0") as driver:
-        driver.say("d0", UNHEALTHY, b"broken", lease=300)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Unhealthy")
+    async with stage.showing(UNHEALTHY) as (driver, pod):
         driver.newcomers = False
         since = time.monotonic()
         await _restart(stage)
@@ -55,11 +52,7 @@ async def keeps_a_fault(stage: Stage) -> str:
 )
 async def keeps_a_lease(stage: Stage) -> str:
     _known(stage)
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY, lease=20)
-        pod = await stage.pod(driver)
-        driver.beat(0.5)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY, lease=20, beat=0.5) as (driver, pod):
         await asyncio.sleep(14.0)  # heard all the time, changed never
         driver.hush()
         driver.newcomers = False
@@ -81,10 +74,7 @@ async def keeps_a_lease(stage: Stage) -> str:
 )
 async def ends_a_lease(stage: Stage) -> Finding:
     _known(stage)
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         driver.newcomers = False
         since = driver.say("d0", HEALTHY, lease=4)
         await asyncio.sleep(0.5)
@@ -101,11 +91,7 @@ async def ends_a_lease(stage: Stage) -> Finding:
 )
 async def without_a_flap(stage: Stage) -> str:
     _known(stage)
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY, lease=30)
-        driver.beat(0.5)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY, lease=30, beat=0.5) as (driver, pod):
         since = time.monotonic()
         await _restart(stage)
         await pod.stays(driver, "d0", "Healthy", since=since, seconds=_SETTLES)

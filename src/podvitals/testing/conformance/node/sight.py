@@ -9,6 +9,7 @@ from podvitals.testing.conformance.case import Failed, Finding, passed
 from podvitals.testing.conformance.node.gallery import Gallery
 from podvitals.testing.conformance.node.puppet import Puppet
 from podvitals.testing.conformance.node.reading import Object, Shown, shown
+from podvitals.testing.conformance.rawreport import UNHEALTHY
 
 if TYPE_CHECKING:
     from podvitals.testing.conformance.node.stage import NodeSettings
@@ -67,6 +68,10 @@ class Sight:
         if took > after + late:
             raise Failed(f"{device} was shown {what} {took - after:.1f} s late", ms=ms)
         return passed(f"{device} {what}" + (f", {after:g} s" if after else "") + f" + {max(0.0, ms):.0f} ms", max(0.0, ms))
+
+    async def breaks(self, puppet: Puppet, device: str = "d0", *, late: float = EVENTUALLY) -> Finding:
+        """Its driver says that the device is broken, and the pod shows it."""
+        return await self.due(puppet, device, "Unhealthy", since=puppet.say(device, UNHEALTHY, b"broken"), late=late)
 
     async def ready(self, puppet: Puppet, device: str, wanted: str | Test) -> None:
         """Waits for a state that a case begins with. Failed where it never comes: then nothing can be tried."""

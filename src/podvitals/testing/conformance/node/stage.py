@@ -18,6 +18,7 @@ from podvitals.testing.conformance.node.gallery import Gallery
 from podvitals.testing.conformance.node.puppet import Puppet
 from podvitals.testing.conformance.node.reading import Object, Reads, phase, why
 from podvitals.testing.conformance.node.sight import Sight
+from podvitals.testing.conformance.rawreport import HEALTH_NAMES, UNHEALTHY
 from podvitals.wire.messages import ClaimRef, PreparedDevice
 
 LABEL = "podvitals.dev/conformance"
@@ -95,8 +96,23 @@ class Stage:
         finally:
             await to_the_end(self._take_down(puppet, pods=True))
 
-    def puppet(self, name: str, **options: Any) -> Puppet:
-        return Puppet(self.settings.plugin_dir, name, self.settings.node, self._allocation, **options)
+    @asynccontextmanager
+    async def showing(self, *healths: int, lease: int = 300, beat: float = 0.0, **options: Any) -> AsyncIterator[tuple[Puppet, Sight]]:
+        """What most cases begin with: a driver that says this of its devices d0, d1, …, and a pod that holds them and shows it."""
+        said = {f"d{number}": health for number, health in enumerate(healths)}
+        async with self.driver(*said, **options) as puppet:
+            puppet.say_all(
+                *(puppet.device(name, health, b"broken" if health == UNHEALTHY else b"", lease) for name, health in said.items())
+            )
+            if beat:
+                puppet.beat(beat)
+            pod = await self.pod(puppet, count=len(said))
+            for name, health in said.items():
+                await pod.ready(puppet, name, HEALTH_NAMES[health])
+            yield puppet, pod
+
+    def puppet(self, name: str, *, kind: type[Puppet] = Puppet, **options: Any) -> Puppet:
+        return kind(self.settings.plugin_dir, name, self.settings.node, self._allocation, **options)
 
     @asynccontextmanager
     async def successor(self, of: Puppet, **options: Any) -> AsyncIterator[Puppet]:
@@ -179,6 +195,11 @@ class Stage:
         """Makes a kubelet sync the pod, as any change of its metadata does."""
         meta = {"metadata": {"annotations": {f"{LABEL}-nudge": str(next(self._numbers))}}}
         await self.client.patch(PODS.untyped(), sight.name, meta, self.namespace)
+
+    async def add_ephemeral(self, sight: Sight, name: str) -> None:
+        """As kubectl debug does. ApiError where this cluster has no such thing."""
+        body = {"spec": {"ephemeralContainers": [self.container(name)]}}
+        await self.client.patch(PODS.untyped(), sight.name, body, self.namespace, subresource="ephemeralcontainers")
 
     async def delete_pod(self, sight: Sight) -> None:
         await self.client.delete(PODS, sight.name, self.namespace, grace=0 if self.lab else 1)

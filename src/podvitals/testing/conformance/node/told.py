@@ -31,20 +31,14 @@ async def first_report(stage: Stage) -> Finding:
 
 @CASES.case("change", "A change of a device's health is shown at once.", "CONTRACT §4", do=_DO)
 async def change(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         await asyncio.sleep(_RESTED)
         return await pod.due(driver, "d0", "Unhealthy", since=driver.say("d0", UNHEALTHY, MESSAGE.encode()))
 
 
 @CASES.case("recovery", "A device that is healthy again is shown so.", "CONTRACT §4", do=_DO)
 async def recovery(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", UNHEALTHY, b"broken")
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Unhealthy")
+    async with stage.showing(UNHEALTHY) as (driver, pod):
         await asyncio.sleep(_RESTED)
         return await pod.due(driver, "d0", "Healthy", since=driver.say("d0", HEALTHY))
 
@@ -56,10 +50,7 @@ async def recovery(stage: Stage) -> Finding:
     do="publish the newest state when the last write is done, without a pause between",
 )
 async def close_changes(stage: Stage) -> Finding:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         found = []
         # A kubelet's pod worker looks once a second: only several tries meet the whole of that second.
         for turn in range(_PAIRS):
@@ -80,10 +71,7 @@ async def close_changes(stage: Stage) -> Finding:
 )
 async def message(stage: Stage) -> Finding:
     carries_messages(stage)
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         wanted = Shown("Unhealthy", MESSAGE)
         since = driver.say("d0", UNHEALTHY, MESSAGE.encode())
         return await pod.due(driver, "d0", lambda found: found == wanted, since=since, late=ANNOTATED, what="Unhealthy with its message")
@@ -115,10 +103,7 @@ async def message_changes(stage: Stage) -> Finding:
     stage=1,
 )
 async def unchanged(stage: Stage) -> str:
-    async with stage.driver("d0", "d1") as driver:
-        driver.say_all(driver.device("d0", HEALTHY), driver.device("d1", UNHEALTHY, b"broken"))
-        pod = await stage.pod(driver, count=2)
-        await pod.ready(driver, "d1", "Unhealthy")
+    async with stage.showing(HEALTHY, UNHEALTHY) as (driver, pod):
         await asyncio.sleep(2.5)
         since = time.monotonic()
         driver.beat(0.1)
@@ -162,10 +147,7 @@ async def same_order(stage: Stage) -> str:
     stage=1,
 )
 async def event(stage: Stage) -> str:
-    async with stage.driver("d0") as driver:
-        driver.say("d0", HEALTHY)
-        pod = await stage.pod(driver)
-        await pod.ready(driver, "d0", "Healthy")
+    async with stage.showing(HEALTHY) as (driver, pod):
         driver.say("d0", UNHEALTHY, MESSAGE.encode())
         deadline = time.monotonic() + 5.0
         while time.monotonic() < deadline:  # an event has no other sign than that it is there
