@@ -318,7 +318,6 @@ async def test_more_calls_than_a_peer_takes_at_once_wait_for_their_turn(short: P
     async with serve(short, plugin), PluginClient(short / "dra.sock") as client:
         await client.connect()
         assert client._connection is not None
-        client._connection._h2.remote_settings.max_concurrent_streams = 3
-        client._connection._h2.remote_settings.acknowledge()
+        client._connection.protocol.most_calls = 3
         answers = await asyncio.gather(*(client.get_info() for _ in range(10)))
         assert answers == [INFO] * 10

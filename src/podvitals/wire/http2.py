@@ -1,42 +1,20 @@
-"""One HTTP/2 connection over a Unix socket, for both ends. Protocol state is h2's; this adds asyncio.
+"""One HTTP/2 connection over a Unix socket, for both ends: `Protocol` says what the bytes mean, this adds asyncio.
 
 * Nothing waits for ever on a dead connection: its end wakes every reader and writer.
 * A caller's task is never cancelled from here; failures are exceptions of the call that meets them.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.errors import ErrorCodes
-from h2.events import (
-    ConnectionTerminated,
-    DataReceived,
-    Event,
-    RemoteSettingsChanged,
-    RequestReceived,
-    ResponseReceived,
-    StreamEnded,
-    StreamReset,
-    TrailersReceived,
-    WindowUpdated,
-)
-from h2.exceptions import H2Error
-from h2.settings import SettingCodes
-
 from podvitals.wire import fairness
-from podvitals.wire.stream import CallFailed, Headers, PeerLost, Status, Stream
+from podvitals.wire.fields import Headers, Pair
+from podvitals.wire.frames import Code, Violation
+from podvitals.wire.protocol import Protocol, StreamOver
+from podvitals.wire.stream import CallFailed, PeerLost, Status, Stream
 
-STREAM_WINDOW = 4 * 1024 * 1024
-"""Bytes a peer may send ahead on one stream: a report of 1 MiB never waits for a window update."""
-CONNECTION_WINDOW = 16 * 1024 * 1024
 LITTLE = 16 * 1024
 """Bytes that may wait for the end of the event loop's turn."""
-MOST_CALLS = 1000
-"""Calls a peer may have open at once; h2 would take 100, fewer than the pods of a node. Who wants more waits."""
-_FIRST_WINDOW = 65535
 MOST_UNREAD = 128 * 1024
 """Bytes of our answers (to pings, settings) that a peer may leave unread."""
 
@@ -47,17 +25,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, on_request: Callable[[Stream], None] | None = None, on_lost: Callable[["Connection"], None] | None = None) -> None:
         self._on_request = on_request
         self._on_lost = on_lost
-        # Bytes in, bytes out: a header that is not ASCII must not raise in the middle of h2.
-        self._h2 = H2Connection(
-            H2Configuration(
-                client_side=on_request is None,
-                header_encoding=None,
-                validate_inbound_headers=False,
-                validate_outbound_headers=False,
-                normalize_inbound_headers=False,
-                normalize_outbound_headers=False,
-            )
-        )
+        self.protocol = Protocol(self, client=on_request is None)
         self._transport: asyncio.Transport | None = None
         self._streams: dict[int, Stream] = {}
         self._can_write = asyncio.Event()
@@ -92,8 +60,7 @@ class Connection(asyncio.BufferedProtocol):
     async def room(self) -> None:
         """Returns when the peer takes one more call. Raises PeerLost."""
         self._check()
-        # h2 counts its streams one by one each time it is asked.
-        while len(self._streams) >= self._h2.remote_settings.max_concurrent_streams:
+        while len(self._streams) >= self.protocol.most_calls:
             self._freed.clear()
             await self._freed.wait()
             self._check()
@@ -101,12 +68,11 @@ class Connection(asyncio.BufferedProtocol):
     def open(self, headers: Headers) -> Stream:
         """A new call with these request headers. Raises PeerLost, or CallFailed when the peer takes no more calls at once."""
         self._check()
-        if len(self._streams) >= self._h2.remote_settings.max_concurrent_streams:
+        if len(self._streams) >= self.protocol.most_calls:
             raise CallFailed(Status.RESOURCE_EXHAUSTED, f"the peer takes {len(self._streams)} calls at once, no more")
         try:
-            number = self._h2.get_next_available_stream_id()
-            self._h2.send_headers(number, headers)
-        except H2Error as error:
+            number = self.protocol.open(headers)
+        except StreamOver as error:
             raise PeerLost(f"{error}") from None
         stream = self._streams[number] = Stream(self, number)
         self.flush()
@@ -114,26 +80,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def send_headers(self, number: int, headers: Headers, *, end: bool) -> None:
         self._check()
-        # h2 would open a new stream under the number of one that is gone.
-        if number not in self._streams:
-            raise PeerLost("the call is over")
         try:
-            self._h2.send_headers(number, headers, end_stream=end)
-        except H2Error as error:
+            self.protocol.send_headers(number, headers, end=end)
+        except StreamOver as error:
             raise PeerLost(f"{error}") from None
         self.flush()
 
     def send_data(self, number: int, data: memoryview, *, end: bool) -> int:
         """Sends what the windows take now, at once; returns how many bytes that was."""
-        sent = 0
         try:
-            while sent < len(data):
-                size = min(self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size, len(data) - sent)
-                if size <= 0:
-                    break
-                self._h2.send_data(number, bytes(data[sent : sent + size]), end_stream=end and sent + size == len(data))
-                sent += size
-        except H2Error as error:
+            sent = self.protocol.send_data(number, data, end=end)
+        except StreamOver as error:
             raise PeerLost(f"{error}") from None
         if sent < LITTLE:
             self.flush()
@@ -142,30 +99,28 @@ class Connection(asyncio.BufferedProtocol):
         return sent
 
     def acknowledge(self, number: int, size: int) -> None:
-        with contextlib.suppress(H2Error):  # a connection that is closing: nobody waits for this window
-            self._h2.acknowledge_received_data(size, number)
+        self.protocol.consumed(number, size)
 
     def release(self, number: int, unacknowledged: int, *, reset: bool) -> None:
         if self._streams.pop(number, None) is None or self.lost:
             return
         if unacknowledged:
-            self.acknowledge(number, unacknowledged)
+            self.protocol.consumed(number, unacknowledged)
         if reset:
-            with contextlib.suppress(H2Error):  # the peer reset it first
-                self._h2.reset_stream(number, ErrorCodes.CANCEL if self._on_request is None else ErrorCodes.NO_ERROR)
+            self.protocol.reset(number, Code.CANCEL if self._on_request is None else Code.NO_ERROR)
         self._freed.set()
         self.flush()
 
     def flush(self) -> None:
         """What was said in one turn of the event loop goes out together: a call is five frames, and each write of its own a system call."""
-        if not self._flushing and self._transport is not None:
+        if not self._flushing and self._transport is not None and self.protocol.speaks:
             self._flushing = True
             asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> int:
         """How many bytes went out."""
         self._flushing = False
-        data = self._h2.data_to_send()
+        data = self.protocol.take()
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
         return len(data)
@@ -176,8 +131,7 @@ class Connection(asyncio.BufferedProtocol):
             self._reason = "the connection was closed"
             return
         if not self.lost:
-            with contextlib.suppress(H2Error):
-                self._h2.close_connection()
+            self.protocol.goaway()
             self._write()
         self._end("the connection was closed")
         await self._closed.wait()
@@ -217,15 +171,7 @@ class Connection(asyncio.BufferedProtocol):
             transport.abort()
             return
         self._can_write.set()
-        self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(CONNECTION_WINDOW - _FIRST_WINDOW)
-        settings: dict[SettingCodes | int, int] = {
-            SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-            SettingCodes.MAX_CONCURRENT_STREAMS: MOST_CALLS,
-        }
-        if self._on_request is None:
-            settings[SettingCodes.ENABLE_PUSH] = 0
-        self._h2.update_settings(settings)
+        self.protocol.greet()
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -255,11 +201,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read(self, data: bytes) -> None:
         try:
-            for event in self._h2.receive_data(data):
-                self._handle(event)
-        except H2Error as error:
-            self._write()  # h2 has prepared a GOAWAY that says why
-            self._end(f"the other side does not keep to HTTP/2: {error}")
+            self.protocol.receive(data)
+        except Violation as violation:
+            self._write()  # the goodbye says why
+            self._end(f"the other side does not keep to HTTP/2: {violation}")
         else:
             self._answer()
 
@@ -271,50 +216,53 @@ class Connection(asyncio.BufferedProtocol):
             if self._unread > MOST_UNREAD:
                 self._end("the other side does not read what it asks for")
 
-    def _handle(self, event: Event) -> None:
-        match event:
-            case RequestReceived():
-                stream = self._streams[event.stream_id] = Stream(self, event.stream_id, _decoded(event.headers))
-                if self._on_request is not None:
-                    self._on_request(stream)
-            case RemoteSettingsChanged():
-                self._greeted.set()
-                self._freed.set()
-                self._windows_grew()
-            case WindowUpdated() if event.stream_id == 0:
-                self._windows_grew()
-            case ConnectionTerminated():
-                # h2 can send nothing after a GOAWAY, so the calls in flight end here too.
-                self._end("the other side is closing the connection")
-            case DataReceived() if event.stream_id not in self._streams:
-                self.acknowledge(event.stream_id, event.flow_controlled_length or 0)
-            case _:
-                self._handle_stream(event)
+    # podvitals.wire.protocol.Handler. What is said of streams that are released already means nothing.
 
-    def _handle_stream(self, event: Event) -> None:
-        # Frames of streams already released, and kinds nobody here has a use for, mean nothing.
-        stream = self._streams.get(getattr(event, "stream_id", None) or 0)
+    def on_request(self, number: int, headers: tuple[Pair, ...]) -> None:
+        stream = self._streams[number] = Stream(self, number, read(headers))
+        if self._on_request is not None:
+            self._on_request(stream)
+
+    def on_headers(self, number: int, headers: tuple[Pair, ...], ended: bool) -> None:
+        stream = self._streams.get(number)
         if stream is None:
             return
-        match event:
-            case ResponseReceived():
-                stream.started(_decoded(event.headers))
-            case DataReceived():
-                stream.received(event.data or b"", event.flow_controlled_length or 0)
-            case TrailersReceived():
-                stream.trailers = _decoded(event.headers)
-            case StreamEnded():
-                stream.ended()
-            case WindowUpdated():
-                stream.window_grew()
-            case StreamReset():
-                stream.lost(f"the other side gave the call up (HTTP/2 error {int(event.error_code or 0)})")
+        if stream.headers is None:
+            stream.headers = read(headers)
+        else:
+            stream.trailers = read(headers)
+        if ended:
+            stream.ended()
 
-    def _windows_grew(self) -> None:
-        for stream in self._streams.values():
+    def on_data(self, number: int, data: bytes, size: int, ended: bool) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            return self.protocol.consumed(number, size)
+        stream.received(data, size)
+        if ended:
+            stream.ended()
+        return None
+
+    def on_reset(self, number: int, code: int) -> None:
+        if (stream := self._streams.get(number)) is not None:
+            stream.lost(f"the other side gave the call up (HTTP/2 error {code})")
+
+    def on_window(self, number: int) -> None:
+        for stream in self._streams.values() if not number else filter(None, (self._streams.get(number),)):
             stream.window_grew()
 
+    def on_settings(self) -> None:
+        self._greeted.set()
+        self._freed.set()
+        self.on_window(0)
 
-def _decoded(headers: object) -> dict[str, str]:
-    assert isinstance(headers, list)
-    return {bytes(name).decode("latin-1"): bytes(value).decode("utf-8", "replace") for name, value in headers}
+    def on_goaway(self) -> None:
+        self._end("the other side is closing the connection")
+
+
+def read(headers: tuple[Pair, ...]) -> dict[str, str]:
+    """By name; what was said more than once under one name is joined as HTTP joins it."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found

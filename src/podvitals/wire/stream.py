@@ -8,18 +8,17 @@
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from podvitals.wire.fields import Headers
 from podvitals.wire.messages import MESSAGE_LIMIT
 
 if TYPE_CHECKING:
     from podvitals.wire.http2 import Connection
 
 _PREFIX = struct.Struct(">BI")
-
-Headers = Sequence[tuple[str, str]]
 
 
 class Status(IntEnum):
