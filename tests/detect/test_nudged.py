@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podvitals.detect import uevents
 from podvitals.detect.detector import Device
 from podvitals.detect.families.block import Block
+from podvitals.detect.families.hwmon import Hwmon
 from podvitals.detect.families.intel import Intel
 from podvitals.detect.families.nvme import Nvme
 from podvitals.detect.families.pcie import Pcie
@@ -126,6 +128,16 @@ async def test_an_nvme_controller_and_an_adapter_that_go_are_told_at_once(tree: 
             await frame.says(device, Health.UNHEALTHY, "is gone", seconds=2)
 
 
+@requires_uevents
+async def test_a_sensor_that_raises_its_alarm_is_read_at_once(tree: Tree) -> None:
+    chip = tree.classed("hwmon", "hwmon7", tree.sys / "devices/platform/toy.0", name="toy", temp1_input=40000, temp1_emergency=90000)
+    async with running(slow(Hwmon(), tree.roots)) as frame:
+        await frame.says("toy-0", Health.HEALTHY)
+        tree.write(chip, temp1_input=91000)
+        kernel_says.say("change", "/devices/platform/toy.0/hwmon/hwmon7", "hwmon", NAME="temp1_emergency_alarm")
+        await frame.says("toy-0", Health.UNHEALTHY, "temp1 is beyond its emergency limit of 90 °C", seconds=2)
+
+
 @requires_loop
 async def test_a_real_disk_that_is_taken_away_is_told_at_once_and_heals_when_it_is_back() -> None:
     """Nothing here is made up: the kernel removes the disk, and says so itself."""
@@ -165,8 +177,29 @@ class Toys(Nudged):
         return [State("node.presence", "missing")]
 
 
-def nudge(name: str) -> None:
-    kernel_says.say("change", f"/devices/virtual/{name}", "podvitals")
+def nudge(name: str, subsystem: str = "podvitals") -> None:
+    kernel_says.say("change", f"/devices/virtual/{name}", subsystem)
+
+
+@requires_uevents
+async def test_uevents_of_other_subsystems_are_not_about_a_device_of_the_same_name() -> None:
+    async with running(Toys()) as frame:
+        await frame.until(lambda: len(frame.schedule.verdicts) == 3)
+        nudge("a", "others")
+        nudge("b")
+        await frame.says("b", Health.UNHEALTHY, seconds=2)
+        await frame.says("a", Health.HEALTHY)
+
+
+@requires_uevents
+async def test_where_uevents_were_lost_every_device_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uevents, "_BUFFER", 4096)
+    async with running(Toys()) as frame:
+        await frame.until(lambda: len(frame.schedule.verdicts) == 3)
+        for _ in range(200):  # more than fits, before anybody reads
+            nudge("z")
+        for name in "abc":
+            await frame.says(name, Health.UNHEALTHY, seconds=2)
 
 
 @requires_uevents
@@ -186,6 +219,20 @@ async def test_a_look_that_hangs_keeps_no_other_device_waiting_and_is_not_taken_
             assert toys.looks == ["a", "b", "c"]
     finally:
         toys.free.set()
+
+
+async def test_where_the_kernel_tells_nobody_devices_are_checked_all_the_same_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(uevents, "NETLINK_KOBJECT_UEVENT", 4242)
+    async with running(Toys()) as frame:
+        await frame.says("a", Health.HEALTHY)
+        await frame.until(lambda: bool(caplog.records))
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning == (
+        "toy: watch() failed: the kernel's uevents cannot be heard (Protocol not supported): what changes is seen at the next check, "
+        "within 600 s"
+    )
 
 
 def test_a_device_is_looked_at_at_once_and_then_none_more_often_than_each_rest() -> None:

@@ -6,13 +6,14 @@ that was lost is made up for by the next check.
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import ExitStack, aclosing, suppress
 from functools import partial
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, Self
 
 from podvitals.detect import uevents
-from podvitals.detect.detector import Device, Reading
+from podvitals.detect.detector import Device, Reading, Unreadable
 from podvitals.detect.family import Family
 from podvitals.detect.signal import Signal
 from podvitals.detect.uevents import Uevent
@@ -49,7 +50,7 @@ class Nudged(Family):
     """`subsystems`: whose uevents are listened to. Of these `meant` names a device, and `glance` looks at it."""
 
     subsystems: ClassVar[tuple[str, ...]]
-    _by_handle: dict[str, Device]
+    _by_handle: Mapping[str, Device] = MappingProxyType({})
 
     def meant(self, event: Uevent) -> str:
         """The handle of the device that a uevent is about, or ''."""
@@ -82,24 +83,30 @@ class Nudged(Family):
         return True
 
     async def _pushed(self) -> AsyncGenerator[tuple[Device, tuple[Signal, ...]], None]:
-        nudges, looks = Nudges(), _Looks(f"{self} watch", self.timeout)
-        try:
-            with uevents.listening() as kernel:
-                while True:
-                    events, lost = await self._some(kernel, nudges.next())
-                    now = self.clock.now()
-                    for event in events:
-                        if event.subsystem in self.subsystems and (device := self._by_handle.get(self.meant(event))) is not None:
-                            nudges.add(device.handle, now)
-                            if signals := tuple(self.said(event)):
-                                yield device, signals
-                    for handle in self._by_handle if lost else ():
-                        nudges.add(handle, now)
-                    for device in filter(None, map(self._by_handle.get, nudges.take(now))):
-                        if signals := await looks.at(device, self.glance):
+        nudges = Nudges()
+        with ExitStack() as closing:
+            kernel = self._listen(closing)
+            looks = closing.enter_context(_Looks(f"{self} watch", self.timeout))
+            while True:
+                events, lost = await self._some(kernel, nudges.next())
+                now = self.clock.now()
+                for event in events:
+                    if event.subsystem in self.subsystems and (device := self._by_handle.get(self.meant(event))) is not None:
+                        nudges.add(device.handle, now)
+                        if signals := tuple(self.said(event)):
                             yield device, signals
-        finally:
-            looks.end()
+                for handle in self._by_handle if lost else ():
+                    nudges.add(handle, now)
+                for device in filter(None, map(self._by_handle.get, nudges.take(now))):
+                    if signals := await looks.at(device, self.glance):
+                        yield device, signals
+
+    def _listen(self, closing: ExitStack) -> uevents.Uevents:
+        try:
+            return closing.enter_context(uevents.listening())
+        except OSError as error:
+            why = f"the kernel's uevents cannot be heard ({error.strerror or error})"
+            raise Unreadable(f"{why}: what changes is seen at the next check, within {self.interval:g} s") from None
 
     async def _some(self, kernel: uevents.Uevents, until: float | None) -> tuple[tuple[Uevent, ...], bool]:
         with suppress(TimeoutError):
@@ -120,7 +127,11 @@ class _Looks:
         if device.handle in self._hung:
             return ()
         look = self._worker.call(lambda: tuple(glance(device)))
-        await asyncio.wait({look}, timeout=self._timeout)
+        try:
+            await asyncio.wait({look}, timeout=self._timeout)
+        except asyncio.CancelledError:
+            look.cancel()
+            raise
         if look.done():
             return () if look.exception() is not None else look.result()  # what fails is the next check's to tell
         self._hung.add(device.handle)
@@ -129,7 +140,10 @@ class _Looks:
         self._worker = Worker(self._name)
         return ()
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._worker.end()
 
     def _returned(self, handle: str, look: "asyncio.Future[tuple[Signal, ...]]") -> None:

@@ -84,6 +84,12 @@ def test_the_controller_s_state_is_told_as_the_kernel_spells_it(tree: Tree, stat
     assert ("nvme.smart" in said) == (state == "live"), "one that is being reset would let the question wait"
 
 
+def test_a_look_between_checks_does_not_ask_the_controller_itself(tree: Tree) -> None:
+    nvme, devices = nvmes(tree)
+    (tree.dev / "nvme0").touch()
+    assert values(list(nvme.glance(devices[NVME]))) == {"block.presence": "present", "nvme.state": "live", "block.read_only[nvme0n1]": "0"}
+
+
 def test_a_controller_that_left_is_gone_and_an_unmounted_sysfs_is_not(tree: Tree) -> None:
     nvme, devices = nvmes(tree)
     (tree.sys / "class/nvme/nvme0").unlink()

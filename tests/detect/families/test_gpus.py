@@ -143,27 +143,32 @@ def test_an_xe_says_that_it_waits_for_its_firmware_and_how_it_is(intel: tuple[Tr
     assert str(values(list(family.read(xe)))["intel.health"]).startswith("unread: ")
 
 
-def test_a_driver_that_is_bound_anew_has_reset_its_gpu_over_a_restart_of_ours_too(intel: tuple[Tree, Intel]) -> None:
-    tree, family = intel
-    i915, _ = list(family.find())
+@pytest.mark.parametrize("kind", [Amd, Intel])
+def test_a_driver_that_is_bound_anew_has_reset_its_gpu_over_a_restart_of_ours_too(tmp_path: Path, kind: type[Amd | Intel]) -> None:
+    tree = Tree(tmp_path)
+    at = tree.pci("0000:00:02.0", "030000", driver="amdgpu" if kind is Amd else "i915")
+    tree.write(at, vendor="0x1002" if kind is Amd else "0x8086")
+    family = kind()
+    family.roots = tree.roots
+    (gpu,) = family.find()
     cards = tree.sys / "bus/pci/devices/0000:00:02.0/drm"
     cards.mkdir()
-    assert [signal for signal in family.read(i915) if isinstance(signal, Code)] == []
+    assert [signal for signal in family.read(gpu) if isinstance(signal, Code)] == []
     cards.rename(cards.with_name("unbound"))
-    assert [signal for signal in family.read(i915) if isinstance(signal, Code)] == []
-    later = Intel()
+    assert [signal for signal in family.read(gpu) if isinstance(signal, Code)] == []
+    later = kind()
     later.roots = tree.roots
     later.recall(family.remember(), same_boot=True)
     cards.mkdir()
     for again in (family, later):
-        assert [signal for signal in again.read(i915) if isinstance(signal, Code)] == [
+        assert [signal for signal in again.read(gpu) if isinstance(signal, Code)] == [
             Code(LIFE, "reset", "the driver of 0000:00:02.0 was bound anew")
         ]
-        assert [signal for signal in again.read(i915) if isinstance(signal, Code)] == []
-    rebooted = Intel()
+        assert [signal for signal in again.read(gpu) if isinstance(signal, Code)] == []
+    rebooted = kind()
     rebooted.roots = tree.roots
     rebooted.recall({"0000:00:02.0": "1"}, same_boot=False)
-    assert [signal for signal in rebooted.read(i915) if isinstance(signal, Code)] == []
+    assert [signal for signal in rebooted.read(gpu) if isinstance(signal, Code)] == []
 
 
 CARD = "/devices/pci0000:00/0000:00:01.0/0000:03:00.0/drm/card1"

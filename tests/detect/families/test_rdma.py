@@ -49,6 +49,17 @@ def test_an_adapter_is_named_by_its_slot_or_by_the_kernel_s_name(tree: Tree) -> 
     assert set(rdma(tree, "mlx5_*")[1]) == {NAME}
 
 
+def test_a_look_between_checks_reads_no_counters(tree: Tree) -> None:
+    """They may flood the log, and how seldom they are asked for is counted in checks."""
+    found, devices = rdma(tree)
+    unreadable(port_of(tree, "mlx5_0") / "counters/symbol_error")
+    assert values(list(found.glance(devices[NAME]))) == {
+        "rdma.presence": "present",
+        "rdma.state[1]": "ACTIVE",
+        "rdma.phys_state[1]": "LinkUp",
+    }
+
+
 def test_a_good_port_says_what_it_is(tree: Tree) -> None:
     found, devices = rdma(tree)
     counts = {"link_downed": 0, "symbol_error": 3, "link_error_recovery": 0, "excessive_buffer_overrun_errors": 0}
