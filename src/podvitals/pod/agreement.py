@@ -1,4 +1,4 @@
-"""Whether the kubelet's own field says the same as the annotation. Pure."""
+"""Whether the kubelet's own field says the same as the annotation, and whether it could. Pure."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -43,6 +43,12 @@ def told(devices: PodDevices) -> Told:
 def late(pod: Pod, told: Told) -> bool:
     """Whether the kubelet could say the same, and does not: it lists the same devices with other healths."""
     return any(theirs != ours and len(theirs) == len(ours) for _, _, theirs, ours in _healths(pod, told))
+
+
+def unprepared(pod: Pod) -> bool:
+    """Whether the kubelet has taken the pod and not prepared what its containers need: it tries, has failed, or waits to try again."""
+    ready = pod.condition("PodReadyToStartContainers")
+    return pod.status.phase == "Pending" and ready is not None and ready.status == "False"
 
 
 def allocated(pod: Pod) -> Iterable[tuple[ContainerStatus, AllocatedResourceStatus, str]]:

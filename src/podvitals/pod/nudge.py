@@ -1,15 +1,19 @@
-"""When a pod's annotation is written once more although it says nothing new: while the kubelet's own field lags behind it. Pure.
+"""When a pod's annotation is written once more although it says nothing new: while the kubelet's own field lags behind it, and while the
+pod's devices are not prepared. Pure.
 
 Each changed annotation makes the kubelet sync the pod and read its own cache (CONTRACT §4). Where a driver renews each of its watchers at
 another moment, the kubelet's lease ends later than ours, and one nudge comes too early. So there are a few, with growing pauses, and then
 no more until something else is said: a kubelet that cannot agree must not be kept busy.
+
+A prepare that failed, because its driver, the relay or the kubelet itself was away for a second, is tried again 60 to 90 s later, or when
+the pod is synced: the same few nudges make a pod late by seconds.
 """
 
 import heapq
 from dataclasses import dataclass
 
 from podvitals.claim.pod import Pod
-from podvitals.pod.agreement import Told, late, told
+from podvitals.pod.agreement import Told, late, told, unprepared
 from podvitals.pod.entry import PodDevices
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -48,11 +52,11 @@ class Nudges:
         return pod.count
 
     def look(self, pod: Pod, now: float) -> None:
-        """What the API shows of the kubelet's field, beside what was said last."""
+        """What the API shows of the kubelet's work, beside what was said last."""
         known = self._pods.get(pod.metadata.uid)
         if known is None or known.said is None:
             return
-        if pod.ended or not late(pod, known.said):
+        if pod.ended or not (late(pod, known.said) or unprepared(pod)):
             known.due, known.tries = None, 0
         elif known.due is None and known.tries < len(PAUSES):
             known.due = now + PAUSES[known.tries]
