@@ -49,6 +49,15 @@ async def test_wrong_input_is_exit_code_2_and_one_sentence(short: Path) -> None:
         assert complained.count("\n") == 1
 
 
+async def test_who_names_no_socket_is_told_which_there_are(short: Path) -> None:
+    async with Model(short) as driver:
+        for wrong, what in ((short / "plugins_registry" / "toy-reg.sock", "there is no "), (short / "plugins_registry", "no socket")):
+            code, _, complained = await podvitals("driver", str(wrong))
+            assert code == 2
+            assert what in complained
+            assert f"(in {driver.registration_path.parent} there is {driver.registration_path.name})" in complained
+
+
 async def test_the_cases_can_be_listed_without_a_driver() -> None:
     code, said, _ = await podvitals("driver", "--list", "--only", "heartbeat")
     assert code == 0

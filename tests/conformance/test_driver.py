@@ -57,6 +57,26 @@ async def test_a_call_that_fails_as_a_whole_for_an_unknown_claim_is_no_failure(s
     assert (unknown.outcome, every.outcome) == (Outcome.WARN, Outcome.PASS)
 
 
+async def test_of_a_driver_that_is_gone_one_case_says_so_and_the_others_are_skipped_without_asking_again(short: Path) -> None:
+    driver = Model(short)
+    await driver.start()
+    await driver.crash()
+    first, second, third, *others = await tried(driver.registration_path)
+    assert first.outcome is Outcome.FAIL
+    assert first.finding.seen.endswith("Connection refused")
+    assert first.finding.do.startswith("start the driver: its socket is left from one that has gone")
+    assert second.finding.seen.endswith("Connection refused")
+    assert third.finding.seen == "GetInfo does not answer"
+    assert {result.outcome for result in (second, third, *others)} == {Outcome.SKIP}
+
+
+async def test_who_names_the_drivers_other_socket_is_told_which_one_is_wanted(short: Path) -> None:
+    async with Model(short) as driver:
+        (result,) = await tried(driver.endpoint, "get-info")
+    assert result.outcome is Outcome.FAIL
+    assert result.finding.do.startswith("name the registration socket (<driver>-reg.sock in plugins_registry)")
+
+
 async def test_the_sdks_driver_passes_every_case(short: Path) -> None:
     await asyncio.to_thread((short / "sim").mkdir)
     for name, said in (("d0", "Healthy\n"), ("d1", "Unhealthy: fell off the bus\n")):

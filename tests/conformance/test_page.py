@@ -1,6 +1,9 @@
 """docs/conformance.md says what the suites try, and what they found."""
 
+import re
+
 from podvitals.testing.conformance.case import Case, Finding, Outcome, Result
+from podvitals.testing.conformance.driver import CASES as DRIVER_CASES
 from podvitals.testing.conformance.node import CASES, Stage
 from tests.conformance import pages
 from tests.conformance.table import COLUMNS, cell, page
@@ -15,6 +18,12 @@ def test_the_page_holds_a_result_of_every_node_case() -> None:
     begin, end = pages.TABLE
     table = pages.PAGE.read_text().partition(begin)[2].partition(end)[0]
     assert [case.name for case in CASES if f"| `{case.name}` |" not in table] == []
+
+
+def test_every_source_of_a_case_is_a_section_of_the_contracts_page() -> None:
+    sections = set(re.findall(r"^## (\d+)\.", (pages.PAGE.parent / "contract.md").read_text(), re.MULTILINE))
+    cited = {case.source for case in DRIVER_CASES} | {case.source for case in CASES}
+    assert cited == {f"CONTRACT §{number}" for number in sections}
 
 
 def test_podvitals_own_columns_hold_no_failure() -> None:

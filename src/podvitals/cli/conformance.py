@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _ABOUT = """Try whether a DRA driver, or the node side that listens to drivers, keeps the contract between the two.
 
-Each case is a sentence of the contract. Exit code: 0 no case failed, 1 one did, 2 wrong input. In CI: --junit FILE.
+Each case is a sentence of the contract, whose sections (CONTRACT §3) stand in docs/contract.md. Exit code: 0 no case failed, 1 one did, 2
+wrong input. In CI: --junit FILE.
 """
 _DRIVER = """Call the DRA driver behind SOCKET, its registration socket, as a kubelet and other watchers would.
 
@@ -191,9 +192,23 @@ def _socket(path: Path | None) -> Path:
 
     if path is None:
         raise InvalidInput("say which driver: its registration socket, such as /var/lib/kubelet/plugins_registry/gpu.example.com-reg.sock")
-    if not is_socket(path):
-        raise InvalidInput(f"{path} is no socket: name the driver's registration socket, in the kubelet's plugins_registry")
-    return path.absolute()
+    if is_socket(path):
+        return path.absolute()
+    what = f"{path} is no socket" if path.exists() else f"there is no {path}"
+    raise InvalidInput(f"{what}: name the driver's registration socket, in the kubelet's plugins_registry{_sockets(path)}")
+
+
+def _sockets(path: Path) -> str:
+    """What there is in its place, for who is nearly right."""
+    from podvitals.wire.endpoint import is_socket
+
+    place = path if path.is_dir() else path.parent
+    try:
+        found = sorted(each.name for each in place.iterdir() if is_socket(each))
+    except OSError:
+        return ""
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f" (in {place} there is {', '.join(found[:3])}{more})" if found else ""
 
 
 def _claim(text: str) -> "ClaimRef":

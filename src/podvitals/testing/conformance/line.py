@@ -126,7 +126,7 @@ async def _dialled(path: Path) -> Connection:
         await connection.close()
         raise Failed(f"{path} takes a connection but does not speak HTTP/2: {lost}") from None
     except OSError as error:
-        raise Failed(f"{path}: {os.strerror(error.errno) if error.errno else error}") from None
+        raise _undialled(path, error) from None
     return connection
 
 
@@ -135,7 +135,18 @@ def stranger(path: Path) -> socket.socket:
     try:
         return connected(path)
     except OSError as error:
-        raise Failed(f"{path}: {os.strerror(error.errno) if error.errno else error}") from None
+        raise _undialled(path, error) from None
+
+
+def _undialled(path: Path, error: OSError) -> Failed:
+    seen = f"{path}: {os.strerror(error.errno) if error.errno else error}"
+    match error:
+        case ConnectionRefusedError():
+            return Failed(seen, "start the driver: its socket is left from one that has gone, and nobody listens on it")
+        case PermissionError():
+            return Failed(seen, "run this as root, or as the user the driver runs as")
+        case _:
+            return Failed(seen)
 
 
 def connected(path: Path) -> socket.socket:

@@ -90,7 +90,7 @@ async def heartbeat(driver: DriverSubject) -> Finding:
         gap = late[0]
         raise Failed(
             f"{gap.device.name} was silent for {gap.silent:.1f} s of a lease of {gap.lease:g} s"
-            + (f", and {len(late) - 1} more" if len(late) > 1 else "")
+            + (f"; so were {len(late) - 1} more" if len(late) > 1 else "")
         )
     worst = max(judged, key=lambda gap: gap.silent / gap.lease)
     return passed(f"at the latest after {worst.silent:.1f} s of a lease of {worst.lease:g} s", worst.silent * 1000)

@@ -17,6 +17,10 @@ from podvitals.wire.services import GET_INFO
 from podvitals.wire.stream import Status
 
 CALL_TIMEOUT = 10.0
+_ANOTHER_SOCKET = (
+    "name the registration socket (<driver>-reg.sock in plugins_registry), if this is another of the driver's; on that one serve "
+    "pluginregistration.Registration (the package is not v1)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class DriverSubject:
     timeout: float = 60.0
     claims: Sequence[ClaimRef] = ()
     restart: str = ""
-    _info: RawInfo | None = None
+    _info: RawInfo | Failed | None = None
     _observation: Observation | None = None
     _has_health: bool | None = None
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -62,6 +66,8 @@ class DriverSubject:
     async def get_info(self) -> RawInfo:
         """Asks GetInfo, now. Failed where the answer is none."""
         answer = await self.ask(self.socket, GET_INFO)
+        if answer.status is Status.UNIMPLEMENTED:
+            raise Failed(f"GetInfo ended with {answer}", _ANOTHER_SOCKET)
         if answer.status is not Status.OK:
             raise Failed(f"GetInfo ended with {answer}")
         return _info_of(answer.message)
@@ -73,7 +79,10 @@ class DriverSubject:
                 try:
                     self._info = await self.get_info()
                 except Failed as failed:
+                    self._info = failed
                     raise Skipped(f"GetInfo does not answer: {failed.seen}") from None
+            if isinstance(self._info, Failed):
+                raise Skipped("GetInfo does not answer")
             return self._info
 
     async def endpoint(self) -> str:

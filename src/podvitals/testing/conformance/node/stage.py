@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from podvitals.errors import ApiError, ApiUnreachable, NotFound
+from podvitals.errors import ApiError, ApiUnreachable, InvalidInput, NotFound
 from podvitals.kube.client import Client
 from podvitals.kube.resources import CLAIM_TEMPLATES, CLAIMS, DEVICE_CLASSES, EVENTS, NAMESPACES, NODES, PODS, SLICES, Resource
 from podvitals.testing.conformance.case import Failed
@@ -64,7 +64,12 @@ class Stage:
     @classmethod
     @asynccontextmanager
     async def open(cls, client: Client, settings: NodeSettings) -> AsyncIterator["Stage"]:
-        node = await client.get(NODES.untyped(), settings.node)
+        try:
+            node = await client.get(NODES.untyped(), settings.node)
+        except NotFound:
+            raise InvalidInput(
+                f"this cluster has no node {settings.node}: --node-name takes a Node object's name, as kubectl get nodes shows it"
+            ) from None
         version = node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "v1.37.0")
         stage = cls(client, settings, secrets.token_hex(3), int(version.split(".")[1]), "lab" in version)
         watch: asyncio.Task[None] | None = None
