@@ -15,6 +15,7 @@ from podvitals.detect.families.pcie import Pcie
 from tests.bench.stats import Estimate, median, percentile
 from tests.bench.subject import PODVITALS, Child
 from tests.bench.table import Row
+from tests.detect import kernel_says
 from tests.detect.families.tree import Tree, aer
 
 SUBJECT = "8 GPUs, 8 NICs, 8 NVMe"
@@ -107,6 +108,9 @@ async def measure(seconds: float, times: int, interval: float = Pcie.interval) -
                 nodes = sorted((root / "dev").glob("accel*"))[:times]
                 pushed = [await _until_told(child, path.name, path.unlink) for path in nodes]
             rows.append(_told("a device node vanished → told", pushed, PUSHED))
+            async with _watching(root, interval) as child:
+                left = [await _until_told(child, at.name, partial(_leave, root, at)) for at in devices[-times:]]
+            rows.append(_told("a PCI device left the bus → told", left, PUSHED))
         return rows
 
 
@@ -134,6 +138,12 @@ def _peak(pid: int) -> float:
 
 def _break(at: Path) -> None:
     (at / "aer_dev_fatal").write_text(aer("TOTAL_ERR_FATAL", 1))
+
+
+def _leave(root: Path, at: Path) -> None:
+    """The device leaves the tree, and the kernel says so."""
+    (root / "sys/bus/pci/devices" / at.name).unlink()
+    kernel_says.say("remove", f"/devices/pci{at.name[:7]}/{at.name}", "pci")
 
 
 async def _until_told(child: Child, name: str, fault: Callable[[], object]) -> float:
