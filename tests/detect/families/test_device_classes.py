@@ -1,6 +1,7 @@
 """The examples of DeviceClasses select what the families really publish, as the scheduler sees it."""
 
 import ctypes
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from podvitals.claim.resource import SliceDevice
 from podvitals.detect.families.amd import Amd
 from podvitals.detect.families.block import Block
 from podvitals.detect.families.fpga import Fpga
+from podvitals.detect.families.hwmon import Hwmon
 from podvitals.detect.families.intel import Intel
 from podvitals.detect.families.nic import Nic
 from podvitals.detect.families.nodes import Nodes
 from podvitals.detect.families.nvidia import Nvidia
 from podvitals.detect.families.nvme import Nvme
 from podvitals.detect.families.pcie import Pcie
+from podvitals.detect.families.probe import Probe
 from podvitals.detect.families.rdma import Rdma
 from podvitals.detect.family import Family
 from podvitals.detect.inventory import listing
+from podvitals.detect.spec import FAMILIES
 from podvitals.driver.slices import published_device
 from podvitals.lab.scheduler.selector import SelectorFailed, matches
 from tests.detect.families.nvml.fake import Script, h100, requires_cc
@@ -52,6 +56,8 @@ def built(root: Path) -> Tree:
     adapter = tree.pci("0000:3c:00.0", "020700", driver="mlx5_core")
     port = {"ports__1__link_layer": "InfiniBand", "ports__1__rate": "400 Gb/sec (4X NDR)", "ports__1__state": "4: ACTIVE"}
     tree.classed("infiniband", "mlx5_0", adapter, **port)
+    tree.classed("hwmon", "hwmon0", nvme, name="nvme", temp1_input=38850)
+    tree.classed("hwmon", "hwmon1", tree.sys / "devices/platform/coretemp.0", name="coretemp", temp1_input=38850)
     tree.classed("fpga_manager", "fpga0", tree.sys / "devices/platform/ffd03000.fpga-mgr", name="SoCFPGA Manager", state="operating")
     tree.write(tree.pci("0000:70:00.0", "120000"), vendor="0x10ee")
     return tree
@@ -89,6 +95,8 @@ def chosen(name: str, driver: str, devices: dict[str, SliceDevice]) -> set[str]:
         ("infiniband-ndr", "rdma.example.com", [Rdma()], {"pci-0000-3c-00-0"}),
         ("fpga", "fpga.example.com", [Fpga()], {"ffd03000-fpga-mgr"}),
         ("xilinx-card", "pci.example.com", [Pcie()], {"pci-0000-70-00-0"}),
+        ("disk-with-thermometer", "sensors.example.com", [Hwmon()], {"pci-0000-5e-00-0"}),
+        ("disk-array", "probes.example.com", [Probe("/bin/true", name="array0"), Probe("/bin/true", name="array1")], {"array0"}),
     ],
 )
 def test_a_class_selects_the_devices_it_is_meant_for(
@@ -133,3 +141,11 @@ def test_every_class_is_tried() -> None:
     assert [name for name in CLASSES if f'"{name}"' not in text] == []
     (claim,) = yaml.safe_load_all((EXAMPLES / "beside.yaml").read_text())
     assert {request["exactly"]["deviceClassName"] for request in claim["spec"]["spec"]["devices"]["requests"]} <= set(CLASSES)
+
+
+def test_every_family_is_started_in_the_readme_as_a_driver_for_which_there_is_a_class() -> None:
+    started = re.findall(r"^\$ podvitals driver (\w+)\.example\.com +(.*)$", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
+    selected = {name for expression in CLASSES.values() for name in re.findall(r'device\.driver == "(\w+)\.example\.com"', expression)}
+    assert {driver for driver, _ in started} == selected
+    words = {word for _, options in started for word in re.findall(r"\w+", options)}
+    assert {name for name, module in FAMILIES.items() if ".families." in module} - words == set()

@@ -52,7 +52,7 @@ class Probe(Family):
         return None
 
     def find(self) -> Iterable[Device]:
-        return [Device(self.name)]
+        return [Device(self.name, {"type": "probe", "probe": self.name})]
 
     def read(self, device: Device) -> Iterable[Signal]:
         patience = max(self.timeout / 2, self.timeout - SLACK)
