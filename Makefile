@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help lab test lint test-cluster chaos crash bench lock proto wheel recording conformance docs
+.PHONY: help lab test lint test-cluster chaos crash crash-cluster bench lock proto wheel recording conformance docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ chaos: $(VENV)/.installed-dev ## the node side under simulated faults: SEEDS=100
 
 crash: $(VENV)/.installed-dev ## real processes killed, stopped and cut off (ROUNDS=200); SEED=n repeats one, TWIN=name|all must be found
 	@$(BIN)/python -m tests.crash $(if $(SEED),--seed $(SEED),--rounds $(or $(ROUNDS),200)) $(if $(TWIN),--twin $(TWIN)) $(ARGS)
+
+crash-cluster: $(VENV)/.installed-dev ## the same on a real Kubernetes, relay included (ROUNDS=100; SEED=n, TWIN=name|all; needs root and Go; 15 min)
+	@$(BIN)/python -m tests.crash_cluster $(if $(SEED),--seed $(SEED),--rounds $(or $(ROUNDS),100)) $(if $(TWIN),--twin $(TWIN)) $(ARGS)
 
 bench: $(VENV)/.installed-dev ## one table of latencies and sizes (CLUSTER=1: on a real Kubernetes; ARGS="--only lease" one part, --help lists them)
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -97,6 +97,8 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    if os.geteuid() != 0:
+        sys.exit("crash-cluster needs root (a kubelet needs it)")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

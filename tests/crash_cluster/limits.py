@@ -12,7 +12,7 @@ ALLOWANCE = 3.0
 """The kubelet shows one change a second and pod; and a busy machine."""
 BLIP = 1.0
 """What is late and taken back at once was on its way."""
-SHOWN = 4.0
+SHOWN = 3.0
 """A fault that stands for so long, with everything in order, is seen."""
 CONVERGES = 30.0
 """From the end of a round's last fault until everybody sees the truth."""
