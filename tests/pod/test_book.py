@@ -245,6 +245,7 @@ def test_that_the_clock_was_set_back_in_a_pods_life_is_remembered_over_a_restart
     first = node.book()
     a_pod(first, "a", "gpu-0")
     saved(first)
+    first.set_back(START - 3550, START + 50)
     node.set(first, broken(START - 3500), START - 3500)
     node.set(first, broken(START - 3500, START - 3490), START - 3490)
     second = node.book(saved(first))
@@ -283,6 +284,7 @@ def test_where_the_clock_was_set_back_before_an_end_or_after_it_the_health_is_kn
     node = Node(state("gpu-0"))
     book = node.book()
     a_pod(book, "a", "gpu-0")
+    book.set_back(START - 3550, START + 50)
     node.set(book, broken(START - 3500), START - 3500)
     book.see(pod("a", ended=END), seen)
     assert the_entry(book, "uid-a").health is health
@@ -318,8 +320,19 @@ def test_a_fault_is_of_a_pods_life_though_the_clock_was_set_back_before_its_clai
     node = Node(state("gpu-0"))
     book = node.book()
     book.see(asking(pod("a")), START + 1)
+    book.set_back(START - 3550, START + 50)
     node.set(book, broken(START - 3500), START - 3500)
     node.set(book, broken(START - 3500, START - 3490), START - 3490)
     book.see(asking(pod("a")), START - 3000)
     book.hold("uid-a", (holding("gpu-0"),))
     assert [fault.message for fault in the_entry(book, "uid-a").faults] == ["Xid 79"]
+
+
+@pytest.mark.parametrize(("began", "faults"), [(START, ["Xid 79"]), (START + 60, [])])
+def test_a_pod_that_may_have_begun_before_the_clock_was_set_back_has_what_was_after(began: float, faults: list[str]) -> None:
+    book = Node(broken(START - 3500, START - 3490)).book()
+    book.set_back(START - 3550, START + 50)
+    seen = pod("a")
+    book.see(msgspec.structs.replace(seen, status=msgspec.structs.replace(seen.status, start_time=rfc3339(began))), START + 100)
+    book.hold("uid-a", (holding("gpu-0"),))
+    assert [fault.message for fault in the_entry(book, "uid-a").faults] == faults

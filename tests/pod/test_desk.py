@@ -155,6 +155,17 @@ def test_a_wall_clock_set_back_takes_no_fault_off_a_pod() -> None:
     assert world.entry(uid).faults == before.faults
 
 
+def test_a_wall_clock_set_back_while_the_machine_slept_takes_no_fault_off_a_pod() -> None:
+    world = World()
+    began = world.wall - 20
+    world.set(state("gpu-0", Health.UNHEALTHY, "Xid", Fault(Health.UNHEALTHY, "Xid", "", began), since=began))
+    uid = world.a_pod(asking(pod("a")), "gpu-0")
+    world.now, world.back = world.now + 3600, 3600.0
+    world.set(state("gpu-0", Health.HEALTHY, "", Fault(Health.UNHEALTHY, "Xid", "", began, began), since=world.wall))
+    world.wait(2)
+    assert [fault.message for fault in world.entry(uid).faults] == ["Xid"], "its end has no earlier time than its beginning"
+
+
 def test_faults_taken_over_never_make_a_device_better_than_unknown() -> None:
     world = World()
     uid = world.a_pod(planted(asking(pod("a"))), "gpu-9")

@@ -99,7 +99,9 @@ class Book:
         self._unknown: dict[str, None] = {}
         """Living pods of which nobody knows yet what they hold: it may be any device."""
         self._synced = False
-        self._doubt = self._wall = -math.inf
+        self._doubt = -math.inf
+        self._twice = (math.inf, -math.inf)
+        """From when to when the clock may have shown each time twice."""
 
     # --- events ------------------------------------------------------------------------------------------------------------------
 
@@ -118,10 +120,11 @@ class Book:
         """A pod as the API shows it now; whether it is news that it ended. `earlier`: what stood on it when it was first seen."""
         uid = pod.metadata.uid
         record = self._records.get(uid)
-        self._look_at_the_clock(wall)
         if record is None:
             record = self._records[uid] = Record(pod, self._remembered.pop(uid, None))
             record.met(wall)
+            if record.began <= self._twice[1]:
+                record.lived(self._twice[0])
             self._take_over(record, earlier, wall)
             if record.set_back is not None:
                 self._unsaved[uid] = None
@@ -173,6 +176,13 @@ class Book:
             if self._unknown.pop(uid, self) is None:
                 self._close_all()
 
+    def set_back(self, to: float, since: float) -> None:
+        """The clock was, to a time not before `to`, from one not after `since` (Unix seconds). Every pod that lives was there then, known
+        what it holds or not; and so may one have been that is seen later and began before."""
+        back = [record for record in self._records.values() if record.final is None and record.lived(to)]
+        self._unsaved.update((record.pod.metadata.uid, None) for record in back)
+        self._twice = (min(to, self._twice[0]), max(since, self._twice[1]))
+
     def late(self, wall: float) -> list[str]:
         """The ended pods of which a fault was found, now that more is known of who holds what."""
         ended = [record for record in self._records.values() if record.final is not None]
@@ -182,7 +192,6 @@ class Book:
     def change(self, keys: Iterable[DeviceKey], wall: float) -> dict[str, None]:
         """These devices' states changed: the uids of the pods to be written, in a fixed order."""
         dirty: dict[str, None] = {}
-        self._look_at_the_clock(wall)
         for key in keys:
             for uid in self._by_key.get(key, ()):
                 record = self._records[uid]
@@ -244,13 +253,6 @@ class Book:
             record.final, record.ended = last_words(earlier, ended_at(record.pod))
             record.closed = record.keys
             self._unsaved[record.pod.metadata.uid] = None
-
-    def _look_at_the_clock(self, wall: float) -> None:
-        """Where it was set back, every pod that lives was there at the time it shows now, known what it holds or not."""
-        if wall < self._wall:
-            back = [record for record in self._records.values() if record.final is None and record.lived(wall)]
-            self._unsaved.update((record.pod.metadata.uid, None) for record in back)
-        self._wall = wall
 
     def _entries(self, record: Record) -> tuple[DeviceEntry, ...]:
         return entries(record.began, record.holdings, self._stating(record))

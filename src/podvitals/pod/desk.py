@@ -5,6 +5,7 @@ ours on each pod. All that an agent decides about pods is decided here; the shel
 tasks and time, so a simulation of this is a simulation of what ships. A pod is always known by its uid.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,9 @@ UNTOLD_LIMIT = 20.0
 """Seconds a truth may wait to be told to a pod before readers are warned of that pod."""
 MOST_UNTOLD = 32
 """Pods that can be named so. Where more wait, nothing is vouched for: then it is not a few pods that have trouble, it is this agent."""
+
+SET_BACK = 1.0
+"""Seconds by which the wall clock must have been set back to be noticed: times on pods are no better than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Desk:
         self._silent_until: float | None = None
         self._asked = 0.0
         self._news = False
+        self._ahead, self._looked = -math.inf, 0.0
 
     # --- events ------------------------------------------------------------------------------------------------------------------
 
@@ -93,6 +98,7 @@ class Desk:
 
     def see(self, pod: Pod, now: float, wall: float) -> str:
         """A pod as the API shows it. What is wrong with the annotation found on a pod seen for the first time, "" for nothing."""
+        self._look_at_the_clock(now, wall)
         uid, trouble, earlier = pod.metadata.uid, "", None
         first = self.book.get(uid) is None
         if first:
@@ -137,6 +143,7 @@ class Desk:
 
     def change(self, keys: Iterable[DeviceKey], now: float, wall: float) -> None:
         """These devices' states changed."""
+        self._look_at_the_clock(now, wall)
         self._mark(self.book.change(keys, wall), now)
 
     def take(self, now: float, wall: float) -> Patch | None:
@@ -231,6 +238,13 @@ class Desk:
         return {record.pod.metadata.uid: record.memo() for record in self.book if record.holdings}
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
+
+    def _look_at_the_clock(self, now: float, wall: float) -> None:
+        """Boottime tells by how much the wall clock was set back, in a sleep too. It may have been right after the last look."""
+        back = self._ahead - (wall - now)
+        if back > SET_BACK:
+            self.book.set_back(self._ahead + self._looked - back, self._ahead + now)
+        self._ahead, self._looked = wall - now, now
 
     def _mark(self, uids: Iterable[str], now: float) -> None:
         for uid in uids:
