@@ -193,8 +193,13 @@ class Oracle:
         self.disk_failed.append(self.world.loop.now)
 
     def stalled(self, seconds: float) -> None:
-        """The agent stands still from now on for so long."""
-        self.stalls.append((self.world.loop.now, self.world.loop.now + seconds))
+        """The agent stands still from now on for so long. What it had to recover from by then takes it that much longer."""
+        now = self.world.loop.now
+        self.stalls.append((now, now + seconds))
+        self.upset(max(0.0, self.upset_until - now), seconds)
+        for holder in self.holders.values():
+            if holder.upset_until > now:
+                holder.upset_until += seconds
 
     # --- what stands in the way ------------------------------------------------------------------------------------------------
 
@@ -300,7 +305,7 @@ class Oracle:
 
     def _undone(self, holder: Holder) -> float:
         """When what somebody else wrote on it last has been undone: a few free seconds after it."""
-        done = holder.upset_until
+        done = max(holder.upset_until, holder.since + UNDO if holder.meddled < holder.since else 0.0)
         for begin, until in self.upsets:
             if begin <= done and until + UNDO > done and until >= holder.meddled:
                 done = until + UNDO

@@ -98,7 +98,8 @@ class Verdict:
             over = self.world.loop.now if episode.end is None else episode.end
             if over < holder.since + 1.5 or self.oracle.unsure.get(key, 0.0) >= episode.start or not self._owed(holder, key, episode):
                 continue
-            unknown_after = any(one.at > found[-1].start and one.merged.health is Health.UNKNOWN for one in moments)
+            since = max(at for at, one in enumerate(moments) if one.at == found[-1].start and one.merged.health is Health.UNHEALTHY)
+            unknown_after = any(one.merged.health is Health.UNKNOWN for one in moments[since:])
             newer += sum(at >= episode.start for at in self.truth.late.get(key, ()))
             if newer <= (1 if unknown_after or self.oracle.restarts[1:] else 2) and not self._recorded(holder, entry, episode):
                 told = [] if entry is None else [(str(fault.health), fault.message) for fault in entry.faults]
@@ -108,14 +109,19 @@ class Verdict:
         """Whether it was reported: no agent died between hearing and saving it, or it stood on this pod."""
         alone = False  # on the pod, in no checkpoint: then each further agent finds it there, or another writer has taken it away
         for number, (saved, restarted) in enumerate(self.oracle.restarts):
+            unseen = any(saved <= at <= restarted for at in self.oracle.stepped)  # nobody knows then that the clock was set back
+            if unseen and episode.start <= saved and not self._stood(number, holder, key, episode):
+                return False
             if alone or saved < episode.start <= restarted:
                 if any(episode.start <= at <= restarted for at in self.oracle.stepped):
                     return False  # by the clock that is left, what stands on the pod lies in the future
-                stood = self.oracle.stood[number].get((holder.uid, key), ())
-                if not any(contains(text, episode.last.parts) for text in stood):
+                if not self._stood(number, holder, key, episode):
                     return False
                 alone = True
         return True
+
+    def _stood(self, restart: int, holder: Holder, key: DeviceKey, episode: Episode) -> bool:
+        return any(contains(text, episode.last.parts) for text in self.oracle.stood[restart].get((holder.uid, key), ()))
 
     def _recorded(self, holder: Holder, entry: DeviceEntry | None, episode: Episode) -> bool:
         if entry is None:
@@ -146,10 +152,12 @@ class Verdict:
                 if free:
                     raise Wrong("ended", f"{holder.name} has ended and does not show {key}, which it held")
                 continue
-            sure = free and not self.oracle.stepped and not any(at > holder.ended - 1.0 for at in self.oracle.disk_failed)
+            kept = free and not any(at > holder.ended - 1.0 for at in self.oracle.disk_failed)
+            sure = kept and not self.oracle.stepped
             self._as_of_end(holder, entry, sure, last)
-            if sure:
+            if kept:
                 self._on_record(holder, view, key, holder.ended - 0.3, last)
+            if sure:
                 self._late(holder, entry, last)
 
     def _as_of_end(self, holder: Holder, entry: DeviceEntry, free: bool, last: float) -> None:
