@@ -20,7 +20,7 @@ STARTS = 25.0
 """From a pod's beginning, or the end of what kept it, until it runs: a scheduler looks at an unschedulable pod again after up to 10 s."""
 ENDS = 45.0
 """From its deletion, or the end of what kept it, until a pod is gone: a kubelet tries a failed unprepare again after 10 to 15 s."""
-RETRIED = 95.0
-"""A prepare that failed is tried again 60 to 90 s later."""
+RETRIED = 35.0
+"""A prepare that failed: the agent makes the kubelet try it again after 1, 2, 4, 8, 16 and 30 s; alone it would take 60 to 90 s."""
 PUBLISHED = 60.0
 """From the end of what kept it until a driver's slices are back: upstream's helper takes 30 s."""

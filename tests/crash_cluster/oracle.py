@@ -1,24 +1,27 @@
 """What is wrong with what the API server shows, and with what drivers were asked to do. Pure: truth, order and `now` in, wrongs out.
 
-* A health other than Unknown that a pod's field says of a device is a claim, and rests on the last moment at which it was so and the driver
-  could say so (tests/crash/oracle.py). With relay and kubelet in order it may be made until that moment's lease has ended, and with the
-  driver in order as well no longer than it is so. While the relay hangs: for the relay's own lease, with the agent in order. While relay
-  or kubelet is down, the field is what it was.
+* A health other than Unknown that a pod's field, or the agent's annotation, says of a device is a claim, and rests on the last moment at
+  which it was so and the driver could say so (tests/crash/oracle.py). With relay and kubelet (or agent) in order it may be made until that
+  moment's lease has ended, and with the driver in order as well no longer than it is so. While the relay hangs, the field may make it for
+  the relay's own lease, with the agent in order. While relay or kubelet is down, the field is what it was.
 * A prepare may fail where the relay or the kubelet was killed since the pod's last attempt began, and nowhere else.
 * A pod runs, and is gone, within the limits, counted from the end of what kept it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from tests.cluster.api import Object
-from tests.cluster.subjects import field_of
+from tests.cluster.subjects import entries, field_of
 from tests.crash.oracle import Claim, named
 from tests.crash.truth import Path, Spans, Truth, serials
 from tests.crash_cluster import limits
+
+PLACES: Mapping[str, tuple[str, str]] = {"field": ("relay", "kubelet"), "annotation": ("relay", "agent")}
+"""Where health is shown, and by way of whom."""
 
 
 class Order:
@@ -58,14 +61,18 @@ class Order:
         return any(self.killed[part].last(since, now) is not None for part in ("relay", "kubelet"))
 
 
-def claims_of(pod: Object, held: Iterable[DeviceKey]) -> list[Claim]:
-    """What the pod's field says."""
-    uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
+def claims_of(pod: Object, held: Collection[DeviceKey]) -> list[Claim]:
+    """What the pod's field says, and the agent's annotation."""
+    said = [("field", resource, health, message) for resource, (health, message) in field_of(pod).items()]
+    said += [
+        ("annotation", f"{one['driver']}/{one['pool']}/{one['device']}", one["health"], one.get("message", "")) for one in entries(pod)
+    ]
     found = []
-    for resource, (health, message) in field_of(pod).items():
+    for where, resource, health, message in said:
         key = next((key for key in held if named(resource, key)), None)
         if key is not None and health != Health.UNKNOWN:
-            found.append(Claim(uid, name, key, Health(health), max(serials(message), default=0), "field"))
+            uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
+            found.append(Claim(uid, name, key, Health(health), max(serials(message), default=0), where))
     return found
 
 
@@ -74,11 +81,13 @@ def end_of(claim: Claim, truth: Truth, order: Order, now: float) -> float:
     backing = truth.backing(claim.key, claim.health, claim.serial, now)
     if backing is None:
         return -inf
-    lease, way = truth.good_until(claim.key, backing), order.good_from("relay", "kubelet")
-    if way == inf:
+    lease, way = truth.good_until(claim.key, backing), order.good_from(*PLACES[claim.where])
+    if way == inf and claim.where == "field":
         hung = order.stopped["relay"].open and not order.killed["relay"].open
         told = order.good_from("kubelet", "agent")
         return max(order.stopped["relay"].began() + limits.HANGS, told) if hung and told < inf else inf
+    if way == inf:
+        return inf
     ends = [max(lease, way)]
     driver = order.good_from(f"driver:{which(claim.key)}")
     if driver < inf and (ceased := truth.ceased(claim.key, claim.health, claim.serial, now)) < inf:

@@ -12,10 +12,10 @@ from tests.crash.oracle import Wrong, named
 from tests.crash.truth import serials
 from tests.crash_cluster import limits, plan
 from tests.crash_cluster.acts import Acts
-from tests.crash_cluster.oracle import Pod, effects
+from tests.crash_cluster.oracle import PLACES, Pod, effects
 from tests.crash_cluster.plan import Plan, PodAct
 from tests.crash_cluster.report import Report
-from tests.crash_cluster.world import PLACES, World
+from tests.crash_cluster.world import World
 
 STATIC = 2
 """Pods that live on from round to round, each with a device of each driver."""

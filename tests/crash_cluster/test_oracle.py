@@ -55,6 +55,14 @@ def test_a_hung_relay_is_believed_for_its_own_lease_where_the_agent_makes_the_ku
     assert end_of(HEALTHY, truth, order, BROKEN + 60) == inf
 
 
+def test_the_annotation_goes_by_way_of_the_agent_and_not_of_the_kubelet(truth: Truth, order: Order) -> None:
+    told = Claim("uid", "a", KEY, Health.HEALTHY, 0, "annotation")
+    order.broke("kubelet", "process", BROKEN - 2)
+    assert end_of(told, truth, order, BROKEN + 5) == BROKEN
+    order.broke("agent", "process", BROKEN - 2)
+    assert end_of(told, truth, order, BROKEN + 5) == inf
+
+
 def test_while_the_relay_or_the_kubelet_is_down_the_field_is_what_it_was(truth: Truth, order: Order) -> None:
     for part in ("relay", "kubelet"):
         order.broke(part, "process", BROKEN - 2)

@@ -52,17 +52,27 @@ def _tells_changes_alone() -> None:
     _replace(Herald, "next_look", lambda self: 1e12)
 
 
+def _gives_long_leases() -> None:
+    """The kubelet is to believe what it was told for five minutes: also of a relay that hangs."""
+    from podvitals.relay import herald
+
+    _replace(herald, "LEASE", 300.0)
+    _replace(herald, "OTHER_LEASE", 301.0)
+
+
 RELAYS: Mapping[str, Callable[[], None]] = {
     "does-not-hold": _does_not_hold,
     "says-healthy-on-its-own": _says_healthy_on_its_own,
     "delivers-late": _delivers_late,
     "tells-changes-alone": _tells_changes_alone,
+    "gives-long-leases": _gives_long_leases,
 }
 KINDS: Mapping[str, str] = {
     "does-not-hold": "driver-kill",
     "says-healthy-on-its-own": "driver-stop",
     "delivers-late": "agent-kill",
     "tells-changes-alone": "kubelet-kill",
+    "gives-long-leases": "relay-stop-long",
 }
 """The fault that brings each to light: rounds against a twin have it, for as long as it ever lasts."""
 

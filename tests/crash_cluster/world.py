@@ -26,15 +26,13 @@ from tests.crash.oracle import Wrong
 from tests.crash.truth import Driver, Spans, State, Truth, serials, text_of
 from tests.crash_cluster import limits, plan, twins
 from tests.crash_cluster.judge import Judge
-from tests.crash_cluster.oracle import Order, Pod, claims_of
+from tests.crash_cluster.oracle import PLACES, Order, Pod, claims_of
 from tests.crash_cluster.seen import Seen
 
 TICK = 0.1
 STALL, REMEMBERED = 0.3, 10.0
 """A tick that comes this much late means that this process got no turn; what was missed is forgiven for so long."""
 COMES_UP = 40.0
-PLACES = {"field": ("relay", "kubelet"), "annotation": ("relay", "agent")}
-"""Where health is shown, and by way of whom."""
 PARTS = ("agent", "relay", "kubelet", *(f"driver:{which}" for which in plan.DRIVERS))
 _DONE = {
     "sdk": re.compile(r"\b(prepared|unprepared) claim=[^/ ]+/(\S+)"),
