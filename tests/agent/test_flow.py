@@ -15,6 +15,7 @@ from podvitals.agent.log import Json, KeyValue
 from podvitals.clock import SYSTEM
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
+from podvitals.device.verdict import ACTIONS
 from podvitals.kube.client import Client
 from podvitals.kube.config import ClusterConfig
 from podvitals.kube.resources import EVENTS, LEASES, PODS
@@ -31,6 +32,7 @@ METRICS = (
     "leases_ended_total",
     "patch_seconds_bucket",
     "devices",
+    "device_actions",
     "driver_connected",
     "pods",
     "pods_dirty",
@@ -247,6 +249,22 @@ async def test_the_agent_tells_what_it_knows(cluster: Cluster, driver: FakeDrive
         assert (await session.get("http://agent/readyz")).status == 200
         leases = await cluster.seen(LEASES, lambda leases: "podvitals-node1" in leases, "kube-system")
         assert leases["podvitals-node1"].spec.holder_identity == "node1"
+
+
+async def test_what_somebody_has_to_do_is_told_to_machines_apart_from_the_reason(cluster: Cluster, driver: FakeDriver) -> None:
+    async with cluster.agent(), aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(cluster.settings.socket))) as session:
+        await cluster.pod("a", "gpu-0")
+        await cluster.condition("a", "True")
+        for asked, counted in (("power-cycle", "power-cycle"), ("shout at it", "other"), ("", "")):
+            driver.report([DeviceReport("node1", "gpu-0", Health.UNHEALTHY, 1000.0, 30.0, f"broken: {asked}", asked)])
+            await cluster.seen(PODS, lambda pods, asked=asked: [e.message for e in annotation(pods["a"]).entries] == [f"broken: {asked}"])  # type: ignore[misc]
+            (entry,) = annotation(await cluster.client.get(PODS, "a", "default")).entries
+            assert (entry.message, entry.action) == (f"broken: {asked}", asked)
+            (device,) = (await (await session.get("http://agent/state")).json())["devices"]
+            assert device["action"] == asked
+            metrics = await (await session.get("http://agent/metrics")).text()
+            waiting = {action: f'podvitals_device_actions{{action="{action}"}} 1.0' in metrics for action in (*ACTIONS, "other")}
+            assert {action for action, is_so in waiting.items() if is_so} == ({counted} - {""})
 
 
 async def test_a_driver_that_is_left_is_believed_as_the_kubelet_does(cluster: Cluster, driver: FakeDriver) -> None:

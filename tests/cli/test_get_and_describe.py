@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import msgspec
+
 from podvitals.cli.cluster import Reading
 from podvitals.clock import SYSTEM
 from podvitals.device.health import Health
@@ -45,6 +47,16 @@ async def test_machines_get_the_same_as_json_and_yaml(cluster: Cluster) -> None:
     assert listed["kind"] == "PodVitalsList"
     assert listed["items"][0]["devices"][0]["message"] == "Xid 79: GPU has fallen off the bus"
     assert "health: Unhealthy" in (await cluster.run("describe", "pod", "trainer", "-o", "yaml"))[1]
+
+
+async def test_machines_get_what_to_do_apart_from_the_reason(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", msgspec.structs.replace(BROKEN, action="power-cycle"))
+    for words in (("get", "pods"), ("describe", "pod", "trainer"), ("get", "devices"), ("describe", "device", "gpu-3")):
+        document = json.loads((await cluster.run(*words, "-o", "json"))[1])
+        (one,) = document.get("items", [document])
+        (device,) = one.get("devices", [one])
+        assert (device["action"], device["message"]) == ("power-cycle", "Xid 79: GPU has fallen off the bus"), words
 
 
 async def test_a_silent_agent_makes_the_list_unknown(cluster: Cluster) -> None:

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from podvitals.device.health import Health
+from podvitals.device.verdict import ACTIONS
 from podvitals.node.record import DeviceState
 from podvitals.node.watch import DriverView
 from podvitals.pod.outbox import Outcome
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds a write of a pod's status took."""
+OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,22 @@ class Metrics:
         devices = Gauges("podvitals_devices", "Devices of this node, by health", labels=["health"])
         for health in Health:
             devices.add_metric([health.value], tally[health])
-        yield from (errors, patches, devices)
+        yield from (errors, patches, devices, self._actions())
         yield from self._of_drivers()
         for gauge in self._gauges():
             yield Gauges(gauge.name, gauge.text, gauge.value)
+
+    def _actions(self) -> "Metric":
+        """What drivers of others ask for in words of their own is one series, whatever they say."""
+        from prometheus_client.core import GaugeMetricFamily as Gauges
+
+        actions = Gauges(
+            "podvitals_device_actions", "Devices of this node for which somebody has to do something, by what", labels=["action"]
+        )
+        asked = Tally(state.action if state.action in ACTIONS else OTHER for state in self._states() if state.action)
+        for action in (*ACTIONS, OTHER):
+            actions.add_metric([action], asked[action])
+        return actions
 
     def _of_drivers(self) -> "Iterator[Metric]":
         from prometheus_client.core import CounterMetricFamily as Counts

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from podvitals.device import verdict
 from podvitals.device.health import Health
 from podvitals.device.text import clean
 from podvitals.errors import InvalidInput
 
-ACTIONS = ("", "restart-app", "reset-gpu", "reboot", "power-cycle", "service")
-"""What a person can be asked to do; machine-readable, so nothing else is accepted. Each does what those before it do, so that of several
-the last is asked for."""
+ACTIONS = ("", *verdict.ACTIONS)
+"""What a reading can ask for, nothing among them; machine-readable, so nothing else is accepted."""
 
 LEAST_LEASE = 1.5
 """Intervals a reading must be believed at least."""

@@ -11,11 +11,14 @@ SHORTEST_LEASE = 1.0
 LONGEST_LEASE = 24 * 3600.0
 """A larger one overflows the kubelet's duration (CONTRACT: clamp at 24 h)."""
 
+ACTIONS = ("restart-app", "reset-gpu", "reboot", "power-cycle", "service")
+"""What a person can be asked to do. Each does what those before it do, so that of several the last is asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`checked_at`: Unix seconds when the hardware was last read, never when the message was built. `lease`: seconds from its arrival
-    during which a report is believed. `action`: what a person should do (restart-app, reset-gpu, reboot, power-cycle, service), or ''."""
+    during which a report is believed. `action`: one of ACTIONS, or ''; a driver of others may ask for something else."""
 
     key: DeviceKey
     health: Health
