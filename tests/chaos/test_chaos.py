@@ -3,7 +3,7 @@
 import pytest
 
 from tests.chaos.kit import Kit
-from tests.chaos.shrink import find, play, shrink
+from tests.chaos.shrink import Finding, find, play, shrink
 from tests.chaos.story import Step, Story, make
 from tests.chaos.twins import TWINS, KeyedByDriverAlone
 
@@ -21,7 +21,12 @@ def test_these_seeds_find_nothing() -> None:
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.__name__)
 def test_a_refuted_twin_is_found_within_200_seeds(twin: type[Kit]) -> None:
     seeds = (TWINS[twin], *range(WITHIN_SEEDS))
-    assert any(find(seed, twin()) is not None and find(seed) is None for seed in seeds)
+    assert any(_refuted(find(seed, twin())) and find(seed) is None for seed in seeds)
+
+
+def _refuted(found: Finding | None) -> bool:
+    """By a rule of the oracle, which has words for a name, not a class: a twin that only fails to run is no twin."""
+    return found is not None and found.rule.islower()
 
 
 def test_a_story_played_again_says_the_same() -> None:
