@@ -300,6 +300,13 @@ def test_what_began_before_the_clock_was_set_back_began_before_an_end_after_it()
     assert (entry.health, [(fault.message, fault.after_end) for fault in entry.faults]) == (Health.UNHEALTHY, [("Xid 79", False)])
 
 
+def test_what_was_over_before_the_clock_was_set_back_was_over_at_an_end_after_it() -> None:
+    over = Fault(Health.UNHEALTHY, "Xid 79", "", START + 50, START + 60)
+    now = state("gpu-0", Health.HEALTHY, "", over, since=END - 3599)
+    at_end = as_of(now, END - 3601, END - 3540)
+    assert (at_end.health, at_end.faults) == (Health.UNKNOWN, (over,))
+
+
 @pytest.mark.parametrize(("said", "health"), [(END, Health.UNHEALTHY), (END + 30, Health.UNKNOWN)])
 def test_what_stands_on_an_ended_pod_is_its_memory_where_ours_is_lost(said: float, health: Health) -> None:
     node = Node(broken(START + 50))

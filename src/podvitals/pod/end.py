@@ -33,7 +33,7 @@ def as_of(state: DeviceState, ended: float, seen: float, *, sure: bool = True) -
     if sure and before(state.since):
         return DeviceState(state.key, state.health, state.message, state.action, state.since, state.checked_at, state.deadline, faults)
     for fault in reversed(faults) if sure else ():
-        if fault.end is None or fault.end > at:
+        if fault.end is None or not before(fault.end):
             return DeviceState(state.key, fault.health, fault.message, fault.action, fault.start, 0.0, None, faults)
     # Not Healthy although no episode is on record: only three are kept, and before its first report nothing is known.
     return DeviceState(state.key, Health.UNKNOWN, NOT_KNOWN_AT_END, "", 0.0, 0.0, None, faults)
