@@ -86,7 +86,7 @@ async def _kubelet(node: str, root: Path, kubeconfig: Path, state: Path) -> None
     from podvitals.node.watch import NodeSettings, NodeWatch
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
-    settings = KubeletSettings(node, root / "cdi", root / "pod-logs", root / "pods", BackoffSettings(0.2, 1.0))
+    settings = KubeletSettings(node, root / "cdi", root / "pod-logs", root / "pods", state / "held", BackoffSettings(0.2, 1.0))
     async with Client(await asyncio.to_thread(load_config, kubeconfig, None)) as client:
         watch = NodeWatch(NodeSettings(plugin_dir=root / "plugins_registry", checkpoint=state / "kubelet.db"), SYSTEM, registrar=True)
         kubelet = Kubelet(client, watch, settings, SYSTEM)

@@ -57,7 +57,14 @@ class Lab:
     def _kubelet_settings(self) -> KubeletSettings:
         layout = self.estate.layout
         return KubeletSettings(
-            NODE, layout.cdi, layout.pod_logs, layout.pods, self._settings.backoff, self._settings.gates, self.estate.environment
+            NODE,
+            layout.cdi,
+            layout.pod_logs,
+            layout.pods,
+            layout.memory,
+            self._settings.backoff,
+            self._settings.gates,
+            self.estate.environment,
         )
 
     async def _ended(self, child: Child, code: int) -> None:

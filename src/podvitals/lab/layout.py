@@ -66,6 +66,11 @@ class Layout:
         return self.root / "pods"
 
     @property
+    def memory(self) -> Path:
+        """What pods hold, for a kubelet that begins anew."""
+        return self.root / "held"
+
+    @property
     def agent(self) -> Path:
         return self.root / "agent"
 

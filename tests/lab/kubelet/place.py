@@ -90,7 +90,7 @@ def furnish(root: Path) -> None:
 @asynccontextmanager
 async def node(client: Client, drivers: Drivers, root: Path, *, gates: Gates = GATES, clock: Clock = SYSTEM) -> AsyncIterator[Kubelet]:
     """A kubelet of node "lab" in a furnished directory; every process of it ends with it."""
-    settings = KubeletSettings("lab", root / "cdi", root / "logs", root / "pods", BackoffSettings(0.05, 0.4), gates)
+    settings = KubeletSettings("lab", root / "cdi", root / "logs", root / "pods", root / "held", BackoffSettings(0.05, 0.4), gates)
     kubelet = Kubelet(client, drivers, settings, clock)
     running = asyncio.create_task(kubelet.run(), name="kubelet")
     try:

@@ -150,7 +150,7 @@ async def test_a_device_that_its_driver_cannot_prepare_is_shown_with_what_is_wro
     use_gpu(lab).error = "device does not answer"
     lab.drivers.set(GPU, Health.UNHEALTHY, "Xid 79")
     await gpu_pod(lab, "sleep 1000")
-    pod = await lab.sees(health)
+    pod = await lab.sees(lambda pod: pod.status.container_statuses and health(pod))
     assert health(pod) == [(str(GPU), "Unhealthy", "Xid 79")]
     assert main(pod).state.waiting is not None
 
@@ -215,6 +215,51 @@ async def test_a_kubelet_that_begins_anew_and_cannot_learn_what_a_pod_holds_says
     await lab.client.patch(CLAIMS, "named", {"status": {"reservedFor": None}}, "default", subresource="status", kind="merge")
     async with node(lab.client, lab.drivers, lab.root):
         await lab.sees(lambda pod: health(pod) == [(NAME, "Unknown", FORGOTTEN)])
+
+
+async def test_a_kubelet_that_begins_anew_adds_what_is_found_late_of_a_pod_that_had_ended(lab: Lab) -> None:
+    """Its claims may be gone by then, and what its driver called the device."""
+    use_gpu(lab)
+    lab.drivers.set(GPU, Health.HEALTHY)
+    await gpu_pod(lab, "exit 0", restartPolicy="Never")
+    before = await lab.sees(lambda pod: pod.ended)
+    await lab.stop()
+    await lab.client.delete(CLAIMS, "named", "default")
+    async with node(lab.client, lab.drivers, lab.root):
+        await lab.run(sh("sleep 1000"), name="q")
+        await lab.sees(lambda pod: pod.metadata.name == "q" and running(pod))
+        assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Healthy", None)]
+        lab.drivers.set(GPU, Health.UNHEALTHY, "found late")
+        after = await lab.sees(lambda pod: health(pod) == [(NAME, "Unhealthy", "found late")])
+        assert main(after).state == main(before).state
+        assert after.status.conditions == before.status.conditions
+        lab.drivers.set(GPU, Health.HEALTHY)
+    async with node(lab.client, lab.drivers, lab.root):
+        lab.drivers.set(GPU, Health.UNHEALTHY, "something else")
+        await lab.sees(lambda pod: pod.metadata.name == "q" and main(pod).restart_count == 1)
+        assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Unhealthy", "found late")]
+        await lab.client.delete(RUNNABLE_PODS, "p", "default")
+        async with asyncio.timeout(5):
+            while await asyncio.to_thread(lambda: list((lab.root / "held").iterdir())):
+                await asyncio.sleep(0.01)
+
+
+async def test_a_kubelet_that_begins_anew_adds_nothing_of_a_device_that_has_served_another_pod_meanwhile(lab: Lab) -> None:
+    use_gpu(lab)
+    lab.drivers.set(GPU, Health.HEALTHY)
+    await gpu_pod(lab, "exit 0", restartPolicy="Never")
+    await lab.sees(lambda pod: pod.ended)
+    await lab.client.delete(CLAIMS, "named", "default")
+    await lab.run(sh("sleep 1000", resources=CLAIM), name="q", resourceClaims=NAMED)
+    await lab.claim(pods=("q",))
+    await lab.sees(lambda pod: pod.metadata.name == "q" and running(pod) and health(pod))
+    await lab.client.delete(RUNNABLE_PODS, "q", "default", grace=0)
+    await lab.stop()
+    lab.drivers.set(GPU, Health.UNHEALTHY, "of the other pod's time")
+    async with node(lab.client, lab.drivers, lab.root):
+        await lab.run(sh("sleep 1000"), name="r")
+        await lab.sees(lambda pod: pod.metadata.name == "r" and running(pod))
+        assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Healthy", None)]
 
 
 async def test_a_kubelet_that_begins_anew_goes_on_with_the_pods_life(lab: Lab) -> None:

@@ -18,7 +18,9 @@ from podvitals.kube.follow import follow
 from podvitals.kube.resources import LEASES, NODES
 from podvitals.lab.kubelet import logs, status
 from podvitals.lab.kubelet.backoff import BackoffSettings
+from podvitals.lab.kubelet.ended import EndedPod
 from podvitals.lab.kubelet.gates import Gates
+from podvitals.lab.kubelet.memory import Memory
 from podvitals.lab.kubelet.prepare import Drivers, Preparer
 from podvitals.lab.kubelet.publish import Publisher
 from podvitals.lab.kubelet.worker import PodWorker, Tools
@@ -37,12 +39,14 @@ KUBELET_VERSION = "v1.37.2+podvitals-lab"
 
 @dataclass(frozen=True, slots=True)
 class KubeletSettings:
-    """`cdi`: where drivers put CDI files. `logs`, `pods`: directories of this kubelet's own. `environment`: what each container gets."""
+    """`cdi`: where drivers put CDI files. `logs`, `pods`, `memory`: directories of this kubelet's own, of which the last outlives it.
+    `environment`: what each container gets."""
 
     node_name: str
     cdi: Path
     logs: Path
     pods: Path
+    memory: Path
     backoff: BackoffSettings = field(default_factory=BackoffSettings)
     gates: Gates = field(default_factory=Gates)
     environment: dict[str, str] = field(default_factory=dict)
@@ -66,10 +70,11 @@ class Kubelet:
             settings.environment,
             settings.backoff,
             settings.gates,
+            Memory(settings.memory),
             self._held,
             self._serves_another,
         )
-        self._workers: dict[str, PodWorker] = {}
+        self._workers: dict[str, PodWorker | EndedPod] = {}
         drivers.subscribe(self._health_changed)
 
     async def run(self) -> None:
@@ -103,10 +108,11 @@ class Kubelet:
             if not keys.isdisjoint(worker.keys):
                 worker.page.changed()
 
-    def _held(self, worker: PodWorker, keys: frozenset[DeviceKey]) -> None:
-        for other in self._workers.values():
-            if other is not worker and other.over:
+    async def _held(self, worker: PodWorker, keys: frozenset[DeviceKey]) -> None:
+        for other in list(self._workers.values()):
+            if other is not worker and other.over and not keys.isdisjoint(other.keys):
                 other.close(keys)
+                await other.remember()
 
     def _serves_another(self, worker: PodWorker, key: DeviceKey) -> bool:
         return any(other is not worker and not other.over and key in other.keys for other in self._workers.values())
@@ -114,22 +120,35 @@ class Kubelet:
     async def _follow(self, tasks: asyncio.TaskGroup) -> None:
         mine = f"spec.nodeName={self._settings.node_name}"
         async with aclosing(follow(self._client, RUNNABLE_PODS, fields=mine, clock=self._clock)) as changes:
+            there: set[str] | None = set()
             async for change in changes:
                 pod = change.object
                 if pod is None:
+                    if there is not None:
+                        await self._tools.memory.keep_only(there)
+                    there = None
                     continue
+                if there is not None:
+                    there.add(pod.metadata.uid)
                 worker = self._workers.get(pod.metadata.uid)
                 if change.kind == "deleted":
                     if worker is not None:
                         worker.forget()
                 elif worker is not None:
                     worker.observe(pod)
-                elif not pod.ended:
-                    self._workers[pod.metadata.uid] = worker = PodWorker(pod, self._tools)
+                elif (found := await self._worker(pod)) is not None:
+                    self._workers[pod.metadata.uid] = found
                     name = f"lab kubelet: pod {pod.metadata.namespace}/{pod.metadata.name}"
-                    tasks.create_task(self._work(worker, pod), name=name)
+                    tasks.create_task(self._work(found, pod), name=name)
 
-    async def _work(self, worker: PodWorker, pod: RunnablePod) -> None:
+    async def _worker(self, pod: RunnablePod) -> PodWorker | EndedPod | None:
+        """None for a pod that has ended and of which nothing is remembered."""
+        if not pod.ended:
+            return PodWorker(pod, self._tools)
+        held = await self._tools.memory.read(pod.metadata.uid) if self._settings.gates.resource_health_status else ()
+        return EndedPod(pod, held, self._tools) if held else None
+
+    async def _work(self, worker: PodWorker | EndedPod, pod: RunnablePod) -> None:
         try:
             await worker.run()
         except Exception as error:

@@ -8,7 +8,7 @@ import random
 import secrets
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from podvitals.lab.kubelet.backoff import BackoffSettings
 from podvitals.lab.kubelet.gates import Gates
 from podvitals.lab.kubelet.logs import Logs
 from podvitals.lab.kubelet.machine import PodMachine
+from podvitals.lab.kubelet.memory import Memory, places
 from podvitals.lab.kubelet.plan import (
     ContainerPlan,
     Deleted,
@@ -79,8 +80,9 @@ class Tools:
     base: Mapping[str, str]
     backoff: BackoffSettings
     gates: Gates
-    on_held: Callable[["PodWorker", frozenset[DeviceKey]], None]
-    """Hears what a pod has been given to use."""
+    memory: Memory
+    on_held: Callable[["PodWorker", frozenset[DeviceKey]], Awaitable[None]]
+    """Hears what a pod is given to use, before it is."""
     serves_another: Callable[["PodWorker", DeviceKey], bool]
 
 
@@ -119,6 +121,11 @@ class PodWorker:
     def close(self, keys: frozenset[DeviceKey]) -> None:
         """These devices serve another pod: what is found from now on is not this one's."""
         self._closed |= keys & self.keys
+
+    async def remember(self) -> None:
+        """Keeps on disk what may still be this pod's."""
+        known = places(self._holdings, self._preparation.resource_ids())
+        await self._tools.memory.keep(self.pod.metadata.uid, tuple(place for place in known if place.key not in self._closed))
 
     def observe(self, pod: RunnablePod) -> None:
         deleted_before = self.pod.deleting, self.pod.metadata.deletion_grace_period_seconds
@@ -204,8 +211,9 @@ class PodWorker:
         whose device is broken."""
         try:
             claims = await self._tools.preparer.claims(self.pod)
-            self._hold(holdings(self.pod, {claim.metadata.name: claim for claim in claims.values()}))
+            await self._hold(holdings(self.pod, {claim.metadata.name: claim for claim in claims.values()}))
             self._preparation = await self._tools.preparer.prepare(self.pod, claims)
+            await self.remember()
         except PodvitalsError as error:
             if not self._holdings:
                 self._last_field = status.unknown(self.pod)
@@ -213,11 +221,11 @@ class PodWorker:
             return
         self._events.put_nowait(Prepared())
 
-    def _hold(self, held: tuple[Holding, ...]) -> None:
+    async def _hold(self, held: tuple[Holding, ...]) -> None:
         self._holdings = held
         self.keys = frozenset(holding.key for holding in held)
-        self._tools.on_held(self, frozenset(holding.key for holding in held if not holding.admin))
         self.page.changed()
+        await self._tools.on_held(self, frozenset(holding.key for holding in held if not holding.admin))
 
     async def _unprepare(self) -> None:
         try:
@@ -258,6 +266,7 @@ class PodWorker:
             said = True
             await self._clock.sleep_until(self._clock.now() + pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, LONGEST_REMOVE_PAUSE)
+        await self._tools.memory.drop(self.pod.metadata.uid)
         self._removed.set()
 
     async def _not_removed_yet(self) -> str:
