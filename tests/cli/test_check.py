@@ -1,17 +1,22 @@
 """`podvitals check`, `detectors` and `rules` as a person or a script uses them."""
 
 import json
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from podvitals.detect.detector import Device
+from podvitals.detect.detector import Device, Reading
 from podvitals.detect.recording import Found, Record, Taken, Writing
 from podvitals.detect.signal import Code, Count, State
+from podvitals.detect.sim import write_state
+from podvitals.device.health import Health
 from tests.cli.test_main import podvitals
 from tests.detect.families.tree import Tree
 
@@ -65,8 +70,8 @@ def test_a_look_at_this_machine_lists_its_devices_and_whether_they_work(toys: Pa
     outcome = podvitals("check", "--detector", f"sim:{toys}")
     assert outcome.stdout.splitlines() == [
         "DEVICE   HEALTH      PRODUCT   WHY    DO        RULE",
-        "t1       Healthy     sim       -      -         -",
         "t2       Unhealthy   sim       torn   service   -",
+        "t1       Healthy     sim       -      -         -",
         "2 devices: 1 healthy, 1 unhealthy",
     ]
     assert "t1" not in podvitals("check", "--detector", f"sim:{toys}", "--unhealthy").stdout
@@ -97,6 +102,63 @@ def test_a_family_that_cannot_list_its_devices_is_told_and_is_not_taken_for_heal
     assert "pcie: devices() failed: NotADirectoryError" in outcome.stderr
 
 
+def test_what_was_asked_for_and_is_not_there_is_not_taken_for_health(tmp_path: Path) -> None:
+    (tmp_path / "toys").mkdir()
+    outcome = podvitals("check", "--detector", f"sim:{tmp_path}/toys")
+    assert (outcome.returncode, outcome.stderr) == (2, f"podvitals check: sim:{tmp_path}/toys finds no device\n")
+
+
+def test_a_family_that_may_not_read_what_is_there_is_told_to_be_left_out(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.pci("0000:3b:00.0", "030200")
+    with socket.socket(socket.AF_UNIX) as refusing:
+        refusing.bind(str(tmp_path / "dev/kmsg"))
+        outcome = podvitals("check", "--root", str(tmp_path), "-o", "json")
+    why = f"{tmp_path}/dev/kmsg cannot be read (no such device or address)"
+    assert f"podvitals check: kmsg is left out: {why}\n" in outcome.stderr
+    assert json.loads(outcome.stdout)["leftOut"] == {"kmsg": why}
+
+
+def test_what_goes_into_a_pipe_is_not_cut(toys: Path) -> None:
+    why = "torn " * 60 + "apart"
+    (toys / "t2").write_text(f"Unhealthy: {why}\n")
+    assert why in podvitals("check", "--detector", f"sim:{toys}").stdout
+
+
+def test_an_earlier_recording_is_kept_where_the_command_line_is_wrong(tmp_path: Path) -> None:
+    earlier = tmp_path / "r.jsonl"
+    earlier.write_text("precious")
+    for wrong in (["--detector", "nonsense"], ["--replay", "/nonexistent/r"], ["--rules", "/nonexistent/r"], ["--root", "/nonexistent"]):
+        assert podvitals("check", "--record", str(earlier), *wrong).returncode in (2, 3)
+        assert earlier.read_text() == "precious"
+
+
+def test_prometheus_is_told_of_devices_of_rules_that_speak_and_of_programs_faults(tmp_path: Path) -> None:
+    said = [
+        Taken(3.0, "nvidia", "gpu-0", (Code("xid", "13"),), whole=False),
+        Taken(4.0, "nvidia", "gpu-0", (Code("xid", "31"),), whole=False),
+    ]
+    path = recorded(tmp_path / "r", Found(0.0, "nvidia", GPUS), *said, Taken(5.0, "nvidia", "gpu-1", (XID,), whole=False))
+    outcome = podvitals("check", "--replay", str(path), "-o", "prometheus")
+    assert outcome.returncode == 1
+    samples = [
+        (sample.name.removeprefix("podvitals_detect_"), sample.labels, sample.value)
+        for family in text_string_to_metric_families(outcome.stdout)
+        for sample in family.samples
+    ]
+    gpu = {"device": "gpu-1", "product": "H200", "health": "Unhealthy", "action": "power-cycle"}
+    rule = {"rule": "xid.79", "class": "fatal", "action": "power-cycle"}
+    assert ("device_health", gpu, 1) in samples
+    assert ("devices", {"health": "Unhealthy"}, 1) in samples
+    assert [labels for name, labels, _ in samples if name == "rule_applies"] == [{"device": "gpu-1"} | rule]
+    assert {labels["rule"]: value for name, labels, value in samples if name == "rule_seen_total"} == {
+        "xid.13": 1,
+        "xid.31": 1,
+        "xid.79": 1,
+    }
+    assert {labels["class"]: value for name, labels, value in samples if name == "rules"}["fatal"] > 50
+
+
 def test_a_recording_is_told_with_the_rule_its_source_and_what_changed_when(fallen: Path) -> None:
     outcome = podvitals("check", "--replay", str(fallen), "-o", "wide")
     assert outcome.returncode == 1
@@ -113,7 +175,7 @@ def test_a_recording_is_told_with_the_rule_its_source_and_what_changed_when(fall
 def test_a_script_gets_readings_rules_and_actions_as_json(fallen: Path) -> None:
     outcome = podvitals("check", "--replay", str(fallen), "-o", "json")
     document = json.loads(outcome.stdout)
-    gpu = document["devices"][1]
+    gpu = document["devices"][0]
     assert (gpu["device"], gpu["health"], gpu["action"]) == ("gpu-1", "Unhealthy", "power-cycle")
     assert gpu["rules"][0]["id"] == "xid.79"
     assert gpu["readings"] == {"nvidia": {"nvidia.presence": "present"}}
@@ -131,13 +193,18 @@ def test_a_recording_is_made_anonymous_and_means_the_same(fallen: Path, tmp_path
 
 def test_what_is_watched_is_told_once_and_then_what_changes_until_ctrl_c(toys: Path) -> None:
     line = [sys.executable, "-m", "podvitals", "check", "--watch", "--detector", f"sim:{toys},interval=0.2"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
         until(process.stdout.readline, "2 devices: 2 healthy")
-        (toys / "t2").write_text("Unhealthy: torn\naction=service\n")
+        write_state(toys / "t2", Reading(Health.UNHEALTHY, "torn", "service"))
         told = until(process.stdout.readline, "t2")
-        assert told.split("  ", 1)[1] == "t2  Healthy → Unhealthy  torn  (do: service)\n"
+        assert re.fullmatch(r"\d\d:\d\d:\d\d  t2  Healthy → Unhealthy  torn  \(do: service\)\n", told)
         process.send_signal(signal.SIGINT)
+    except BaseException:
+        process.kill()
+        raise
+    finally:
         rest, errors = process.communicate(timeout=30)
     assert (process.returncode, rest, errors) == (1, "", "")
 
@@ -158,7 +225,10 @@ def until(read: Callable[[], str], words: str) -> str:
         (["check", "--replay", "/nonexistent/r"], 3, "cannot read recording /nonexistent/r"),
         (["check", "--detector", "sims:/x"], 2, "did you mean sim?"),
         (["check", "--rules", "/nonexistent/r"], 3, "cannot read rules /nonexistent/r"),
-        (["check", "--replay", "/etc/hostname"], 2, "/etc/hostname:1: this is no line of a recording"),
+        (["check", "--replay", "/etc/hostname"], 2, "/etc/hostname is no recording: its first line does not say that it is one"),
+        (["check", "--root", "/nonexistent"], 2, "there is no /nonexistent/sys: --root takes the directory under which"),
+        (["detectors", "--root", "/nonexistent"], 2, "there is no /nonexistent/sys"),
+        (["check", "-w", "-o", "prometheus"], 2, "-w prints a table"),
         (["rules", "show", "xid.999"], 2, "there is no rule xid.999"),
         (["rules", "explain", "nothing"], 2, "no rule says anything of nothing"),
         (["rules", "list", "--family", "nvidea"], 2, "did you mean 'nvidia'?"),
@@ -179,6 +249,7 @@ def test_a_recording_does_not_overwrite_what_it_is_made_of(fallen: Path) -> None
 
 
 def test_the_families_are_listed_with_what_they_need_and_why_they_cannot_run_here(tmp_path: Path) -> None:
+    (tmp_path / "sys").mkdir()
     rows = json.loads(podvitals("detectors", "-o", "json", "--root", str(tmp_path)).stdout)["detectors"]
     assert {row["family"] for row in rows} >= {"nvidia", "pcie", "kmsg"}
     assert not any(row["available"] for row in rows if row["family"] in ("nvidia", "pcie", "kmsg"))

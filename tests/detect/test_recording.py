@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podvitals.detect.anonymise import Anonymiser
@@ -170,22 +171,60 @@ def test_a_recording_whose_beginning_is_lost_is_replayed_all_the_same() -> None:
     assert [change.now.health for change in replay.run()][-1] is Health.UNHEALTHY
 
 
+HEAD = lines([])[0]
+LINE = "r:2: this is no line of a recording"
+
+
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        ([], "it is no recording"),
-        (["{}"], "r:1: this is no line of a recording (the first line does not say that it is one)"),
+        ([], "r is no recording: it is empty"),
+        (["{}"], "r is no recording: its first line does not say that it is one"),
+        (["[]"], "r is no recording: its first line does not say that it is one"),
+        (["\x7fELF"], "r is no recording: its first line does not say that it is one"),
         ([json.dumps({"podvitals": "recording", "format": 99})], "its format is 99, this podvitals reads 1 to 2"),
-        ([lines([])[0], "nonsense"], "r:2: this is no line of a recording"),
-        ([lines([])[0], '{"at": 1, "family": "f"}'], "r:2: this is no line of a recording (KeyError: 'device')"),
-        ([lines([])[0], '{"at": 1, "family": "f", "device": "d", "same": true}'], "r:2: this is no line of a recording"),
-        ([lines([])[0], "[1]"], "r:2: this is no line of a recording"),
+        ([HEAD, "nonsense\n"], LINE),
+        ([HEAD, '{"at": 1, "family": "f"}\n'], f"{LINE} (KeyError: 'device')"),
+        ([HEAD, '{"at": 1, "family": "f", "device": "d", "same": true}\n'], LINE),
+        ([HEAD, '{"at": NaN, "family": "f", "device": "d", "failed": "x"}\n'], f"{LINE} (ValueError: at nan is no time)"),
+        ([HEAD, '{"at": 1, "family": "f", "device": "\\u001b[2J", "failed": "x"}\n'], f"{LINE} (device name '\\x1b[2J' is not a DNS label"),
+        ([HEAD, "[1]\n"], LINE),
     ],
 )
 def test_what_is_no_recording_is_refused_with_its_line(broken: list[str], why: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         list(read_recording(broken, "r"))
     assert why in str(refused.value)
+
+
+def test_a_recording_that_was_cut_in_its_last_line_is_read_up_to_there() -> None:
+    whole = [f"{line}\n" for line in lines(RECORDS)]
+    for end in range(1, len(whole[-1])):
+        assert list(read_recording([*whole[:-1], whole[-1][:end]], "r"))[:7] == list(read_recording(whole[:-1], "r"))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | text,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(text, inner, max_size=2),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_somebody_makes_of_a_recording_it_is_refused_or_replayed(data: st.DataObject) -> None:
+    documents = [json.loads(line) for line in lines([*RECORDS, *LOG])]
+    at: Any = documents[data.draw(st.integers(1, len(documents) - 1))]
+    while True:
+        key = data.draw(st.sampled_from(list(at) if isinstance(at, dict) else list(range(len(at)))))
+        if not isinstance(at[key], dict | list) or not at[key] or data.draw(st.booleans()):
+            break
+        at = at[key]
+    at[key] = data.draw(json_values)
+    broken = [f"{json.dumps(document)}\n" for document in documents]
+    with suppress(InvalidInput):
+        replay = Replay(builtin(), read_recording(broken, "r"))
+        list(replay.run())
+        replay.findings()
 
 
 def test_threads_that_tell_at_once_make_whole_lines(tmp_path: Path) -> None:

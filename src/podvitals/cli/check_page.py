@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from podvitals.cli.output import Table, age, paint
-from podvitals.detect.detector import Device
+from podvitals.cli.output import Table, paint
+from podvitals.detect.exposition import product
 from podvitals.detect.findings import Finding, Spoken
 from podvitals.detect.replay import Change
 from podvitals.device.health import Health
-
-_PRODUCT = ("productName", "product", "model", "type", "kind", "driver")
+from podvitals.device.verdict import Verdict
 
 
 def table(findings: Iterable[Finding]) -> Table:
@@ -16,7 +15,7 @@ def table(findings: Iterable[Finding]) -> Table:
         (
             one.device.name,
             str(one.verdict.health) if one.verdict is not None else "not read",
-            product(one.device),
+            product(one),
             one.verdict.message if one.verdict is not None else "",
             one.verdict.action if one.verdict is not None else "",
             ", ".join(one.rules),
@@ -28,32 +27,25 @@ def table(findings: Iterable[Finding]) -> Table:
     return Table(("DEVICE", "HEALTH", "PRODUCT", "WHY", "DO", "RULE", "READ BY", "SOURCE"), rows, wide_from=6)
 
 
-def product(device: Device) -> str:
-    """What a person would call it: the first attribute that tells."""
-    names = {name.rpartition("/")[2]: str(value) for name, value in device.attributes.items()}
-    return next((names[name] for name in _PRODUCT if names.get(name)), "")
-
-
 def tally(findings: Sequence[Finding]) -> str:
     """`8 devices: 6 healthy (1 degraded), 1 unhealthy, 1 unknown`."""
-    healths = [one.verdict.health if one.verdict is not None else Health.UNKNOWN for one in findings]
+    healths = [one.health for one in findings]
     degraded = sum(1 for one in findings if one.verdict is not None and one.verdict.health is Health.HEALTHY and one.verdict.message)
     parts = [f"{healths.count(Health.HEALTHY)} healthy{f' ({degraded} degraded)' if degraded else ''}"]
     parts += [f"{count} {health.lower()}" for health in (Health.UNHEALTHY, Health.UNKNOWN) if (count := healths.count(health))]
     return f"{len(findings)} device{'s' if len(findings) != 1 else ''}: {', '.join(parts)}"
 
 
-def change_line(change: Change) -> str:
+def change_line(when: str, was: Verdict | None, now: Verdict) -> str:
     """`+2m5s  gpu-3  Healthy → Unhealthy  Xid 79: GPU has fallen off the bus  (do: power-cycle)`."""
-    was, now = change.before, change.now
     health = f"{was.health} → " if was is not None and was.health is not now.health else ""
     do = f"  (do: {now.action})" if now.action else ""
-    return f"+{age(change.at)}  {now.key.device}  {health}{paint(str(now.health), now.health)}  {now.message}{do}".rstrip()
+    return f"{when}  {now.key.device}  {health}{paint(str(now.health), now.health)}  {now.message}{do}".rstrip()
 
 
-def document(findings: Iterable[Finding], changes: Iterable[Change]) -> Mapping[str, object]:
-    """For machines; the order is that of the table."""
-    whole: dict[str, object] = {"devices": [_device(one) for one in findings]}
+def document(findings: Iterable[Finding], changes: Iterable[Change], left_out: Mapping[str, str]) -> Mapping[str, object]:
+    """For machines; the order is that of the table. `left_out`: families that could not look, and why."""
+    whole: dict[str, object] = {"devices": [_device(one) for one in findings], "leftOut": dict(left_out)}
     if listed := [_change(change) for change in changes]:
         whole["changes"] = listed
     return whole

@@ -3,24 +3,25 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
 
 from podvitals import __version__
 from podvitals.cli.check_page import change_line, document, table, tally
-from podvitals.cli.output import columns, encode, print_lines
+from podvitals.cli.options import roots_at
+from podvitals.cli.output import age, clock, encode, longest_cell, print_lines
 from podvitals.detect.anonymise import Anonymiser
 from podvitals.detect.detector import Detector
+from podvitals.detect.exposition import exposition
 from podvitals.detect.family import Family
-from podvitals.detect.findings import Finding, finding
+from podvitals.detect.findings import Finding, worst_first
 from podvitals.detect.record import Recorder
 from podvitals.detect.recording import Record, read_recording
 from podvitals.detect.replay import Change, Replay
-from podvitals.detect.roots import Roots
 from podvitals.detect.rules.load import builtin, load_file
 from podvitals.detect.rules.rule import Rules
 from podvitals.detect.schedule import Schedule
@@ -47,7 +48,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.anonymise and self.record is None:
             raise InvalidInput("--anonymise is about what --record writes: give --record FILE too")
-        if self.watch and self.form in ("json", "yaml"):
+        if self.watch and self.form not in ("table", "wide"):
             raise InvalidInput("-w prints a table: leave -o away, or -w")
         if self.replay is not None and (self.watch or self.detectors):
             raise InvalidInput("--replay reads a recording: --watch and --detector are for this machine")
@@ -55,15 +56,29 @@ class Request:
             raise InvalidInput("--record would overwrite what --replay reads: give it another file")
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What there is to print."""
+
+    rules: Rules
+    findings: Sequence[Finding]
+    changes: Sequence[Change] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
 def check(request: Request) -> int:
     """The exit code."""
     rules = load_file(request.rules_file) if request.rules_file is not None else builtin()
-    with ExitStack() as stack:
-        clean = Anonymiser(socket.gethostname()).line if request.anonymise else None
-        recorder = stack.enter_context(Recorder(request.record, __version__, clean)) if request.record is not None else None
-        if request.replay is not None:
-            return _replayed(request, rules, recorder)
-        return asyncio.run(_live(request, rules, recorder))
+    clean = Anonymiser(socket.gethostname()).line if request.anonymise else None
+    recorder = Recorder(request.record, __version__, clean) if request.record is not None else None
+    if request.replay is not None:
+        return _replayed(request, rules, recorder)
+    return asyncio.run(_live(request, rules, recorder))
+
+
+def _recording(recorder: Recorder | None) -> AbstractContextManager[object]:
+    """Writes the file: only when all that was given is known to be right, for it takes the place of an earlier one."""
+    return recorder if recorder is not None else nullcontext()
 
 
 # --- a recording ---------------------------------------------------------------------------------------------------------------------
@@ -81,74 +96,99 @@ def _replayed(request: Request, rules: Rules, recorder: Recorder | None) -> int:
     assert request.replay is not None
     records = tuple(records_of(request.replay))
     if recorder is not None:
-        for record in records:
-            recorder(record)
+        with recorder:
+            for record in records:
+                recorder(record)
     replay = Replay(rules, records)
     changes = [change for change in replay.run() if change.before is not None]
     findings = replay.findings()
-    _print(request, findings, changes)
+    _print(request, Page(rules, findings, changes))
     return _exit_code(findings)
 
 
 # --- this machine --------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What looks at this machine. `left_out`: families that could not, though there is something to see, and why."""
+
+    schedule: Schedule
+    detectors: Sequence[Detector]
+    rules: Rules
+    left_out: Mapping[str, str]
+
+    def page(self) -> Page:
+        return Page(self.rules, self.findings(), left_out=self.left_out)
+
+    def findings(self) -> list[Finding]:
+        devices = self.schedule.devices.items()
+        for detector in self.detectors:
+            if isinstance(detector, Family):  # one judge for all families, for all go by the same rules
+                return [detector.judge.finding(device, self.schedule.verdict(name)) for name, device in devices]
+        return [Finding(device, self.schedule.verdict(name)) for name, device in devices]
+
+
 async def _live(request: Request, rules: Rules, recorder: Recorder | None) -> int:
     if not request.watch:
         # One look cannot see whether something lasts; whoever looks once wants to know how it is.
-        rules = Rules({rule.id: replace(rule, lasting=0.0) for rule in rules}, rules.about, rules.damping)
-    roots = Roots() if request.root == Path("/") else Roots.under(request.root)
-    equipment = Equipment(roots, rules, recorder)
-    detectors = await asyncio.to_thread(_chosen, request.detectors, equipment)
+        rules = replace(rules, rules={rule.id: replace(rule, lasting=0.0) for rule in rules})
+    roots = roots_at(request.root)
+    detectors, left_out = await asyncio.to_thread(_chosen, request.detectors, Equipment(roots, rules, recorder))
+    _complain(f"{family} is left out: {why}" for family, why in left_out.items())
     if not detectors:
         raise InvalidInput("no family can find a device here: `podvitals detectors` tells why")
-    schedule = Schedule("check", "this-machine", detectors)
-    await schedule.start()
-    if not request.watch:
-        await schedule.once()
-        _print(request, _findings(schedule, detectors, rules), ())
-        for failure in schedule.failures:
-            click.echo(f"podvitals check: {failure}", err=True)
-    else:
-        await _watch(request, schedule, detectors, rules)
-    code = _exit_code(_findings(schedule, detectors, rules))
-    return code if code or not schedule.failures else _EXIT[Health.UNKNOWN]
+    look = Look(Schedule("check", "this-machine", detectors), detectors, rules, left_out)
+    with _recording(recorder):
+        await look.schedule.start()
+        await (_watch(request, look) if request.watch else _once(request, look))
+    missed = [*look.schedule.failures, *(f"{name} finds no device" for name in look.schedule.empty_handed if request.detectors)]
+    _complain(missed)
+    code = _exit_code(look.findings())
+    return code if code or not missed else _EXIT[Health.UNKNOWN]
 
 
-def _chosen(specs: Sequence[str], equipment: Equipment) -> list[Detector]:
+def _chosen(specs: Sequence[str], equipment: Equipment) -> tuple[list[Detector], dict[str, str]]:
+    """What looks: what was asked for, or whatever can; then also what could not, and why."""
     if specs:
-        return [parse(spec, equipment) for spec in specs]
+        return [parse(spec, equipment) for spec in specs], {}
     found: list[Detector] = []
+    left_out: dict[str, str] = {}
     for name in FAMILIES:
-        family = family_of(name)
-        if family is not None and not family.available(equipment.roots) and (everything := family.everything()) is not None:
+        if (family := family_of(name)) is None:
+            continue
+        if not family.available(equipment.roots) and (everything := family.everything()) is not None:
             found.append(equipment.give(everything))
-    return found
+        elif why := family.hindered(equipment.roots):
+            left_out[name] = why
+    return found, left_out
 
 
-def _findings(schedule: Schedule, detectors: Sequence[Detector], rules: Rules) -> list[Finding]:
-    judges = [detector.judge for detector in detectors if isinstance(detector, Family)]  # one, for all go by the same rules
-    devices = schedule.devices.items()
-    if not judges:
-        return [Finding(device, schedule.verdict(name)) for name, device in devices]
-    return [finding(device, schedule.verdict(name), rules, judges[0].evidence) for name, device in devices]
+def _complain(what: Iterable[str]) -> None:
+    for one in what:
+        click.echo(f"podvitals check: {one}", err=True)
 
 
-async def _watch(request: Request, schedule: Schedule, detectors: Sequence[Detector], rules: Rules) -> None:
+async def _once(request: Request, look: Look) -> None:
+    await look.schedule.once()
+    _print(request, look.page())
+
+
+async def _watch(request: Request, look: Look) -> None:
     """Prints the table when every device was read, then what changes, until Ctrl-C."""
-    stop, news = asyncio.Event(), asyncio.Event()
+    schedule, stop, news = look.schedule, asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     schedule.subscribe(lambda _: news.set())
     running = asyncio.create_task(schedule.run(), name="check: schedule")
     stopped = asyncio.create_task(stop.wait(), name="check: stop")
     shown: dict[str, Verdict] = {}
-    began = schedule.clock.now()
+    began = schedule.clock.wall()
     try:
         while not stop.is_set() and not running.done():
             if not shown and schedule.verdicts.keys() >= schedule.devices.keys():
                 shown = dict(schedule.verdicts)
-                _print(request, _findings(schedule, detectors, rules), ())
+                _print(request, look.page())
             elif shown:
                 shown = _print_news(schedule, shown, began)
             news.clear()
@@ -161,26 +201,31 @@ async def _watch(request: Request, schedule: Schedule, detectors: Sequence[Detec
         await asyncio.gather(running, stopped, return_exceptions=True)
 
 
-def _print_news(schedule: Schedule, shown: dict[str, Verdict], began: float) -> dict[str, Verdict]:
+def _print_news(schedule: Schedule, shown: Mapping[str, Verdict], began: float) -> dict[str, Verdict]:
     now = dict(schedule.verdicts)
     for name, verdict in now.items():
         before = shown.get(name)
         if before is None or (before.health, before.message, before.action) != (verdict.health, verdict.message, verdict.action):
-            click.echo(change_line(Change(schedule.clock.now() - began, before, verdict)))
+            click.echo(change_line(clock(schedule.clock.wall(), began), before, verdict))
     return now
 
 
-def _print(request: Request, findings: Sequence[Finding], changes: Sequence[Change]) -> None:
-    told = [one for one in findings if not request.unhealthy or one.verdict is None or one.verdict.message or one.rules]
-    if request.form in ("json", "yaml"):
-        click.echo(encode(document(told, changes), request.form), nl=False)
-        return
-    longest = None if request.form == "wide" else max(columns() // 2, 40)
-    print_lines(table(told).lines(wide=request.form == "wide", longest=longest) if told else [])
-    print_lines(["", *map(change_line, changes)] if changes else [])
-    print_lines([tally(findings)])
+# --- what is printed -----------------------------------------------------------------------------------------------------------------
+
+
+def _print(request: Request, page: Page) -> None:
+    shown = worst_first(page.findings)
+    told = [one for one in shown if not request.unhealthy or one.badness > (0, False) or one.rules]
+    match request.form:
+        case "prometheus":
+            click.echo(exposition(page.findings, page.rules), nl=False)
+        case "json" | "yaml":
+            click.echo(encode(document(told, page.changes, page.left_out), request.form), nl=False)
+        case form:
+            print_lines(table(told).lines(wide=form == "wide", longest=longest_cell(form)) if told else [])
+            print_lines(["", *(change_line(f"+{age(one.at)}", one.before, one.now) for one in page.changes)] if page.changes else [])
+            print_lines([tally(page.findings)])
 
 
 def _exit_code(findings: Sequence[Finding]) -> int:
-    healths = [one.verdict.health if one.verdict is not None else Health.UNKNOWN for one in findings]
-    return _EXIT[Health.worst(healths)] if healths else 0
+    return _EXIT[Health.worst(one.health for one in findings)] if findings else 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from podvitals.cli.options import GivenPath
+from podvitals.cli.options import root_option, roots_at
 
 _HELP = """List the families of devices that podvitals knows, what each needs, and whether it can find something on this machine.
 
@@ -14,14 +14,13 @@ Any of them can be given to `podvitals driver NAME --detector FAMILY` and to `po
 
 @click.command("detectors", help=_HELP)
 @click.option("-o", "--output", "form", type=click.Choice(["table", "wide", "json", "yaml"]), default="table", show_default=True)
-@click.option("--root", type=GivenPath(), metavar="DIR", default=Path("/"), help="where the machine's sys, dev and proc are  [default: /]")
+@root_option
 def command(form: str, root: Path) -> None:
-    from podvitals.cli.output import Table, columns, encode, print_lines
-    from podvitals.detect.roots import Roots
+    from podvitals.cli.output import Table, encode, longest_cell, print_lines
     from podvitals.detect.rules.load import builtin
     from podvitals.detect.spec import FAMILIES, family_of
 
-    roots = Roots() if root == Path("/") else Roots.under(root)
+    roots = roots_at(root)
     rows = []
     for name in FAMILIES:
         if (family := family_of(name)) is not None:
@@ -34,4 +33,4 @@ def command(form: str, root: Path) -> None:
         click.echo(encode({"detectors": rows}, form), nl=False)
         return
     lines = [(str(r["family"]), "yes" if r["available"] else "no", str(r["about"]), str(r["why"] or r["needs"])) for r in rows]
-    print_lines(Table(("FAMILY", "HERE", "ABOUT", "NEEDS"), lines).lines(longest=None if form == "wide" else max(columns() // 2, 40)))
+    print_lines(Table(("FAMILY", "HERE", "ABOUT", "NEEDS"), lines).lines(longest=longest_cell(form)))

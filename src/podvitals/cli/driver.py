@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from podvitals.cli.options import GivenPath
+from podvitals.cli.options import GivenPath, root_option, roots_at
 from podvitals.driver.flags import driver_flags
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ Each also takes interval=, timeout= and lease= (seconds).
     help="with --health-for: which of the driver's devices ours is (DEVICE or POOL/DEVICE), where attributes cannot tell",
 )
 @click.option("--rules", "rules_file", type=GivenPath(), metavar="FILE", help="rules of your own, over those podvitals comes with")
-@click.option("--root", type=GivenPath(), metavar="DIR", default=Path("/"), help="where the host's sys, dev and proc are  [default: /]")
+@root_option
 @driver_flags
 @click.pass_context
 def command(context: click.Context, /, name: str | None, detectors: tuple[str, ...], health_for: str | None, **flags: Any) -> None:
@@ -67,10 +67,8 @@ def command(context: click.Context, /, name: str | None, detectors: tuple[str, .
 
 
 def _made(specs: tuple[str, ...], rules_file: Path | None, root: Path) -> "list[Detector]":
-    from podvitals.detect.roots import Roots
     from podvitals.detect.rules.load import load_file
     from podvitals.detect.spec import Equipment, parse
 
-    roots = Roots() if root == Path("/") else Roots.under(root)
-    equipment = Equipment(roots, load_file(rules_file) if rules_file is not None else None)
+    equipment = Equipment(roots_at(root), load_file(rules_file) if rules_file is not None else None)
     return [parse(spec, equipment) for spec in specs]

@@ -11,8 +11,10 @@ import click
 
 from podvitals.cli.output import FORMATS
 from podvitals.device.health import Health
+from podvitals.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from podvitals.detect.roots import Roots
     from podvitals.kube.client import Client
     from podvitals.kube.config import ClusterConfig
 
@@ -60,6 +62,23 @@ class GivenPath(click.Path):
         if not os.fspath(value):
             self.fail("it is empty: is a variable not set?", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def root_option(command: Command) -> Command:
+    return click.option(
+        "--root", type=GivenPath(), metavar="DIR", default=Path("/"), help="where the machine's sys, dev and proc are  [default: /]"
+    )(command)
+
+
+def roots_at(root: Path) -> "Roots":
+    """The directories that `root_option` asked for. Raises InvalidInput where it is no such place."""
+    from podvitals.detect.roots import Roots
+
+    if root == Path("/"):
+        return Roots()
+    if not (root / "sys").is_dir():
+        raise InvalidInput(f"there is no {root}/sys: --root takes the directory under which the host's /sys, /dev and /proc are mounted")
+    return Roots.under(root)
 
 
 def cluster_options(command: Command) -> Command:

@@ -120,6 +120,11 @@ def columns() -> int:
     return shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 120
 
 
+def longest_cell(form: str) -> int | None:
+    """Characters of a cell before it is cut, for Table.lines; None: it is not. What goes into a pipe or a file is whole."""
+    return max(columns() // 2, 40) if form != "wide" and sys.stdout.isatty() else None
+
+
 def print_lines(lines: Iterable[str]) -> None:
     text = "\n".join(lines)
     if text:

@@ -31,14 +31,14 @@ def command() -> None:
 def list_rules(family: str, form: str, rules_file: Path | None) -> None:
     """List rules: what they match, what that means, how it ends."""
     from podvitals.cli import rules_page
-    from podvitals.cli.output import columns, encode, print_lines
+    from podvitals.cli.output import encode, longest_cell, print_lines
 
     rules = rules_page.chosen(rules_file)
     found = rules_page.of_family(rules, family)
     if form in ("json", "yaml"):
         click.echo(encode({"rules": [rules_page.document(rule) for rule in found]}, form), nl=False)
         return
-    print_lines(rules_page.table(found).lines(wide=form == "wide", longest=None if form == "wide" else max(columns() // 2, 40)))
+    print_lines(rules_page.table(found).lines(wide=form == "wide", longest=longest_cell(form)))
 
 
 @command.command("show")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from podvitals.cli.check_page import change_line
-from podvitals.cli.output import Table
+from podvitals.cli.output import Table, age
 from podvitals.detect.recording import Record
 from podvitals.detect.replay import Replay
 from podvitals.detect.rules.describe import duration, ending, matching, meaning, toml
@@ -114,7 +114,8 @@ def compared(before: Rules, after: Rules, records: Sequence[Record]) -> tuple[li
     told = {}
     for name, rules in (("podvitals' own rules", before), ("your rules", after)):
         replay = Replay(rules, records)
-        told[name] = [change_line(change) for change in replay.run() if change.before is not None or change.now.message]
+        changes = [change for change in replay.run() if change.before is not None or change.now.message]
+        told[name] = [change_line(f"+{age(change.at)}", change.before, change.now) for change in changes]
     (own, was), (ours, now) = told.items()
     if was == now:
         return ["", f"the recording comes out the same: {len(now)} change{'s' if len(now) != 1 else ''}"], False

@@ -63,6 +63,12 @@ class Family(Detector):
         return ""
 
     @classmethod
+    def hindered(cls, roots: Roots) -> str:
+        """Why the family cannot read what is there; empty where it can, and where there is nothing to read. Of what it returns, `available`
+        says the same, and `podvitals check` that it left the family out."""
+        return ""
+
+    @classmethod
     def everything(cls) -> "Self | None":
         """The family looking at every device of its kind, for `podvitals check`; None where it has to be told what to look at."""
         return cls()

@@ -10,11 +10,13 @@ from podvitals.detect import kernellog
 from podvitals.detect.damping import Damping
 from podvitals.detect.detector import Device, Reading
 from podvitals.detect.evidence import Evidence
+from podvitals.detect.findings import Finding, finding
 from podvitals.detect.memory import Memory
 from podvitals.detect.recording import Failed, Found, Heard, Named, Record, Taken
 from podvitals.detect.rules.rule import Rules
 from podvitals.detect.signal import LIFE, Code, Signal
 from podvitals.detect.subject import Subject
+from podvitals.device.verdict import Verdict
 
 SAVE_EVERY = 60.0
 """Seconds between two saves while only counters grow. A fault that begins or ends is saved at once."""
@@ -92,6 +94,11 @@ class Judge:
         with self._lock:
             self._record(Failed(self._clock.now(), family, device, why))
             return self.evidence.fail(device, why, self._clock.now(), family)
+
+    def finding(self, device: Device, verdict: Verdict | None) -> Finding:
+        """What is known of a device, for a person."""
+        with self._lock:
+            return finding(device, verdict, self.rules, self.evidence)
 
     def _record(self, record: Record) -> None:
         if self._tap is not None:

@@ -7,13 +7,16 @@ recorded does not count.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from podvitals.detect.detector import Device, Version
 from podvitals.detect.signal import Code, Count, Level, Signal, State, Unread
 from podvitals.detect.subject import Subject
+from podvitals.device.key import check_device_name
 from podvitals.errors import InvalidInput
 
 FORMAT = 2
@@ -105,41 +108,48 @@ class Writing:
 
 
 def read_recording(lines: Iterable[str], name: str) -> Iterator[Record]:
-    """The records of a file. Raises InvalidInput with the line that is none."""
+    """The records of a file, whose lines end in newlines: a last one that does not was cut (a disk that was full, a copy made meanwhile),
+    and is left out. Raises InvalidInput with the line that is none."""
     before: dict[tuple[str, str], tuple[Signal, ...]] = {}
-    number = 0
-    for number, line in enumerate(lines, 1):
+    source = iter(lines)
+    if wrong := _wrong_head(next(source, "")):
+        raise InvalidInput(f"{name} is no recording: {wrong}")
+    for number, line in enumerate(source, 2):
         try:
-            document = json.loads(line)
-            if number == 1:
-                _check_head(document)
-            elif (record := _record(document, before)) is not None:
-                yield record
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            why = f"{error}" if type(error) is ValueError else f"{type(error).__name__}: {error}"
+            record = _record(json.loads(line), before)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InvalidInput) as error:
+            if not line.endswith("\n"):
+                return
+            why = f"{error}" if isinstance(error, InvalidInput) else f"{type(error).__name__}: {error}"
             raise InvalidInput(f"{name}:{number}: this is no line of a recording ({why[:120]})") from None
-    if not number:
-        raise InvalidInput(f"{name} is empty: it is no recording")
+        if record is not None:
+            yield record
 
 
-def _check_head(document: Mapping[str, Any]) -> None:
-    if document.get("podvitals") != "recording":
-        raise ValueError("the first line does not say that it is one")
-    if document["format"] not in FORMATS:
-        raise ValueError(f"its format is {document['format']}, this podvitals reads {FORMATS[0]} to {FORMATS[-1]}")
+def _wrong_head(line: str) -> str:
+    if not line.strip():
+        return "it is empty"
+    with suppress(ValueError):
+        document = json.loads(line)
+        if isinstance(document, dict) and document.get("podvitals") == "recording":
+            found = document.get("format")
+            return "" if found in FORMATS else f"its format is {found}, this podvitals reads {FORMATS[0]} to {FORMATS[-1]}"
+    return "its first line does not say that it is one"
 
 
 def _record(document: Mapping[str, Any], before: dict[tuple[str, str], tuple[Signal, ...]]) -> Record | None:
     at, family = float(document["at"]), str(document["family"])
+    if not math.isfinite(at):
+        raise ValueError(f"at {at} is no time")
     if "found" in document:
         return Found(at, family, tuple(map(_device, document["found"])))
     if "names" in document:
-        return Named(at, family, tuple((str(one["device"]), tuple((str(k), str(n)) for k, n in one["as"])) for one in document["names"]))
+        return Named(at, family, tuple(map(_names, document["names"])))
     if "line" in document:
         keys = tuple((str(key), str(value)) for key, value in document.get("keys", {}).items())
         age, goes_on = float(document.get("age", 0.0)), bool(document.get("goes_on", False))
         return Heard(at, family, str(document["line"]), keys, age, goes_on, str(document.get("caller", "")))
-    device = str(document["device"])
+    device = check_device_name(document["device"])
     if "failed" in document:
         return Failed(at, family, device, str(document["failed"]))
     if "told" in document:
@@ -152,6 +162,10 @@ def _record(document: Mapping[str, Any], before: dict[tuple[str, str], tuple[Sig
     return None
 
 
+def _names(document: Mapping[str, Any]) -> tuple[str, tuple[Subject, ...]]:
+    return check_device_name(document["device"]), tuple((str(kind), str(name)) for kind, name in document["as"])
+
+
 def _device_document(device: Device) -> dict[str, Any]:
     attributes = {name: {"version": str(value)} if isinstance(value, Version) else value for name, value in device.attributes.items()}
     return {"name": device.name, "attributes": attributes, "handle": device.handle}
@@ -161,7 +175,7 @@ def _device(document: Mapping[str, Any]) -> Device:
     attributes = {
         str(name): Version(value["version"]) if isinstance(value, dict) else value for name, value in document["attributes"].items()
     }
-    return Device(str(document["name"]), attributes, handle=str(document["handle"]))
+    return Device(check_device_name(document["name"]), attributes, handle=str(document["handle"]))
 
 
 def signal_document(signal: Signal) -> dict[str, Any]:

@@ -256,4 +256,6 @@ class _Lane:
 
 
 def _text(error: BaseException) -> str:
+    if isinstance(error, Unreadable):
+        return str(error)  # said in words
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -66,6 +66,11 @@ class Schedule:
         return tuple(run.failure for run in self._runs if run.failure)
 
     @property
+    def empty_handed(self) -> tuple[str, ...]:
+        """Detectors that could look and found no device."""
+        return tuple(str(run.detector) for number, run in enumerate(self._runs) if not run.failure and not self._board.listed_by(number))
+
+    @property
     def verdicts(self) -> Mapping[str, Verdict]:
         """Of every device of which something is known."""
         return self._board.verdicts

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from podvitals.detect.detector import Device
+from podvitals.detect.detector import Device, Unreadable
 from podvitals.detect.families.kmsg import Kmsg, Log, from_spec
 from podvitals.detect.recording import Heard, Named, Record
 from podvitals.detect.roots import Roots
@@ -211,7 +211,7 @@ async def test_lines_that_were_lost_are_counted_and_the_rest_is_heard(tree: Tree
         assert isinstance(said, Code)
         assert (name, said.code) == (GPU, "79")
         assert list(kmsg.read(Device(GPU))) == [Count("kmsg.lost", 3 + 488 + 1)]
-    with pytest.raises(LookupError, match="not being read"):
+    with pytest.raises(Unreadable, match="not being read"):
         kmsg.read(Device(GPU))
 
 
@@ -272,8 +272,10 @@ async def test_the_beginning_of_the_log_is_over_when_all_of_it_was_told(tree: Tr
 
 async def test_a_log_that_cannot_be_opened_is_the_probe_s_failure(tree: Tree) -> None:
     kmsg = await ready(tree.roots)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(Unreadable, match=r"dev/kmsg cannot be read \(no such file or directory\)"):
         await until(kmsg, GPU, "79")
+    with pytest.raises(Unreadable, match="cannot be read"):
+        await asyncio.to_thread(lambda: list(kmsg.read(Device(GPU))))
 
 
 def test_the_family_says_what_is_missing(tree: Tree) -> None:

@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
-from podvitals.detect.detector import Device
+from podvitals.detect.detector import Device, Unreadable
 from podvitals.detect.families import pcidev, subjects
 from podvitals.detect.family import PCI, Family
 from podvitals.detect.kernellog import FROM_KERNEL, Joiner, Reader, Record, parse
@@ -97,6 +97,7 @@ class Kmsg(Family):
         self._pci = pcidev.Chosen()
         self._joiner = Joiner()
         self._log: Log | None = None
+        self._why_not = ""
         self._begun = threading.Event()
         self._told: int | None = None
         self._lost_before = 0
@@ -108,10 +109,19 @@ class Kmsg(Family):
 
     @classmethod
     def available(cls, roots: Roots) -> str:
+        return cls.hindered(roots) or ("" if (roots.dev / "kmsg").exists() else f"{roots.dev}/kmsg is not there")
+
+    @classmethod
+    def hindered(cls, roots: Roots) -> str:
         path = roots.dev / "kmsg"
-        if not path.exists():
-            return f"{path} is not there"
-        return "" if os.access(path, os.R_OK) else f"{path} cannot be read: run as root"
+        try:
+            # Its mode may allow what kernel.dmesg_restrict refuses.
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return _refused(path, error)
+        return ""
 
     def find(self) -> Iterable[Device]:
         new = False
@@ -129,12 +139,17 @@ class Kmsg(Family):
         if not self._begun.is_set() and not self._begun.wait(PATIENCE):
             self._begun.set()
         if (log := self._log) is None:
-            raise LookupError("the kernel log is not being read")
+            raise Unreadable(self._why_not or "the kernel log is not being read")
         return [Count("kmsg.lost", self._lost_before + log.lost)]
 
     async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
         readable, loop = asyncio.Event(), asyncio.get_running_loop()
-        log = Log(self.roots.dev / "kmsg", self._told)  # opening a log does not block; in a thread it would be left open by a cancel
+        try:
+            log = Log(self.roots.dev / "kmsg", self._told)  # opening a log does not block; in a thread it would be left open by a cancel
+        except OSError as error:
+            self._why_not = _refused(self.roots.dev / "kmsg", error)
+            self._begun.set()
+            raise Unreadable(self._why_not) from None
         loop.add_reader(log.fileno(), readable.set)
         self._log = log
         self._begun.set()
@@ -182,6 +197,11 @@ class Kmsg(Family):
         yield from found[:-1]
         self._told = record.sequence + 1
         yield from found[-1:]
+
+
+def _refused(path: Path, error: OSError) -> str:
+    hint = ": run as root, or with CAP_SYSLOG" if isinstance(error, PermissionError) else ""
+    return f"{path} cannot be read ({(error.strerror or str(error)).lower()}){hint}"
 
 
 FAMILY = Kmsg

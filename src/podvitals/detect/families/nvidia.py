@@ -74,9 +74,11 @@ class Nvidia(Family):
 
     @classmethod
     def available(cls, roots: Roots) -> str:
-        if not (roots.proc / "driver/nvidia/version").exists():
-            return "NVIDIA's driver is not loaded"
-        return "" if find_spec("pynvml") is not None else "the package nvidia-ml-py is not installed"
+        return cls.hindered(roots) or ("" if _loaded(roots) else "NVIDIA's driver is not loaded")
+
+    @classmethod
+    def hindered(cls, roots: Roots) -> str:
+        return "the package nvidia-ml-py is not installed" if _loaded(roots) and find_spec("pynvml") is None else ""
 
     def find(self) -> Iterable[Device]:
         driver = _version(self._nvml.call("SystemGetDriverVersion"))
@@ -234,7 +236,9 @@ class Nvidia(Family):
         told: list[tuple[str, Signal]] = []
         if happened.xid is not None:
             gi, ci = ("" if number == WHOLE_GPU else str(number) for number in happened.instance)
-            code = Code("xid", str(happened.xid), params=tuple((k, v) for k, v in (("pci", address), ("gi", gi), ("ci", ci)) if v))
+            code = Code(
+                "xid", str(happened.xid), params=tuple((k, v) for k, v in (("by", "nvml"), ("pci", address), ("gi", gi), ("ci", ci)) if v)
+            )
             told = [(name, code) for name in self._on(address, happened.instance)]
         return [*told, *self._recovery(address)]
 
@@ -263,6 +267,10 @@ def _version(said: object) -> str:
     """`580.65.6`, a semantic version, from `580.65.06`."""
     numbers = [str(int(part)) for part in re.findall(r"\d+", _text(said))[:3]]
     return ".".join([*numbers, "0", "0", "0"][:3])
+
+
+def _loaded(roots: Roots) -> bool:
+    return (roots.proc / "driver/nvidia/version").exists()
 
 
 FAMILY = Nvidia
