@@ -86,7 +86,7 @@ class World:
     async def open(cls, cluster: Cluster, api: Api, twin: str = "") -> AsyncIterator["World"]:
         world = cls(cluster, api, twin)
         world.seen = Seen(api, world.namespace, world._pod, world._failure)
-        world._furnish()
+        await asyncio.to_thread(world._furnish)
         await api.create("/api/v1/namespaces", {"metadata": {"name": world.namespace}})
         for name in world.names.values():
             spec = {"selectors": [{"cel": {"expression": f"device.driver == {name!r}"}}]}
@@ -156,7 +156,7 @@ class World:
 
     # --- the truth ---------------------------------------------------------------------------------------------------------------
 
-    def change(self, driver: str, device: str, health: Health) -> None:
+    async def change(self, driver: str, device: str, health: Health) -> None:
         """The device's file says so from now on."""
         key, serial = self.key(driver, device), 0
         if self.truth.now(key).health is health:
@@ -167,7 +167,7 @@ class World:
             reading = Reading(health, text_of(serial))
         # Before the file changes: nobody can have said the old thing later than that.
         self.truth.write(key, State(time.monotonic(), health, serial))
-        write_state(self.root / f"devices-{driver}" / device, reading)
+        await asyncio.to_thread(write_state, self.root / f"devices-{driver}" / device, reading)
         self.note(f"truth  {device} {health}" + (f" n={serial}" if serial else ""))
 
     # --- whether it works --------------------------------------------------------------------------------------------------------
