@@ -315,7 +315,13 @@ async def test_an_xid_is_pushed_with_what_it_takes_to_recover(nvidia: Nvidia, sc
     told = await heard(nvidia, 4)
     none, reboot = (State("nvidia.recovery", action) for action in ("none", "reboot"))
     # After registering, what came before it is asked for: the recovery action of each GPU.
-    assert told == [(GPU, reboot), (OTHER, none), (GPU, Code("xid", "79", params=(("pci", "0000:3b:00.0"),))), (GPU, reboot)]
+    assert told == [(GPU, reboot), (OTHER, none), (GPU, Code("xid", "79", params=(("by", "nvml"), ("pci", "0000:3b:00.0")))), (GPU, reboot)]
+
+
+async def test_what_befell_a_gpu_before_anybody_registered_for_events_is_told_all_the_same(nvidia: Nvidia, script: Script) -> None:
+    """NVML keeps no event for later: once registered, what the driver asks for is read."""
+    script.gpu(1, {"recovery_action": 1})
+    assert await heard(nvidia, 2) == [(GPU, State("nvidia.recovery", "none")), (OTHER, State("nvidia.recovery", "reset"))]
 
 
 async def test_a_changed_recovery_action_is_pushed_without_an_xid(nvidia: Nvidia, script: Script) -> None:
