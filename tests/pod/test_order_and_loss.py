@@ -12,7 +12,7 @@ from podvitals.node.record import DeviceState, Fault
 from podvitals.pod.desk import Desk, Patch
 from podvitals.pod.outbox import Outcome
 from podvitals.pod.turns import IN_FLIGHT, LONGEST_PAUSE
-from tests.pod.make import START, holding, key, pod
+from tests.pod.make import START, holding, key, pod, state
 from tests.pod.world import World
 
 PODS, STEP = 110, 0.01
@@ -159,3 +159,18 @@ def test_agents_that_were_told_the_same_moment_come_back_spread_after_it_and_non
 
 def test_an_agent_asks_a_server_that_is_gone_seldom_and_ever_more_so() -> None:
     assert len([at for at in outages(1) if at < 600.0]) < 100
+
+
+def test_pods_that_have_nothing_to_say_are_looked_at_a_few_at_a_time() -> None:
+    healthy = state("gpu-0")
+    world = World(states={healthy.key: healthy})
+    for number in range(5):
+        world.a_pod(pod(f"p{number}"), "gpu-0")
+    assert world.desk.next_deadline() is None
+    for number in range(5):
+        world.desk.outbox.mark(f"uid-p{number}", world.now)
+    looks = 0
+    while (due := world.desk.next_deadline()) is not None and due <= world.now:
+        assert world.desk.take(world.now, world.wall, 2) is None
+        looks += 1
+    assert looks == 3

@@ -20,7 +20,7 @@ from podvitals.kube.follow import follow
 from podvitals.kube.resources import EVENTS, PODS, Resource
 from podvitals.lab.api import ApiServer
 from podvitals.node.record import DeviceState, Fault
-from podvitals.pod.desk import Desk
+from podvitals.pod.desk import Desk, Patch
 from podvitals.pod.entry import ANNOTATION, CONDITION, PodDevices, decode
 from podvitals.pod.events import Announcer
 from podvitals.pod.outbox import Outcome
@@ -241,6 +241,31 @@ async def test_ninety_pods_that_change_together_are_all_told(client: Client) -> 
         stage.set(*(broken(f"gpu-{n}") for n in range(90)))
         await seen(client, PODS, lambda pods: len(pods) == 90 and all(condition(pod).status == "False" for pod in pods.values()))
         assert set(stage.results) == {Outcome.SENT}
+
+
+async def test_a_patch_leaves_before_those_of_other_pods_are_built(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with at_work(client) as stage:
+        names = ("a", "b", "c")
+        stage.set(*(state(f"gpu-{name}") for name in names))
+        for name in names:
+            await stage.pod(name, f"gpu-{name}")
+            await stage.shows(name, "True")
+        did, take, patch = list[str](), stage.desk.take, client.patch
+
+        def built(*args: Any) -> Patch | None:
+            if (found := take(*args)) is not None:
+                did.append(f"built {found.name}")
+            return found
+
+        async def sent(resource: Resource[T], name: str, *args: Any, **more: Any) -> T:
+            did.append(f"sent {name}")
+            return await patch(resource, name, *args, **more)
+
+        monkeypatch.setattr(stage.desk, "take", built)
+        monkeypatch.setattr(client, "patch", sent)
+        stage.set(*(broken(f"gpu-{name}") for name in names))
+        await stage.shows("c", "False")
+        assert did[:4] == ["built a", "sent a", "built b", "sent b"]
 
 
 async def test_events_tell_of_the_fault_and_of_the_recovery(client: Client) -> None:

@@ -8,6 +8,7 @@ tasks and time, so a simulation of this is a simulation of what ships. A pod is 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import msgspec
 
@@ -146,12 +147,15 @@ class Desk:
         self._look_at_the_clock(now, wall)
         self._mark(self.book.change(keys, wall), now)
 
-    def take(self, now: float, wall: float) -> Patch | None:
+    def take(self, now: float, wall: float, most: int | None = None) -> Patch | None:
         """A patch to send now, built of what is known at this moment; None: nothing until `next_deadline` or the next event. What it says
-        is in the notices already. Each patch is followed by `done`, whatever becomes of it."""
+        is in the notices already. Each patch is followed by `done`, whatever becomes of it. Of `most` pods that have nothing to say no
+        more are looked at; then `next_deadline` is now."""
         for late in self._nudges.take(now):
             self.outbox.mark(late, now)
-        while (uid := self.outbox.take(now)) is not None:
+        for _ in count() if most is None else range(most):
+            if (uid := self.outbox.take(now)) is None:
+                return None
             record = self.book.get(uid)
             letter = self.outbox.compose(uid, self._wanted(uid, now, wall), now)
             if letter is None:
