@@ -206,11 +206,11 @@ class Agent:
         self._recheck.clear()
 
     async def _follow_pods(self, tasks: asyncio.TaskGroup) -> None:
-        # A pod that ended meanwhile is judged once, when it is seen: not before what is remembered of its devices can be asked for.
-        await self.node.loaded.wait()
         here = f"spec.nodeName={self._settings.node}"
         async with aclosing(follow(self._client, PODS, fields=here, clock=self._clock, on_error=self._unheard, kept=bare)) as changes:
             async for change in changes:
+                # A pod that ended meanwhile is judged once, when it is seen: not before what is remembered of its devices can be asked for.
+                await self.node.loaded.wait()
                 if change.object is None:
                     self._api_error = ""
                     self.desk.synced(self._clock.now(), self._clock.wall())

@@ -1,8 +1,10 @@
 """`podvitals agent`: a node's agent, until SIGTERM or Ctrl-C."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,9 +15,11 @@ from podvitals.cli.options import GivenPath, Where, cluster_options
 from podvitals.node.limits import Limits
 
 if TYPE_CHECKING:
-    from podvitals.agent.compose import AgentSettings
+    from podvitals.agent.compose import Agent, AgentSettings
     from podvitals.kube.config import ClusterConfig
 
+LONGEST_START, FIRST_WORDS = 10.0, 1.0
+"""Seconds a start may last that has an API server to talk to; seconds its first patches take."""
 _SECONDS = click.FloatRange(min=0)
 _LIMITS = {
     "devices_per_driver": "devices kept of one driver, all sources together",
@@ -85,6 +89,8 @@ def command(**options: Any) -> None:
     and never writes the kubelet's own field. It needs to read pods of its node and their claims, to patch pods/status, to create and
     patch events, and to keep Lease podvitals-NODE.
     """
+    # Nothing that a start makes is garbage: looking for it again and again is a sixth of the time until pods are told the truth.
+    gc.disable()
     from podvitals.agent import log
 
     settings = _settings(options)
@@ -116,4 +122,21 @@ async def _run(settings: "AgentSettings", config: "ClusterConfig") -> None:
     from podvitals.kube.client import Client
 
     async with Client(config) as client:
-        await until_told(asyncio.create_task(Agent(settings, client).run(), name="agent"))
+        agent = Agent(settings, client)
+        starting = asyncio.create_task(_start(agent), name="agent: start")
+        try:
+            await until_told(asyncio.create_task(agent.run(), name="agent"))
+        finally:
+            starting.cancel()
+
+
+async def _start(agent: "Agent") -> None:
+    """Has garbage collected once the agent has told its pods, and what is there by then, which stays, never looked through again."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LONGEST_START):
+            await agent.node.ready.wait()
+            await agent.synced.wait()
+            await asyncio.sleep(FIRST_WORDS)
+    gc.collect()
+    gc.freeze()
+    gc.enable()

@@ -51,7 +51,10 @@ class Manner:
 
 
 class Desk(Protocol):
-    """What an endpoint needs of the node watch that owns it."""
+    """What an endpoint needs of the node watch that owns it. `loaded`: set once endpoints may be admitted, since what an earlier process
+    knew is known here."""
+
+    loaded: asyncio.Event
 
     def admit(self, endpoint: "Endpoint", source: SourceKey) -> "Endpoint | str | None":
         """Registers it, or names the one that has its place, or says why there is none."""
@@ -116,6 +119,7 @@ class Endpoint:
             try:
                 self.info = await self._ask(registration)
                 source = await self._identify(registration)
+                await self._desk.loaded.wait()
                 if source is None or not await self._register(registration, source):
                     return
             finally:

@@ -180,18 +180,19 @@ class NodeWatch:
     # --- running -----------------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until cancelled. May be called once."""
-        self._tell(await self._keeper.load())
-        self.loaded.set()
+        """Until cancelled. May be called once. While what is remembered is read, drivers are asked who they are already."""
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._group.create_task(self._discovery.run(), name="node: plugin directory")
+                self._tell(await self._keeper.load())
+                self.loaded.set()
                 self._group.create_task(self._end_leases(), name="node: leases")
                 self._group.create_task(self._keeper.run(), name="node: checkpoint")
                 self._group.create_task(self._become_ready(), name="node: becoming ready")
                 self._group.create_task(self._tick(), name="node: noticing a standstill")
         finally:
-            await self._keeper.finish()
+            if self.loaded.is_set():
+                await self._keeper.finish()
 
     async def _become_ready(self) -> None:
         await self._discovery.scanned.wait()
