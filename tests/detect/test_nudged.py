@@ -20,7 +20,7 @@ from podvitals.detect.families.rdma import Rdma
 from podvitals.detect.family import Family
 from podvitals.detect.nudged import Nudged, Nudges
 from podvitals.detect.roots import Roots
-from podvitals.detect.signal import Signal, State
+from podvitals.detect.signal import Signal, State, Unread
 from podvitals.device.health import Health
 from tests.detect import kernel_says
 from tests.detect.families.loops import make_loop, remove_loop, requires_loop
@@ -189,6 +189,26 @@ async def test_uevents_of_other_subsystems_are_not_about_a_device_of_the_same_na
         nudge("b")
         await frame.says("b", Health.UNHEALTHY, seconds=2)
         await frame.says("a", Health.HEALTHY)
+
+
+@requires_uevents
+async def test_what_a_look_could_not_read_is_left_to_the_next_check_and_the_rest_is_told() -> None:
+    """A check reads all, and so knows when a doubt is over; after a look nobody would."""
+
+    class Doubtful(Toys):
+        def glance(self, device: Device) -> Iterable[Signal]:
+            if device.name == "b":
+                raise OSError("Input/output error")
+            return [Unread("node.kind", "Input/output error"), State("node.presence", "missing")]
+
+    async with running(Doubtful()) as frame:
+        await frame.until(lambda: len(frame.schedule.verdicts) == 3)
+        for name in ("a", "b", "c"):
+            nudge(name)
+        for name in ("a", "c"):
+            verdict = await frame.says(name, Health.UNHEALTHY, seconds=2)
+            assert "cannot read" not in verdict.message
+        await frame.says("b", Health.HEALTHY)
 
 
 @requires_uevents

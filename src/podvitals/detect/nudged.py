@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 from podvitals.detect import uevents
 from podvitals.detect.detector import Device, Reading, Unreadable
 from podvitals.detect.family import Family
-from podvitals.detect.signal import Signal
+from podvitals.detect.signal import Signal, Unread
 from podvitals.detect.uevents import Uevent
 from podvitals.detect.worker import Worker
 
@@ -133,7 +133,8 @@ class _Looks:
             look.cancel()
             raise
         if look.done():
-            return () if look.exception() is not None else look.result()  # what fails is the next check's to tell
+            # What cannot be read is the next check's to tell: it reads all, and so knows when a doubt is over.
+            return () if look.exception() is not None else tuple(one for one in look.result() if not isinstance(one, Unread))
         self._hung.add(device.handle)
         look.add_done_callback(partial(self._returned, device.handle))
         self._worker.end()
