@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -13,8 +14,11 @@ from podvitals.errors import InvalidInput
 from podvitals.testing.conformance.case import Case, Failed, Finding, Outcome, Warned, chosen, exit_code
 from podvitals.testing.conformance.driver.observation import Heard, Watcher, gaps
 from podvitals.testing.conformance.execute import execute
+from podvitals.testing.conformance.node.gallery import Gallery
+from podvitals.testing.conformance.node.puppet import Puppet
 from podvitals.testing.conformance.node.reading import Shown, entries, shown
-from podvitals.testing.conformance.node.stage import to_the_end
+from podvitals.testing.conformance.node.sight import Sight
+from podvitals.testing.conformance.node.stage import NodeSettings, to_the_end
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY, Garbled, RawDevice, read_report, write_report
 from podvitals.testing.conformance.report import document, junit, milliseconds, summary
 from podvitals.wire.convert import decode_report, encode_report
@@ -98,6 +102,18 @@ def test_of_a_devices_entries_the_worst_is_what_is_shown() -> None:
     assert len(entries({"status": status}, "field")) == 2
     assert shown({"status": status}, "field", ["a/n/d0"]) == Shown("Unhealthy", "broken")
     assert shown({"status": status}, "field", ["a/n/d1"]) is None
+
+
+@pytest.mark.parametrize(("told", "do"), [("", "let first-report pass"), (ENTRY, "")])
+async def test_a_case_whose_beginning_never_comes_says_so_and_not_what_it_would_have_tried(told: str, do: str) -> None:
+    gallery = Gallery(None, "conformance")  # type: ignore[arg-type]
+    gallery._seen["p"] = [(0.0, pod("True", "1 device healthy", told))] if told else []
+    settings = NodeSettings(Path(), "n", "condition", patience=0.0, begins=0.0)
+    driver = Puppet(Path("/none/plugins_registry"), "a", "n", None)  # type: ignore[arg-type]
+    with pytest.raises(Failed, match="it could not be tried: d0 is not shown Unhealthy") as failed:
+        await Sight(gallery, settings, "p").ready(driver, "d0", "Unhealthy")
+    assert failed.value.do.startswith(do)
+    assert bool(failed.value.do) is bool(do)
 
 
 # ── Cases and results ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

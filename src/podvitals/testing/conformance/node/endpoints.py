@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from podvitals.testing.conformance.case import Cases, Failed, Finding, NotApplicable
 from podvitals.testing.conformance.node.puppet import Puppet
-from podvitals.testing.conformance.node.sight import Sight
+from podvitals.testing.conformance.node.sight import EVENTUALLY, Sight
 from podvitals.testing.conformance.node.stage import Stage
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY
 from podvitals.wire.messages import DRA_V1, DRA_V1BETA1, HEALTH_V1, HEALTH_V1ALPHA1
@@ -138,8 +138,8 @@ async def rolling_ends(stage: Stage) -> str:
 )
 async def new_crashes(stage: Stage) -> Finding:
     async with _rolling_update(stage, lease=5, beat=0.5) as (old, new, pod):
-        new.say("d0", UNHEALTHY, b"said by the new one", lease=5)
-        await pod.ready(old, "d0", "Unhealthy")
+        said = new.say("d0", UNHEALTHY, b"said by the new one", lease=5)
+        await pod.due(new, "d0", "Unhealthy", since=said, late=EVENTUALLY)
         since = time.monotonic()
         await new.crash()
         return await pod.due(old, "d0", "Healthy", since=since, late=6.0)

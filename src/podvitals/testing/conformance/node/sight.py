@@ -19,6 +19,8 @@ EVENTUALLY = 3.0
 _EARLY = 0.15
 """Seconds a lease may seem to end too early: it begins when the report arrives, and is told when it was sent."""
 
+_BEGIN = "let first-report pass: nothing else can be seen before a pod shows its devices at all"
+
 Test = Callable[[Shown | None], bool]
 
 
@@ -75,7 +77,11 @@ class Sight:
 
     async def ready(self, puppet: Puppet, device: str, wanted: str | Test) -> None:
         """Waits for a state that a case begins with. Failed where it never comes: then nothing can be tried."""
-        await self.due(puppet, device, wanted, since=time.monotonic(), late=self._settings.begins)
+        try:
+            await self.due(puppet, device, wanted, since=time.monotonic(), late=self._settings.begins)
+        except Failed as failed:
+            do = _BEGIN if self.shown(puppet, device) is None else ""
+            raise Failed(f"it could not be tried: {failed.seen}", do) from None
 
     async def stays(self, puppet: Puppet, device: str, wanted: str, *, since: float, seconds: float) -> None:
         """Shown so all the time, from `since` until `seconds` from now."""
