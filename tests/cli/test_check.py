@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from podvitals.detect.detector import Device, Reading
-from podvitals.detect.recording import Found, Record, Taken, Writing
+from podvitals.detect.recording import Found, Heard, Named, Record, Taken, Writing
 from podvitals.detect.signal import Code, Count, State
 from podvitals.detect.sim import write_state
 from podvitals.device.health import Health
@@ -266,10 +266,45 @@ def test_a_rule_is_explained_by_its_code_its_signal_or_its_name() -> None:
     assert "any other" in podvitals("rules", "explain", "xid", "4711").stdout
 
 
+FALLEN = "NVRM: Xid (PCI:0000:3b:00): 79, pid=4711, name=python, GPU has fallen off the bus."
+
+
+@pytest.mark.parametrize(
+    "stamp", ["", "[  123.456789] ", "[Mon Nov 23 17:00:00 2026] ", "Nov 23 17:00:00 node-7 kernel: ", "node-7 kernel: [1.2] "]
+)
+def test_a_line_out_of_dmesg_is_explained_as_it_was_pasted(stamp: str) -> None:
+    lines = podvitals("rules", "explain", f"{stamp}{FALLEN}").stdout.splitlines()
+    assert lines[:3] == ["Of      pci 0000:3b:00.0", "Is      xid 79", "Rule    xid.79"]
+    anchored = podvitals("rules", "explain", f"{stamp}I/O error, dev sda, sector 12").stdout.splitlines()
+    assert anchored[:2] == ["Of      block sda", "Is      kmsg block-io-error"]
+
+
+def test_what_a_person_types_of_a_code_is_understood_or_put_right() -> None:
+    explained = podvitals("rules", "explain", "xid", "79").stdout
+    assert podvitals("rules", "explain", "Xid 79").stdout == explained
+    assert podvitals("rules", "explain", "XID", "79").stdout == explained
+    assert "xid.79" in podvitals("rules", "explain", "xid").stdout, "all of a table"
+    assert "did you mean xid 79?" in podvitals("rules", "explain", "79").stderr
+    assert "did you mean 'pcie.aer_fatal'?" in podvitals("rules", "explain", "pcie.aer_fatl").stderr
+    assert "no pattern knows this line" in podvitals("rules", "explain", "what is this").stderr
+    assert "which ends what waits for it" in podvitals("rules", "explain", "NVRM: loading NVIDIA UNIX x86_64").stdout
+
+
 def test_rules_are_listed_by_family_and_for_scripts() -> None:
     assert "fpga.state" in podvitals("rules", "list", "--family", "fpga").stdout
     rules = json.loads(podvitals("rules", "list", "-o", "json").stdout)["rules"]
     assert {rule["id"] for rule in rules} >= {"xid.79", "pcie.gone"}
+    assert podvitals("rules", "list", "--family", "fpga").stdout.splitlines()[-1] == "2 rules: 1 fatal, 1 unknown"
+
+
+def test_lines_of_the_kernel_log_are_listed_and_shown_as_they_are_written(tmp_path: Path) -> None:
+    lines = json.loads(podvitals("rules", "list", "--lines", "-o", "json").stdout)["lines"]
+    assert {line["id"] for line in lines} >= {"xid", "nvme-down"}
+    assert "NVRM: Xid" in podvitals("rules", "list", "--lines").stdout
+    ours = tmp_path / "ours.toml"
+    ours.write_text(podvitals("rules", "show", "lines.xid").stdout.replace("NVRM: Xid", "NVRM: Xyd", 1))
+    assert podvitals("rules", "test", str(ours)).stdout == "changed  line xid: has: NVRM: Xid → NVRM: Xyd\n"
+    assert podvitals("rules", "list", "--rules", str(ours)).stdout.splitlines()[-1].endswith("healthy")
 
 
 def test_a_rule_shown_can_be_copied_into_a_file_of_ones_own(tmp_path: Path) -> None:
@@ -297,6 +332,35 @@ def test_an_operators_rules_are_tried_on_a_recording(fallen: Path, tmp_path: Pat
     same = podvitals("rules", "test", str(ours), "--replay", str(fallen))
     assert same.returncode == 0
     assert "comes out the same" in same.stdout
+
+
+BROWNOUT = """
+[lines.brownout]
+has = "brownout"
+pattern = 'card (?P<pci>[0-9a-f:.]+): brownout (?P<level>[0-9]+)'
+
+[ours.brownout]
+match = { table = "kmsg", code = "brownout" }
+class = "fatal"
+message = "brownout of level {level}"
+needs = "service"
+"""
+
+
+def test_an_operators_pattern_is_tried_on_the_lines_of_a_recording(tmp_path: Path, fallen: Path) -> None:
+    ours = tmp_path / "ours.toml"
+    ours.write_text(BROWNOUT)
+    names = Named(0.0, "kmsg", (("gpu-1", (("pci", "0000:1b:00.0"),)),))
+    heard = [Heard(at, "kmsg", f"card 0000:{bus}:00.0: brownout 3") for at, bus in ((9.0, "1b"), (10.0, "7f"))]
+    path = recorded(tmp_path / "r", Found(0.0, "kmsg", GPUS), names, Heard(8.0, "kmsg", "card of slot 0000:1b:00.0"), *heard)
+    outcome = podvitals("rules", "test", str(ours), "--replay", str(path))
+    assert outcome.returncode == 1
+    assert "new      line brownout: kmsg brownout\n" in outcome.stdout
+    assert "line brownout: found 2 times among 3 lines of the kernel log, of 1 device\n" in outcome.stdout
+    assert "+9s  gpu-1  Unhealthy  brownout of level 3" in outcome.stdout
+    assert podvitals("check", "--replay", str(path), "--rules", str(ours)).returncode == 1
+    without = podvitals("rules", "test", str(ours), "--replay", str(fallen)).stdout
+    assert "the recording has no lines of the kernel log, so your lines could not be tried" in without
 
 
 def test_a_mistake_in_an_operators_rules_is_told_with_line_and_column(tmp_path: Path) -> None:

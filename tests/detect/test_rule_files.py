@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from podvitals.detect.evidence import Evidence
-from podvitals.detect.rules.describe import toml
+from podvitals.detect.rules.describe import line_toml, toml
 from podvitals.detect.rules.load import builtin, check_whole, load_file, read_rules
 from podvitals.detect.rules.positions import Positions
 from podvitals.detect.rules.rule import Class, CodeMatch, Damping, Escalation, GrowthMatch, LevelMatch, Rules, StateMatch
@@ -66,6 +66,11 @@ def test_every_field_of_a_rule_is_read() -> None:
 def test_every_rule_shown_as_toml_reads_back_as_the_same_rule() -> None:
     for rule in builtin():
         assert read_rules(toml(rule), "shown.toml", Rules(), origin="").rules[rule.id] == rule
+
+
+def test_every_line_shown_as_toml_reads_back_as_the_same_line() -> None:
+    for line in builtin().lines.values():
+        assert read_rules(line_toml(line), "shown.toml", Rules(), origin="").lines[line.id] == line
 
 
 def over(tmp_path: Path, text: str) -> Rules:

@@ -12,6 +12,7 @@ _HELP = """Look at the rules by which signals of hardware become verdicts, and t
   podvitals rules list --family pcie
   podvitals rules show xid.79
   podvitals rules explain xid 63
+  podvitals rules explain 'NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.'
   podvitals rules test ours.toml --replay gpu-07.jsonl
 """
 _OVER = click.option(
@@ -26,29 +27,36 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--family", metavar="NAME", default="", help="only the rules of one family")
+@click.option("--lines", is_flag=True, help="the lines of the kernel log that are known, and the codes they are, instead")
 @click.option("-o", "--output", "form", type=click.Choice(["table", "wide", "json", "yaml"]), default="table", show_default=True)
 @_OVER
-def list_rules(family: str, form: str, rules_file: Path | None) -> None:
+def list_rules(family: str, lines: bool, form: str, rules_file: Path | None) -> None:
     """List rules: what they match, what that means, how it ends."""
     from podvitals.cli import rules_page
     from podvitals.cli.output import encode, longest_cell, print_lines
+    from podvitals.errors import InvalidInput
 
+    if lines and family:
+        raise InvalidInput("--lines lists lines of the kernel log, which are of no family: leave --family away")
     rules = rules_page.chosen(rules_file)
     found = rules_page.of_family(rules, family)
     if form in ("json", "yaml"):
-        click.echo(encode({"rules": [rules_page.document(rule) for rule in found]}, form), nl=False)
+        rows = list(map(rules_page.line_document, rules.lines.values())) if lines else list(map(rules_page.document, found))
+        click.echo(encode({"lines" if lines else "rules": rows}, form), nl=False)
         return
-    print_lines(rules_page.table(found).lines(wide=form == "wide", longest=longest_cell(form)))
+    table = rules_page.lines_table(rules.lines.values()) if lines else rules_page.table(found)
+    print_lines(table.lines(wide=form == "wide", longest=longest_cell(form)))
+    print_lines([] if lines else [rules_page.tally(found)])
 
 
 @command.command("show")
 @click.argument("rule")
 @_OVER
 def show(rule: str, rules_file: Path | None) -> None:
-    """Show one rule as it is written, so that it can be copied into a file of your own."""
+    """Show one rule, or one line of the kernel log (lines.xid), as it is written, to be copied into a file of your own."""
     from podvitals.cli import rules_page
 
-    click.echo(rules_page.toml(rules_page.named(rules_page.chosen(rules_file), rule)), nl=False)
+    click.echo(rules_page.shown(rules_page.chosen(rules_file), rule), nl=False)
 
 
 @command.command("explain")
@@ -56,11 +64,12 @@ def show(rule: str, rules_file: Path | None) -> None:
 @click.argument("code", required=False)
 @_OVER
 def explain(what: str, code: str | None, rules_file: Path | None) -> None:
-    """Explain a signal: `explain xid 63`, `explain pcie.aer_fatal`, `explain xid.79`."""
-    from podvitals.cli import rules_page
+    """Explain a signal, a rule, or a line of the kernel log: `xid 63`, `pcie.aer_fatal`, `xid.79`, or the line in quotes."""
+    from podvitals.cli.explain_page import explained
     from podvitals.cli.output import print_lines
+    from podvitals.cli.rules_page import chosen
 
-    print_lines(rules_page.explained(rules_page.chosen(rules_file), what, code))
+    print_lines(explained(chosen(rules_file), what, code))
 
 
 @command.command("test")
@@ -79,6 +88,7 @@ def test(ctx: click.Context, file: Path, replay: Path | None) -> None:
     ours, theirs = load_file(file), builtin()
     print_lines(rules_page.changed(theirs, ours))
     if replay is not None:
-        lines, different = rules_page.compared(theirs, ours, tuple(records_of(replay)))
-        print_lines(lines)
+        records = tuple(records_of(replay))
+        lines, different = rules_page.compared(theirs, ours, records)
+        print_lines([*rules_page.tried(ours, records), *lines])
         ctx.exit(1 if different else 0)

@@ -1,30 +1,37 @@
 """Rules as text: tables, TOML, explanations, and what others would have changed. No I/O but reading an operator's file."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from podvitals.cli.check_page import change_line
 from podvitals.cli.output import Table, age
-from podvitals.detect.recording import Record
+from podvitals.detect.kernellog import Lines
+from podvitals.detect.kernellog import Record as LogRecord
+from podvitals.detect.recording import Heard, Named, Record
 from podvitals.detect.replay import Replay
-from podvitals.detect.rules.describe import duration, ending, matching, meaning, toml
-from podvitals.detect.rules.fields import nearest
-from podvitals.detect.rules.load import builtin, load_file
-from podvitals.detect.rules.rule import CodeMatch, Rule, Rules
+from podvitals.detect.rules.describe import duration, ending, line_toml, matching, meaning, toml
+from podvitals.detect.rules.fields import close_to, nearest
+from podvitals.detect.rules.line import Line
+from podvitals.detect.rules.load import LINES, builtin, load_file
+from podvitals.detect.rules.rule import Class, Rule, Rules
+from podvitals.detect.subject import Names
 from podvitals.errors import InvalidInput
-
-__all__ = ["changed", "chosen", "compared", "document", "explained", "named", "of_family", "table", "toml"]
 
 
 def chosen(file: Path | None) -> Rules:
     return load_file(file) if file is not None else builtin()
 
 
-def named(rules: Rules, name: str) -> Rule:
-    if (rule := rules.rules.get(name)) is None:
-        close = nearest(name, rules.rules)
-        raise InvalidInput(f"there is no rule {name}{close if 'did you' in close else ': `podvitals rules list` lists them'}")
-    return rule
+def shown(rules: Rules, name: str) -> str:
+    """A rule, or a line (`lines.xid`), as it is written."""
+    family, _, of_line = name.partition(".")
+    if family == LINES and of_line in rules.lines:
+        return line_toml(rules.lines[of_line])
+    if name in rules.rules:
+        return toml(rules.rules[name])
+    close = close_to(name, (*rules.rules, *(f"{LINES}.{line}" for line in rules.lines)))
+    raise InvalidInput(f"there is no rule {name}{close or ': `podvitals rules list` lists them'}")
 
 
 def of_family(rules: Rules, family: str) -> list[Rule]:
@@ -57,28 +64,29 @@ def document(rule: Rule) -> Mapping[str, object]:
     }
 
 
-def explained(rules: Rules, what: str, code: str | None) -> list[str]:
-    """Of a code of a table, of a signal, or of a rule."""
-    if code is not None:
-        found: Sequence[Rule] = [rule for rule in rules if _about(rule, what, code)] or rules.of_code(what, code, {})
-    else:
-        found = [rules.rules[what]] if what in rules.rules else rules.of_name(what)
-    if not found:
-        raise InvalidInput(f"no rule says anything of {what}{f' {code}' if code else ''}: `podvitals rules list` lists them")
-    lines: list[str] = []
-    for rule in found:
-        lines += ["", *explanation(rule)] if lines else explanation(rule)
-    return lines
+def lines_table(lines: Iterable[Line]) -> Table:
+    rows = [(line.id, f"{line.table} {line.code}", line.has, line.pattern.pattern, line.origin) for line in lines]
+    return Table(("LINE", "IS", "HAS", "PATTERN", "FILE"), rows, wide_from=3)
 
 
-def _about(rule: Rule, table: str, code: str) -> bool:
-    return isinstance(rule.match, CodeMatch) and rule.match.table == table and code in rule.match.codes
+def line_document(line: Line) -> Mapping[str, object]:
+    return {
+        "id": line.id,
+        "table": line.table,
+        "code": line.code,
+        "has": line.has,
+        "pattern": line.pattern.pattern,
+        "file": line.origin,
+    }
 
 
-def explanation(rule: Rule) -> list[str]:
-    parts = [("Rule", rule.id), ("When", matching(rule)), ("Means", meaning(rule)), ("Says", rule.message), ("Do", rule.action)]
-    parts += [("Ends", ending(rule)), ("Note", rule.note), ("Source", rule.source), ("File", rule.origin)]
-    return [f"{label:<8}{text}" for label, text in parts if text]
+def tally(rules: Sequence[Rule]) -> str:
+    """`172 rules: 90 fatal, 60 degraded, 5 unknown, 12 application, 5 healthy; 2 of them from ours.toml`."""
+    classes = Counter(rule.verdict for rule in rules)
+    parts = [f"{classes[verdict]} {verdict}" for verdict in reversed(Class) if classes[verdict]]
+    files = Counter(rule.origin for rule in rules if rule.origin)
+    given = "".join(f"; {count} of them from {name}" for name, count in files.items())
+    return f"{len(rules)} rule{'s' if len(rules) != 1 else ''}: {', '.join(parts)}{given}"
 
 
 def changed(before: Rules, after: Rules) -> list[str]:
@@ -100,12 +108,49 @@ def changed(before: Rules, after: Rules) -> list[str]:
                 if was != now
             ]
             lines.append(f"changed  {rule.id}: {'; '.join(parts) or 'nothing that can be seen'}")
+    for line in after.lines.values():
+        known = before.lines.get(line.id)
+        if known is None:
+            lines.append(f"new      line {line.id}: {line.table} {line.code}")
+        elif line.origin:
+            parts = [
+                f"{what}: {was} → {now}"
+                for what, was, now in (
+                    ("is", f"{known.table} {known.code}", f"{line.table} {line.code}"),
+                    ("has", known.has, line.has),
+                    ("pattern", known.pattern.pattern, line.pattern.pattern),
+                )
+                if was != now
+            ]
+            lines.append(f"changed  line {line.id}: {'; '.join(parts) or 'nothing that can be seen'}")
     return lines or ["nothing is changed: the file has no rules"]
 
 
 def _damping(rules: Rules) -> str:
     held = f", better held for {duration(rules.damping.hold)}" if rules.damping.hold else ""
     return f"{rules.damping.changes} changes in {duration(rules.damping.window)}{held}"
+
+
+def tried(after: Rules, records: Sequence[Record]) -> list[str]:
+    """How often each line of an operator's was found in a recording: one that never is, or is of no device, changes nothing."""
+    ours = [line for line in after.lines.values() if line.origin]
+    if not ours:
+        return []
+    if not any(isinstance(record, Named) for record in records):
+        return ["", "the recording has no lines of the kernel log, so your lines could not be tried: record with family kmsg (as root)"]
+    names = Names()
+    for named in (record for record in records if isinstance(record, Named)):
+        for device, subjects in named.names:
+            names.know(device, subjects)
+    heard = [record for record in records if isinstance(record, Heard)]
+    told = [""]
+    for line in ours:
+        pattern = Lines((line,))
+        found = [said for record in heard for said in pattern.said(LogRecord(0, 0, 0.0, record.text, dict(record.keys)))]
+        about = {device for said in found for device in names.devices(said.about, said.who)}
+        devices = f"{len(about)} device{'s' if len(about) != 1 else ''}"
+        told.append(f"line {line.id}: found {len(found)} times among {len(heard)} lines of the kernel log, of {devices}")
+    return told
 
 
 def compared(before: Rules, after: Rules, records: Sequence[Record]) -> tuple[list[str], bool]:

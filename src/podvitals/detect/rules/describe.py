@@ -2,6 +2,7 @@
 
 import json
 
+from podvitals.detect.rules.line import Line
 from podvitals.detect.rules.rule import ANY, Class, CodeMatch, GrowthMatch, LevelMatch, Rule, StateMatch
 from podvitals.detect.rules.words import number
 
@@ -93,6 +94,13 @@ def toml(rule: Rule) -> str:
         if value
     ]
     return "\n".join(lines) + "\n"
+
+
+def line_toml(line: Line) -> str:
+    """The same for a line of the kernel log."""
+    pattern = line.pattern.pattern
+    written = f"'{pattern}'" if "'" not in pattern else _text(pattern)
+    return f"[lines.{line.id}]\ntable = {_text(line.table)}\ncode = {_text(line.code)}\nhas = {_text(line.has)}\npattern = {written}\n"
 
 
 def _match(rule: Rule) -> str:
