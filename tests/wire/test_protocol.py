@@ -132,7 +132,7 @@ def test_their_client_and_our_server_understand_each_other(asked: list[int], sai
         line.theirs.end_stream(stream)
         line.settle()
         assert line.heard.headers[stream] == [tuple(REQUEST)]
-        assert (line.heard.data[stream], stream in line.heard.ended) == (b"q" * size, True)
+        assert (bytes(line.heard.data[stream]), stream in line.heard.ended) == (b"q" * size, True)
         line.ours.consumed(stream, line.heard.sizes[stream])
         line.ours.send_headers(stream, RESPONSE, end=False)
         line.theirs.increment_flow_control_window(1 << 20)

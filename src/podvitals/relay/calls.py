@@ -13,7 +13,7 @@ from podvitals.clock import Clock, set_by
 from podvitals.errors import PluginUnreachable
 from podvitals.relay.standing import HOLD
 from podvitals.wire.client import PluginClient
-from podvitals.wire.passing import RawAnswer, RawCall
+from podvitals.wire.passing import Outcome, RawAnswer, RawCall
 
 MARGIN = 1.0
 """Seconds before its caller's deadline at which a held call is answered, so that the answer still says why."""
@@ -39,6 +39,19 @@ class Calls:
         self._moved.set()
         self._moved = asyncio.Event()
 
+    def begin(self, call: RawCall, done: Callable[[Outcome], None]) -> Callable[[], None] | None:
+        """Straight to the driver, where it is there. A call that comes to no answer is then `pass_on`'s, which makes it again."""
+        client = self._newest() if _idempotent(call.method) else None
+
+        def ended(outcome: Outcome) -> None:
+            if isinstance(outcome, RawAnswer):
+                self.passed += 1
+            elif isinstance(outcome, PluginUnreachable):
+                outcome = self._in_vain(str(outcome))
+            done(outcome)
+
+        return None if client is None else client.begin(call, ended)
+
     async def pass_on(self, call: RawCall) -> RawAnswer:
         """The driver's own answer. PluginUnreachable, naming the driver, where it did not come back in time."""
         now = self._clock.now()
@@ -59,9 +72,12 @@ class Calls:
                     return answer
             now = self._clock.now()
             if now >= until or self.held >= MOST_HELD:
-                self.failed += 1
-                raise PluginUnreachable(f"driver {self._driver} did not come back while the call was held for it: {why}")
+                raise self._in_vain(why)
             await self._wait(moved, until if client is None else min(until, now + RETRY))
+
+    def _in_vain(self, why: str) -> PluginUnreachable:
+        self.failed += 1
+        return PluginUnreachable(f"driver {self._driver} did not come back while the call was held for it: {why}")
 
     async def _wait(self, moved: asyncio.Event, until: float) -> None:
         self.held += 1

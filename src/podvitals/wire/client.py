@@ -8,7 +8,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +19,12 @@ from podvitals.device.text import clean
 from podvitals.errors import PluginError, PluginProtocolError, PluginUnimplemented, PluginUnreachable
 from podvitals.wire import convert
 from podvitals.wire.endpoint import LONGEST_PATH
+from podvitals.wire.fields import Headers
 from podvitals.wire.http2 import Connection
 from podvitals.wire.messages import ClaimRef, PluginInfo, PrepareResult
-from podvitals.wire.passing import Pairs, RawAnswer, RawCall
+from podvitals.wire.passing import Outcome, Pairs, RawAnswer, RawCall
 from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_method, watch_method
-from podvitals.wire.stream import CallFailed, PeerLost, Status, Stream
+from podvitals.wire.stream import PREFIX, CallFailed, PeerLost, Status, Stream
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for the connection and the peer's first frame: a stopped process accepts and never speaks."""
@@ -84,14 +85,58 @@ class PluginClient:
             async with asyncio.timeout(call.timeout), self._open(call.method, call.request, call.timeout, call.metadata) as stream:
                 message = await self._next(stream, call.method)
                 while message is not None and await self._next(stream, call.method) is not None:
-                    pass  # a second message is no unary answer; the first one counts
-                trailers = stream.trailers or stream.headers or {}
-                if "grpc-status" not in trailers:
-                    self._check_status(stream, call.method)
-                own = ((name, value) for name, value in trailers.items() if not name.startswith(":") and name != "content-type")
-                return RawAnswer(message, tuple(own))
+                    pass
+                return self._answer(stream, call.method, message)
         except TimeoutError:
-            raise PluginUnreachable(f"{self.path} did not answer {_short(call.method)} within {call.timeout:g} s") from None
+            raise self._late(call) from None
+
+    def begin(self, call: RawCall, done: Callable[[Outcome], None]) -> Callable[[], None] | None:
+        """`pass_on` for one who does not wait (`passing.PassHandler`); None where it would have to."""
+        connection = self._connection
+        if connection is None or not connection.takes(PREFIX + len(call.request)):
+            return None
+        stream = connection.open(_headers(call.method, call.timeout, call.metadata))
+        stream.send_now(call.request, end=True)
+
+        def end(outcome: Outcome) -> None:
+            give_up()
+            done(outcome)
+
+        def arrived() -> None:
+            if stream.over:
+                end(self._outcome(stream, call.method))
+
+        def give_up() -> None:
+            if timer is not None:
+                timer.cancel()
+            stream.close()
+
+        timer = None if call.timeout is None else asyncio.get_running_loop().call_later(call.timeout, lambda: end(self._late(call)))
+        stream.on_arrived = arrived
+        return give_up
+
+    def _outcome(self, stream: Stream, method: str) -> Outcome:
+        """Of a begun call that is over."""
+        try:
+            try:
+                return self._answer(stream, method, stream.first())
+            except (PeerLost, CallFailed) as error:
+                raise self._broken(stream, method, error) from None
+        except PluginUnreachable:
+            return None
+        except PluginError as error:
+            return error
+
+    def _answer(self, stream: Stream, method: str, message: bytes | None) -> RawAnswer:
+        """Of a call that is over and had this message. A second one is no unary answer; the first one counts."""
+        trailers = stream.trailers or stream.headers or {}
+        if "grpc-status" not in trailers:
+            self._check_status(stream, method)
+        own = ((name, value) for name, value in trailers.items() if not name.startswith(":") and name != "content-type")
+        return RawAnswer(message, tuple(own))
+
+    def _late(self, call: RawCall) -> PluginUnreachable:
+        return PluginUnreachable(f"{self.path} did not answer {_short(call.method)} within {call.timeout:g} s")
 
     async def connect(self) -> None:
         """Connects now, unless it is connected: returns when the plugin has greeted. Raises PluginUnreachable."""
@@ -135,21 +180,9 @@ class PluginClient:
     @asynccontextmanager
     async def _open(self, method: str, request: bytes, timeout: float | None, metadata: Pairs = ()) -> AsyncIterator[Stream]:
         connection = await self._connected()
-        headers = [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", method),
-            (":authority", "localhost"),
-            ("te", "trailers"),
-            ("content-type", "application/grpc"),
-            ("user-agent", "podvitals"),
-            *metadata,
-        ]
-        if timeout is not None:
-            headers.insert(4, ("grpc-timeout", f"{max(1, int(timeout * 1000))}m"))
         try:
             await connection.room()
-            stream = connection.open(headers)
+            stream = connection.open(_headers(method, timeout, metadata))
         except (PeerLost, CallFailed) as error:
             raise self._error(error, method) from None
         try:
@@ -168,12 +201,15 @@ class PluginClient:
     async def _next(self, stream: Stream, method: str) -> bytes | None:
         try:
             return await stream.message()
-        except PeerLost as error:
-            raise self._error(error, method) from None
-        except CallFailed as error:
-            if (stream.headers or {}).get(":status") != "200":  # then its body need not be gRPC
-                self._check_status(stream, method)
-            raise PluginProtocolError(f"{self.path}, {_short(method)}: {error.text}") from None
+        except (PeerLost, CallFailed) as error:
+            raise self._broken(stream, method, error) from None
+
+    def _broken(self, stream: Stream, method: str, error: PeerLost | CallFailed) -> PluginError:
+        if isinstance(error, PeerLost):
+            return self._error(error, method)
+        if (stream.headers or {}).get(":status") != "200":  # then its body need not be gRPC
+            self._check_status(stream, method)
+        return PluginProtocolError(f"{self.path}, {_short(method)}: {error.text}")
 
     def _check_status(self, stream: Stream, method: str) -> None:
         """Raises unless the call ended with gRPC status OK."""
@@ -249,6 +285,15 @@ class PluginClient:
             sock.close()
             raise
         return sock
+
+
+def _headers(method: str, timeout: float | None, metadata: Pairs) -> Headers:
+    deadline = () if timeout is None else (("grpc-timeout", f"{max(1, int(timeout * 1000))}m"),)
+    return (*_BEFORE, (":path", method), *deadline, *_AFTER, *metadata)
+
+
+_BEFORE = ((":method", "POST"), (":scheme", "http"), (":authority", "localhost"))
+_AFTER = (("te", "trailers"), ("content-type", "application/grpc"), ("user-agent", "podvitals"))
 
 
 def _short(method: str) -> str:

@@ -109,7 +109,9 @@ class Decoder:
         at, end, size = 0, len(block), 0
         while at < end:
             first = block[at]
-            if first >= 0x80:
+            if 0x80 < first < 0xFF:  # by far the most
+                pair, at = self._at(first & 0x7F), at + 1
+            elif first >= 0x80:
                 number, at = _number(block, at, 0x7F)
                 pair = self._at(number)
             elif first & 0xE0 == 0x20:

@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 from podvitals.wire import fairness
@@ -17,6 +18,15 @@ LITTLE = 16 * 1024
 """Bytes that may wait for the end of the event loop's turn."""
 MOST_UNREAD = 128 * 1024
 """Bytes of our answers (to pings, settings) that a peer may leave unread."""
+
+
+class _Reading(threading.local):
+    """Connections that have something to say in answer to what is being read; None while nothing is."""
+
+    answers: "list[Connection] | None" = None
+
+
+_reading = _Reading()
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -78,6 +88,12 @@ class Connection(asyncio.BufferedProtocol):
         self.flush()
         return stream
 
+    def takes(self, size: int, number: int | None = None) -> bool:
+        """Whether so much data can be sent without waiting, on this stream or on one that is opened for it."""
+        if self._reason or not self._can_write.is_set() or (number is None and len(self._streams) >= self.protocol.most_calls):
+            return False
+        return self.protocol.room(number) >= size
+
     def send_headers(self, number: int, headers: Headers, *, end: bool) -> None:
         self._check()
         try:
@@ -112,10 +128,14 @@ class Connection(asyncio.BufferedProtocol):
         self.flush()
 
     def flush(self) -> None:
-        """What was said in one turn of the event loop goes out together: a call is five frames, and each write of its own a system call."""
+        """What was said in one turn of the event loop, or in answer to what was read in one go, goes out together: a call is five frames,
+        and each write of its own a system call."""
         if not self._flushing and self._transport is not None and self.protocol.speaks:
             self._flushing = True
-            asyncio.get_running_loop().call_soon(self._write)
+            if _reading.answers is not None:
+                _reading.answers.append(self)
+            else:
+                asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> int:
         """How many bytes went out."""
@@ -196,7 +216,14 @@ class Connection(asyncio.BufferedProtocol):
         if self.lost or self._transport is None:
             return
         self._fairness.begin()
-        self._read(data)
+        answers: list[Connection] = []
+        _reading.answers = answers
+        try:
+            self._read(data)
+        finally:
+            _reading.answers = None
+        for connection in answers:
+            connection._write()
         self._fairness.end(self._transport)
 
     def _read(self, data: bytes) -> None:
@@ -238,10 +265,7 @@ class Connection(asyncio.BufferedProtocol):
         stream = self._streams.get(number)
         if stream is None:
             return self.protocol.consumed(number, size)
-        stream.received(data, size)
-        if ended:
-            stream.ended()
-        return None
+        return stream.received(data, size, ended)
 
     def on_reset(self, number: int, code: int) -> None:
         if (stream := self._streams.get(number)) is not None:

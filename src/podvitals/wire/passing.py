@@ -3,8 +3,11 @@
 Nothing in it is read, so that fields, methods and versions that are not known here pass as well (ARCHITECTURE, rule 12).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+from podvitals.errors import PluginError
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -29,7 +32,15 @@ class RawAnswer:
     trailers: Pairs
 
 
+Outcome = RawAnswer | PluginError | None
+"""How a call that was begun ended: with its answer, with an error that is its answer, or with neither."""
+
+
 class PassHandler(Protocol):
+    def begin(self, call: RawCall, done: Callable[[Outcome], None]) -> Callable[[], None] | None:
+        """Makes the call at once, without a task, where nothing has to be waited for; returns what gives it up. None where `pass_on` is
+        needed, as it is when `done` is told None. `done` is not called before this returns."""
+
     async def pass_on(self, call: RawCall) -> RawAnswer: ...
 
 

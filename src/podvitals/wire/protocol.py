@@ -107,6 +107,13 @@ class Protocol:
         if end:
             self._said_all(number, flow)
 
+    def room(self, number: int | None = None) -> int:
+        """Bytes of data that may be sent now on this stream, or on one that is opened next."""
+        if number is None:
+            return min(self._first_window, self._window)
+        flow = self._flows.get(number)
+        return 0 if flow is None or flow.said_all else min(flow.window, self._window)
+
     def send_data(self, number: int, data: memoryview, *, end: bool) -> int:
         """Sends what the windows take; returns how many bytes that was."""
         flow, sent = self._flow(number), 0

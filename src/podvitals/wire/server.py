@@ -7,7 +7,9 @@ nothing else. Every method not served is answered UNIMPLEMENTED in full, as kube
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -16,6 +18,7 @@ from urllib.parse import quote
 from podvitals.device.text import clean
 from podvitals.errors import (
     InvalidInput,
+    PluginError,
     PluginProtocolError,
     PluginUnimplemented,
     PluginUnreachable,
@@ -26,7 +29,7 @@ from podvitals.wire.endpoint import check_path
 from podvitals.wire.http2 import Connection
 from podvitals.wire.listener import Listener
 from podvitals.wire.messages import ALL_VERSIONS, DRA_VERSIONS, HEALTH_VERSIONS, ClaimRef, PluginInfo, PrepareResult
-from podvitals.wire.passing import PassHandler, RawAnswer, RawCall, own_metadata, timeout_of
+from podvitals.wire.passing import Outcome, PassHandler, RawAnswer, RawCall, own_metadata, timeout_of
 from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_method, watch_method
 from podvitals.wire.stream import CallFailed, PeerLost, Status, Stream
 
@@ -78,6 +81,8 @@ class PluginServer:
         self._watches = {watch_method(version) for version in HEALTH_VERSIONS if health is not None and version in versions}
         self._listener: Listener | None = None
         self._calls: set[asyncio.Task[None]] = set()
+        self._passing: dict[Stream, Callable[[], None]] = {}
+        """Calls that are passed on without a task, and what gives each up."""
 
     async def start(self) -> None:
         """Listens, with mode 0600. A dead process's socket is taken over.
@@ -97,6 +102,9 @@ class PluginServer:
         listener.shut()
         for call in self._calls:
             call.cancel()
+        for stream in list(self._passing):
+            self._farewell(stream, False)
+            self._given_up(stream)
         await self._ended()
         await listener.drop(Connection.close)
         await self._ended()
@@ -124,16 +132,58 @@ class PluginServer:
 
     def _accept(self, stream: Stream) -> None:
         method = (stream.headers or {}).get(":path", "")
-        call = asyncio.create_task(self._serve(stream, method), name=f"{clean(method, 200)} on {self.path}")
+        if self._other is None or method in self._unary or method in self._watches:
+            self._begin(stream, method)
+        else:
+            stream.on_arrived = lambda: self._pass(stream, method)
+
+    def _begin(self, stream: Stream, method: str, given: RawCall | RawAnswer | PluginError | None = None) -> None:
+        call = asyncio.create_task(self._serve(stream, method, given), name=f"{clean(method, 200)} on {self.path}")
         stream.on_gone = call.cancel
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
-    async def _serve(self, stream: Stream, method: str) -> None:
+    # A call that is passed on needs a task only where something is waited for: this is the way of every pod start.
+
+    def _pass(self, stream: Stream, method: str) -> None:
+        """The first of a request has come, and nearly always all of it."""
+        stream.on_arrived = None
+        request = stream.whole()
+        if request is None or _refusal(stream) is not None:
+            return self._begin(stream, method)
+        assert self._other is not None
+        call, began = _raw(stream, method, request), time.monotonic()
+        give_up = self._other.begin(call, lambda outcome: self._passed(stream, call, began, outcome))
+        if give_up is None:
+            return self._begin(stream, method)
+        self._passing[stream] = give_up
+        stream.on_gone = lambda: self._given_up(stream)
+        return None
+
+    def _given_up(self, stream: Stream) -> None:
+        self._passing.pop(stream)()
+        stream.close()
+
+    def _passed(self, stream: Stream, call: RawCall, began: float, outcome: Outcome) -> None:
+        del self._passing[stream]
+        if outcome is None:
+            left = None if call.timeout is None else max(0.001, call.timeout - (time.monotonic() - began))
+            self._begin(stream, call.method, replace(call, timeout=left))
+        elif isinstance(outcome, RawAnswer) and (outcome.message is None or stream.takes(outcome.message)):
+            with contextlib.suppress(PeerLost):
+                stream.send_headers(_HEADERS)
+                if outcome.message is not None:
+                    stream.send_now(outcome.message)
+                stream.send_headers(outcome.trailers, end=True)
+            stream.close()
+        else:
+            self._begin(stream, call.method, outcome)
+
+    async def _serve(self, stream: Stream, method: str, given: RawCall | RawAnswer | PluginError | None) -> None:
         started = False
         try:
             try:
-                answer = await self._answer(stream, method)
+                answer = await (self._answer(stream, method) if given is None else self._given(given))
                 stream.send_headers(_HEADERS)
                 started = True
                 if isinstance(answer, RawAnswer):
@@ -173,9 +223,8 @@ class PluginServer:
             stream.send_headers(_trailers(CallFailed(Status.UNAVAILABLE, "the plugin is stopping"), started), end=True)
 
     async def _answer(self, stream: Stream, method: str) -> bytes | RawAnswer | AsyncIterator[bytes]:
-        headers = stream.headers or {}
-        if headers.get(":method") != "POST" or not headers.get("content-type", "").startswith("application/grpc"):
-            raise CallFailed(Status.INVALID_ARGUMENT, "this is a gRPC socket: POST application/grpc")
+        if (refusal := _refusal(stream)) is not None:
+            raise refusal
         unary = self._unary.get(method)
         if unary is None and method not in self._watches and self._other is None:
             raise CallFailed(Status.UNIMPLEMENTED, f"method {clean(method, 200)} is not served here")
@@ -187,8 +236,13 @@ class PluginServer:
         if method in self._watches:
             assert self._health is not None
             return self._health.watch()
+        return await self._given(_raw(stream, method, request))
+
+    async def _given(self, given: RawCall | RawAnswer | PluginError) -> RawAnswer:
+        if isinstance(given, PluginError):
+            raise given
         assert self._other is not None
-        return await self._other.pass_on(RawCall(method, request, timeout_of(headers.get("grpc-timeout")), own_metadata(headers)))
+        return given if isinstance(given, RawAnswer) else await self._other.pass_on(given)
 
     @staticmethod
     async def _send_all(stream: Stream, reports: AsyncIterator[bytes]) -> None:
@@ -216,6 +270,18 @@ class PluginServer:
     async def _unprepare(self, request: bytes) -> bytes:
         assert self._dra is not None
         return convert.encode_unprepared(await self._dra.unprepare(convert.decode_claims(request)))
+
+
+def _refusal(stream: Stream) -> CallFailed | None:
+    headers = stream.headers or {}
+    if headers.get(":method") == "POST" and headers.get("content-type", "").startswith("application/grpc"):
+        return None
+    return CallFailed(Status.INVALID_ARGUMENT, "this is a gRPC socket: POST application/grpc")
+
+
+def _raw(stream: Stream, method: str, request: bytes) -> RawCall:
+    headers = stream.headers or {}
+    return RawCall(method, request, timeout_of(headers.get("grpc-timeout")), own_metadata(headers))
 
 
 _HEADERS = [(":status", "200"), ("content-type", "application/grpc")]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from podvitals.wire.http2 import Connection
 
 _PREFIX = struct.Struct(">BI")
+PREFIX = _PREFIX.size
+"""Bytes before each message."""
 
 
 class Status(IntEnum):
@@ -70,6 +72,8 @@ class Stream:
         self.trailers: dict[str, str] = {}
         self.on_gone: Callable[[], object] | None = None
         """Called once when the peer gave the call up, or its connection broke."""
+        self.on_arrived: Callable[[], object] | None = None
+        """Called whenever something came, the end included."""
         self._connection = connection
         self._messages: deque[bytes] = deque()
         self._partial = bytearray()
@@ -79,6 +83,21 @@ class Stream:
         self._failure: PeerLost | CallFailed | None = None
         self._arrived = asyncio.Event()
         self._window = asyncio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come."""
+        return self._ended or self._failure is not None
+
+    def whole(self) -> bytes | None:
+        """The message, where the peer said just one and ended; it stays to be taken by `message()`."""
+        return self._messages[0] if self._ended and self._failure is None and len(self._messages) == 1 else None
+
+    def first(self) -> bytes | None:
+        """The first message of a call that is over, without waiting. Raises PeerLost or CallFailed where it came to a bad end."""
+        if self._failure is not None:
+            raise self._failure
+        return self._messages[0] if self._messages else None
 
     async def message(self) -> bytes | None:
         """The next message; None when the peer ended its side. Raises PeerLost or CallFailed after the last message that came whole."""
@@ -119,33 +138,59 @@ class Stream:
             if not sent:
                 await self._window.wait()
 
+    def takes(self, message: bytes) -> bool:
+        """Whether `send_now` can be called."""
+        return self._failure is None and self._connection.takes(PREFIX + len(message), self.number)
+
+    def send_now(self, message: bytes, *, end: bool = False) -> None:
+        """Sends what the peer `takes` at once."""
+        self._connection.send_data(self.number, memoryview(_PREFIX.pack(0, len(message)) + message), end=end)
+        self._said_all = end
+
     def close(self) -> None:
         """Ends the call: with RST_STREAM unless both sides have ended."""
         self._connection.release(self.number, self._unacknowledged, reset=not (self._ended and self._said_all))
         self._unacknowledged = 0
+        self.on_arrived = self.on_gone = None
 
     # Called by the connection.
 
-    def received(self, data: bytes, flow_controlled: int) -> None:
+    def received(self, data: bytes, flow_controlled: int, ended: bool) -> None:
         self._unacknowledged += flow_controlled
         if self._failure is None:
             self._partial += data
             self._split()
         if not self._messages:
             self._acknowledge()
+        if ended:
+            self._end()
+        self._tell()
+
+    def ended(self) -> None:
+        self._end()
+        self._tell()
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._partial and self._failure is None:
+            self._failure = CallFailed(Status.INTERNAL, "the stream ended in the middle of a message")
+
+    def _tell(self) -> None:
         self._arrived.set()
+        if self.on_arrived is not None:
+            self.on_arrived()
 
     def _split(self) -> None:
-        while len(self._partial) >= _PREFIX.size:
+        while len(self._partial) >= PREFIX:
             compressed, size = _PREFIX.unpack_from(self._partial)
             if compressed:
                 return self._refuse(Status.UNIMPLEMENTED, "compressed messages are not accepted")
             if size > MESSAGE_LIMIT:
                 return self._refuse(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes is larger than the {MESSAGE_LIMIT} accepted")
-            if len(self._partial) < _PREFIX.size + size:
+            if len(self._partial) < PREFIX + size:
                 return None
-            self._messages.append(bytes(self._partial[_PREFIX.size : _PREFIX.size + size]))
-            del self._partial[: _PREFIX.size + size]
+            self._messages.append(bytes(self._partial[PREFIX : PREFIX + size]))
+            del self._partial[: PREFIX + size]
         return None
 
     def _refuse(self, status: Status, text: str) -> None:
@@ -157,15 +202,6 @@ class Stream:
             self._connection.acknowledge(self.number, self._unacknowledged)
             self._unacknowledged = 0
 
-    def ended(self) -> None:
-        self._ended = True
-        if self._partial and self._failure is None:
-            self._failure = CallFailed(Status.INTERNAL, "the stream ended in the middle of a message")
-        self._arrived.set()
-
-    def started(self, headers: dict[str, str]) -> None:
-        self.headers = headers
-
     def window_grew(self) -> None:
         self._window.set()
 
@@ -173,8 +209,8 @@ class Stream:
         # A server may reset a stream it has ended already: then all is said.
         if not self._ended or self.on_gone is not None:
             self._failure = self._failure or PeerLost(reason)
-        self._arrived.set()
         self._window.set()
-        if self.on_gone is not None:
-            self.on_gone()
-            self.on_gone = None
+        on_gone, self.on_gone = self.on_gone, None
+        self._tell()
+        if on_gone is not None:
+            on_gone()
