@@ -109,8 +109,7 @@ class Verdict:
         """Whether it was reported: no agent died between hearing and saving it, or it stood on this pod."""
         alone = False  # on the pod, in no checkpoint: then each further agent finds it there, or another writer has taken it away
         for number, (saved, restarted) in enumerate(self.oracle.restarts):
-            unseen = any(saved <= at <= restarted for at in self.oracle.stepped)  # nobody knows then that the clock was set back
-            if unseen and episode.start <= saved and not self._stood(number, holder, key, episode):
+            if episode.start <= saved and self._unseen_step(saved, restarted) and not self._stood(number, holder, key, episode):
                 return False
             if alone or saved < episode.start <= restarted:
                 if any(episode.start <= at <= restarted for at in self.oracle.stepped):
@@ -119,6 +118,11 @@ class Verdict:
                     return False
                 alone = True
         return True
+
+    def _unseen_step(self, saved: float, restarted: float) -> bool:
+        """Whether the clock was stepped and the agent that began then cannot know: nobody was there, or what he remembered is lost."""
+        lost = [at for at in self.oracle.disk_failed if at <= restarted]
+        return any(saved <= at <= restarted or any(at <= one for one in lost) for at in self.oracle.stepped if at <= restarted)
 
     def _stood(self, restart: int, holder: Holder, key: DeviceKey, episode: Episode) -> bool:
         return any(contains(text, episode.last.parts) for text in self.oracle.stood[restart].get((holder.uid, key), ()))
