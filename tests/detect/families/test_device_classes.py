@@ -56,8 +56,8 @@ def built(root: Path) -> Tree:
     adapter = tree.pci("0000:3c:00.0", "020700", driver="mlx5_core")
     port = {"ports__1__link_layer": "InfiniBand", "ports__1__rate": "400 Gb/sec (4X NDR)", "ports__1__state": "4: ACTIVE"}
     tree.classed("infiniband", "mlx5_0", adapter, **port)
-    tree.classed("hwmon", "hwmon0", nvme, name="nvme", temp1_input=38850)
-    tree.classed("hwmon", "hwmon1", tree.sys / "devices/platform/coretemp.0", name="coretemp", temp1_input=38850)
+    tree.classed("hwmon", "hwmon4", nvme, name="nvme", temp1_input=38850)
+    tree.classed("hwmon", "hwmon5", tree.sys / "devices/platform/coretemp.0", name="coretemp", temp1_input=38850)
     tree.classed("fpga_manager", "fpga0", tree.sys / "devices/platform/ffd03000.fpga-mgr", name="SoCFPGA Manager", state="operating")
     tree.write(tree.pci("0000:70:00.0", "120000"), vendor="0x10ee")
     return tree
