@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cluster import releases
 from tests.cluster.api import Api
 from tests.cluster.build import DEFAULT_VERSION, cached
 from tests.cluster.cluster import Cluster, tail
 from tests.cluster.relayed import Relayed
+from tests.cluster.releases import Shown
 from tests.cluster.subjects import Processes, World
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ def processes(cluster: Cluster) -> Iterator[Processes]:
 @pytest.fixture
 async def world(cluster: Cluster, api: Api, processes: Processes) -> AsyncIterator[World]:
     async with World.open(cluster, api, processes) as world:
+        world.equal_names = releases.lacks(VERSION, Shown.CLAIM_OF_A_TEMPLATE) is not None
         yield world
 
 
@@ -81,6 +84,13 @@ async def world(cluster: Cluster, api: Api, processes: Processes) -> AsyncIterat
 async def relayed(world: World) -> AsyncIterator[Relayed]:
     yield Relayed(world)
     await world.end_pods()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        wanted = [shown for marker in item.iter_markers("needs") for shown in marker.args]
+        for mark in filter(None, (releases.expected(VERSION, shown) for shown in wanted)):
+            item.add_marker(mark)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -118,6 +118,8 @@ class World:
     devices: Path
     drivers_dir: Path | None = None
     """Where drivers register, in its plugins_registry; None: with the kubelet."""
+    equal_names: bool = False
+    """Whether a pod calls its claim as the ResourceClaim is called, instead of having it made from a template."""
 
     @classmethod
     @asynccontextmanager
@@ -226,17 +228,26 @@ class World:
 
     async def create_pod(self, name: str, *, of: str = "", count: int = 1, command: Sequence[str] = (), restart: str = "Always") -> Object:
         """`of`: a device class other than the driver's."""
-        request = {"name": "device", "exactly": {"deviceClassName": of or self.driver, "count": count}}
-        template = {"metadata": {"name": name}, "spec": {"spec": {"devices": {"requests": [request]}}}}
-        await self.api.create(f"/apis/resource.k8s.io/v1/namespaces/{self.namespace}/resourceclaimtemplates", template)
-        container: Object = {"name": "main", "image": "none", "resources": {"claims": [{"name": "devices"}]}, "command": list(command)}
+        claim = name if self.equal_names else "devices"
+        container: Object = {"name": "main", "image": "none", "resources": {"claims": [{"name": claim}]}, "command": list(command)}
         spec = {
             "terminationGracePeriodSeconds": 1,
             "restartPolicy": restart,
             "containers": [container],
-            "resourceClaims": [{"name": "devices", "resourceClaimTemplateName": name}],
+            "resourceClaims": [{"name": claim, await self._create_claim(name, of, count): name}],
         }
         return await self.api.create(self.pods, {"metadata": {"name": name}, "spec": spec})
+
+    async def _create_claim(self, name: str, of: str, count: int) -> str:
+        """What a pod's claims are given by then."""
+        request = {"name": "device", "exactly": {"deviceClassName": of or self.driver, "count": count}}
+        claim: Object = {"metadata": {"name": name}, "spec": {"devices": {"requests": [request]}}}
+        of_namespace = f"/apis/resource.k8s.io/v1/namespaces/{self.namespace}"
+        if self.equal_names:
+            await self.api.create(f"{of_namespace}/resourceclaims", claim)
+            return "resourceClaimName"
+        await self.api.create(f"{of_namespace}/resourceclaimtemplates", {"metadata": {"name": name}, "spec": {"spec": claim["spec"]}})
+        return "resourceClaimTemplateName"
 
     def output(self, pod: Object) -> str:
         """What its containers printed, in the form the kubelet keeps it."""

@@ -7,6 +7,7 @@ from signal import SIGCONT, SIGSTOP
 from podvitals.device.health import Health
 from tests.cluster.api import Object
 from tests.cluster.cluster import NODE
+from tests.cluster.releases import Shown, needs
 from tests.cluster.subjects import World, condition, entries, field_of, healths, writers
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
@@ -102,6 +103,7 @@ async def test_the_agent_keeps_its_lease(world: World) -> None:
     await world.api.until(LEASES, lambda lease: lease["spec"]["renewTime"] > renewed, fields=f"metadata.name=podvitals-{NODE}", within=15)
 
 
+@needs(Shown.LEASE)
 async def test_a_hung_drivers_lease_end_reaches_the_kubelets_own_field(world: World) -> None:
     """The nudge: the kubelet looks at its cache only when it syncs the pod, and the agent's annotation makes it do so."""
     world.device("d0")
@@ -130,6 +132,7 @@ async def test_a_hung_drivers_lease_end_reaches_the_kubelets_own_field(world: Wo
     await world.pod("trainer", lambda pod: healths(pod) == ["Healthy"] and condition(pod).get("status") == "True")
 
 
+@needs(Shown.MESSAGE)
 async def test_an_action_in_the_report_reaches_the_annotation_and_does_not_disturb_the_kubelet(world: World) -> None:
     """It travels in a field of DeviceHealth that no kubelet knows."""
     world.run_agent()

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from tests.cluster.releases import Shown, needs
 from tests.cluster.subjects import World
 from tests.detect.veth import requires_veth
 from tests.flow import kernel
 from tests.flow.kernel import requires_pci_and_log
 from tests.roots import requires_mknod
+
+pytestmark = needs(Shown.MESSAGE)
 
 
 @requires_veth

@@ -3,9 +3,11 @@
 import asyncio
 import time
 
+from tests.cluster.releases import Shown, needs
 from tests.cluster.subjects import DRIVERS, World, field_of, healths, writers
 
 
+@needs(Shown.MESSAGE)
 async def test_a_devices_fault_reaches_the_pods_field_and_leaves_it_again(world: World) -> None:
     world.device("d0")
     world.run_driver()
@@ -27,6 +29,7 @@ async def test_a_container_is_given_what_the_drivers_cdi_file_says(world: World)
     assert pod["status"]["phase"] == "Succeeded", world.output(pod)
 
 
+@needs(Shown.MESSAGE)
 async def test_a_silent_detector_is_unknown_at_the_end_of_its_lease(world: World) -> None:
     """The kubelet would notice a silent driver only on the next report: the SDK itself says it."""
     world.run_script(DRIVERS / "silent.py")
@@ -41,6 +44,7 @@ async def test_a_silent_detector_is_unknown_at_the_end_of_its_lease(world: World
     await world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
 
 
+@needs(Shown.MESSAGE)
 async def test_a_driver_that_was_killed_is_found_again(world: World) -> None:
     world.device("d0")
     driver = world.run_driver()
@@ -70,6 +74,7 @@ async def test_resource_slices_come_back_after_a_kubelet_restart_wiped_them(worl
     await world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
 
 
+@needs(Shown.MESSAGE)
 async def test_two_versions_of_a_driver_side_by_side_lose_nothing(world: World) -> None:
     """A rolling update: the new one starts, then the old one ends; a pod that started under the old one ends under the new one."""
     world.device("d0")

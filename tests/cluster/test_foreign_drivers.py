@@ -9,6 +9,7 @@ from signal import SIGCONT, SIGSTOP
 import pytest
 
 from tests.cluster.relayed import TAKEN, Relayed
+from tests.cluster.releases import Shown, needs
 from tests.cluster.subjects import Process, entries, field_of, healths
 from tests.detect import veth
 
@@ -28,6 +29,7 @@ def interface() -> Iterator[str]:
         yield name
 
 
+@needs(Shown.MESSAGE)
 async def test_a_driver_without_health_gets_it_from_detectors(relayed: Relayed, interface: str) -> None:
     """The kubelet alone shows Unknown for ever."""
     relayed.start()
@@ -43,6 +45,7 @@ async def test_a_driver_without_health_gets_it_from_detectors(relayed: Relayed, 
     await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
 
 
+@needs(Shown.ONE_ENTRY_OF_A_SHARED_CDI_ID)
 async def test_devices_with_the_same_first_cdi_id_are_one_entry_of_the_field_and_two_of_the_annotation(relayed: Relayed) -> None:
     """The field's entry is the kubelet's, by the id alone: no relay cures it. Which of the two it shows depends on the order of a map."""
     world = relayed.world
@@ -62,6 +65,7 @@ async def test_devices_with_the_same_first_cdi_id_are_one_entry_of_the_field_and
     assert {"ALL=yes", "DEVICE_d0=yes", "DEVICE_d1=yes"} <= {line.split()[-1] for line in given.splitlines()}
 
 
+@needs(Shown.MESSAGE)
 async def test_a_driver_that_reports_only_on_change_decays_at_the_end_of_its_lease_and_not_later(relayed: Relayed) -> None:
     world = relayed.world
     relayed.start()
@@ -76,6 +80,7 @@ async def test_a_driver_that_reports_only_on_change_decays_at_the_end_of_its_lea
     assert "last known: Unhealthy: broken" in next(iter(field_of(pod).values()))[1]
 
 
+@needs(Shown.LEASE)
 async def test_one_that_is_known_to_report_only_on_change_is_believed_while_it_answers(relayed: Relayed) -> None:
     """`--on-change`: for three times its lease nothing changes; then it hangs, and is not believed any more."""
     world = relayed.world

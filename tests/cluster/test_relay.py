@@ -7,9 +7,11 @@ from signal import SIGCONT, SIGSTOP
 from podvitals.device.health import Health
 from podvitals.wire.messages import DRA_V1, HEALTH_V1, DeviceReport
 from tests.cluster.relayed import TAKEN, Relayed
+from tests.cluster.releases import Shown, needs
 from tests.cluster.subjects import field_of, healths
 
 
+@needs(Shown.MESSAGE)
 async def test_a_fault_reaches_the_field_and_leaves_it_again(relayed: Relayed) -> None:
     relayed.start()
     async with relayed.world.scripted("d0") as driver:
@@ -22,6 +24,7 @@ async def test_a_fault_reaches_the_field_and_leaves_it_again(relayed: Relayed) -
         await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
 
 
+@needs(Shown.MESSAGE)
 async def test_a_hung_drivers_lease_ends_in_the_field_in_time_and_what_returns_unchanged_is_shown_again(relayed: Relayed) -> None:
     """The kubelet alone: 73.5 s, and 86 s of fresh Healthy reports while the pod still says Unknown."""
     relayed.start()
@@ -37,6 +40,7 @@ async def test_a_hung_drivers_lease_ends_in_the_field_in_time_and_what_returns_u
         await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
 
 
+@needs(Shown.MESSAGE)
 async def test_a_drivers_crash_within_its_lease_is_not_seen_and_its_health_not_forgotten(relayed: Relayed) -> None:
     relayed.start()
     async with relayed.world.scripted("d0") as driver:
@@ -95,6 +99,7 @@ async def test_other_versions_of_a_driver_take_over_without_a_gap(relayed: Relay
         await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"])
 
 
+@needs(Shown.MESSAGE)
 async def test_a_rolling_update_of_a_driver_loses_nothing(relayed: Relayed) -> None:
     """The kubelet alone: the streams of two endpoints overwrite and clear each other."""
     relay = relayed.start()
@@ -129,6 +134,7 @@ async def test_a_restarted_kubelet_takes_the_stand_in_and_the_field_is_right_aga
         await relayed.world.pod("trainer", lambda pod: healths(pod) == ["Healthy"], within=20)
 
 
+@needs(Shown.MESSAGE)
 async def test_a_bypassed_driver_goes_on_under_the_kubelet_itself(relayed: Relayed) -> None:
     relay = relayed.start()
     async with relayed.world.scripted("d0") as driver:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.cluster.releases import Shown, needs
 from tests.cluster.subjects import World, condition, entries, field_of, healths
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -19,6 +20,7 @@ def reason(pod: dict[str, object]) -> str:
     return "".join(waiting)
 
 
+@needs(Shown.CLAIM_OF_A_TEMPLATE)
 async def test_a_broken_device_explains_the_crash_loop_of_its_pod(world: World) -> None:
     device = world.devices / "accel0"
     device.touch()
@@ -47,6 +49,7 @@ async def test_a_broken_device_explains_the_crash_loop_of_its_pod(world: World) 
         await asyncio.to_thread(world.cluster.run_kubectl, "delete", "--ignore-not-found", "-f", str(manifest))
 
 
+@needs(Shown.MESSAGE)
 async def test_the_minimal_driver_of_the_examples_works(world: World) -> None:
     world.devices.joinpath("t1").touch()
     world.run_script(EXAMPLES / "minimal_driver.py", TOYS=str(world.devices))
