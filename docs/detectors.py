@@ -64,6 +64,7 @@ Copy a rule (`podvitals rules show xid.48`), change it, and try it on what reall
 podvitals check --watch --record gpu-07.jsonl --anonymise      # serial numbers, addresses and names of programs are left out
 podvitals rules test ours.toml --replay gpu-07.jsonl           # what your rules would have changed; mistakes with line and column
 podvitals rules explain xid 63
+podvitals rules explain 'NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.'      # a line out of dmesg, as it is
 ```
 
 ```toml
@@ -76,6 +77,16 @@ class = "fatal"
 action = "reset-gpu"
 message = "Xid {{code}}: ours[ (PCI {{pci}})]"
 needs = "reset"
+
+[lines.brownout]                # a line of the kernel log, and the code it is: table "kmsg" and the line's name, where it says no other
+has = "brownout"                # every such line contains it; looked for first
+pattern = 'ourcard (?P<pci>[0-9a-f:.]+): brownout (?P<level>[0-9]+)'
+
+[ours.brownout]                 # and what that means
+match = {{ table = "kmsg", code = "brownout" }}
+class = "degraded"
+message = "brownout of level {{level}}[ (PCI {{pci}})]"
+expires = "1h"
 
 [damping]                       # how often a device may change: these are podvitals' own
 changes = {changes}
@@ -93,6 +104,21 @@ window = "{window}"
 | `lasting`, `hold`, `fresh` | how long it must last before it counts · how long it is held after it ended · how old it may be |
 | `per` | the param of a code that tells parts of the device apart, such as `link`: each is judged by itself |
 | `yields_to` | a state that knows better: while it is known, this rule says degraded at most |
+
+| field of a line | |
+|---|---|
+| `has` | words that every such line contains |
+| `pattern` | a regular expression (Python's), searched in the line; its groups are what messages and `where` may name. The group `pci`, `block`, `ifname`, `nvme` or `neuron` names the device (`driver`: all that it drives); without one the record's own DEVICE= key does |
+| `table`, `code` | the code it is; `{{group}}` is filled in. The table `life` with the code reset, reboot or service says what became of the device |
+
+`podvitals rules list --lines` lists the lines that are known, `podvitals rules show lines.xid` shows one. A recording has every line of the
+kernel log that names one of the devices, and only those, so that other patterns can be tried on it.
+
+## What a driver does not tell
+
+A program's own fault (class application) is no verdict. `podvitals check -o json` counts them, as far back as the kernel log goes, and
+`podvitals check -o prometheus` is a textfile for node_exporter: devices by health and with what to do, the rules that speak of them, how
+often each was seen, and how many rules there are of each class.
 """  # noqa: E501 - rows of a table
 
 
@@ -140,7 +166,7 @@ def _rules() -> Iterator[str]:
     yield "\n## All rules"
     for family in dict.fromkeys(rule.family for rule in rules):
         yield f"\n### {family}\n\n{rules.about.get(family, family)}.\n"
-        yield "| rule | when | means | do | ends | says |\n|---|---|---|---|---|---|"
+        yield "\n| rule | when | means | do | ends | says |\n|---|---|---|---|---|---|"
         yield from (_row(rule) for rule in rules if rule.family == family)
 
 
