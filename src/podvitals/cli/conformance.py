@@ -194,7 +194,7 @@ def _socket(path: Path | None) -> Path:
         raise InvalidInput("say which driver: its registration socket, such as /var/lib/kubelet/plugins_registry/gpu.example.com-reg.sock")
     if is_socket(path):
         return path.absolute()
-    what = f"{path} is no socket" if path.exists() else f"there is no {path}"
+    what = f"{path} is no socket" if path.exists() else f"there is no {path} (does the driver run?)"
     raise InvalidInput(f"{what}: name the driver's registration socket, in the kubelet's plugins_registry{_sockets(path)}")
 
 
