@@ -183,7 +183,7 @@ CARD = "/devices/pci0000:00/0000:00:01.0/0000:03:00.0/drm/card1"
         ),
         (
             {"WEDGED": "none", "PID": "77", "TASK": "glx\x1b[2J"},
-            Code("drm", "wedged", "WEDGED=none", (("method", "none"), ("methods", "none"), ("task", "glx\\x1b[2J"))),
+            Code("drm", "wedged", "WEDGED=none", (("method", "none"), ("methods", "none"), ("name", "glx\\x1b[2J"))),
         ),
         ({"HOTPLUG": "1"}, None),
     ],

@@ -27,8 +27,9 @@ def address(event: Uevent) -> str:
 
 
 def wedged(event: Uevent) -> Iterable[Code]:
+    """`name` is the program's, as in a line of the kernel log (and is left out with it, where a recording is made anonymous)."""
     if methods := clean(event.keys.get("WEDGED", ""), LONGEST_WORD):
-        params = {"method": methods.partition(",")[0], "methods": methods, "task": clean(event.keys.get("TASK", ""), LONGEST_WORD)}
+        params = {"method": methods.partition(",")[0], "methods": methods, "name": clean(event.keys.get("TASK", ""), LONGEST_WORD)}
         yield Code("drm", "wedged", f"WEDGED={methods}", tuple((name, value) for name, value in params.items() if value))
 
 
