@@ -199,6 +199,30 @@ async def test_calls_for_one_claim_take_turns_and_claims_do_not_wait_for_each_ot
     assert [entry.error for answer in answers for entry in answer.values()] == ["", "", ""]
 
 
+class Killed(BaseException):
+    """Nothing after it is done, as after kill -9."""
+
+
+@pytest.mark.parametrize("prepared_again", [True, False])
+def test_what_a_driver_that_was_killed_while_it_wrote_left_goes_with_the_unprepare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared_again: bool
+) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    directory, granted = CdiDirectory(tmp_path, DRIVER), [Granted("gpu", Device("g0"))]
+    directory.write(OTHER, granted, CdiEdits())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(Killed):
+            directory.write(UID, granted, CdiEdits())
+    monkeypatch.setattr(os, "getpid", lambda: 1)  # the driver is started again
+    if prepared_again:
+        directory.write(UID, granted, CdiEdits())
+    directory.remove(UID)
+    assert [path.name for path in tmp_path.iterdir()] == [directory.path(OTHER).name]
+
+
 def test_shares_of_one_device_and_sub_requests_have_ids_of_their_own() -> None:
     devices = [Granted("gpu/big", Device("g0"), "s1"), Granted("gpu/big", Device("g0"), "s2"), Granted("admin", Device("g0"))]
     written = spec(DRIVER, UID, devices, CdiEdits())

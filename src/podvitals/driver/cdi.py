@@ -86,10 +86,11 @@ class CdiDirectory:
             raise LocalError(f"cannot write CDI file {path}: {error.strerror}") from None
 
     def remove(self, uid: str) -> None:
-        """Whoever wrote it; none is fine."""
+        """Whoever wrote it; none is fine. With it goes what an instance that was killed while it wrote has left."""
         path = self.path(uid)
         try:
-            path.unlink(missing_ok=True)
+            for one in (path, *self._directory.glob(f".{path.name}.*.tmp")):
+                one.unlink(missing_ok=True)
         except OSError as error:
             raise LocalError(f"cannot remove CDI file {path}: {error.strerror}") from None
 
