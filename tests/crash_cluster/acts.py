@@ -18,7 +18,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "deleted": ("sleep", "3600"),
     "deleted-early": ("sleep", "3600"),
 }
-KUBELET_ANSWERS = 60.0
+READY = 2.0
+"""Seconds a new driver is given before its readiness probe would say yes."""
 
 
 class Acts:
@@ -28,9 +29,16 @@ class Acts:
         self.world = world
 
     async def do(self, act: Act) -> None:
-        self.world.note(f"fault  {act} begins")
+        world = self.world
+        world.note(f"fault  {act} begins")
+        if act.kind.endswith("-roll"):
+            # Nothing is out of order meanwhile: it is not to be seen.
+            await (self._roll_driver(act) if act.driver else self._roll_relay(act))
+            world.last_fault = time.monotonic()
+            world.note(f"fault  {act} is over")
+            return
         how = "stopped" if "-stop" in act.kind else "process"
-        self.world.order.broke(act.part, how, time.monotonic())
+        world.order.broke(act.part, how, time.monotonic())
         try:
             if act.part == "kubelet":
                 await self._kubelet(act, how)
@@ -38,15 +46,29 @@ class Acts:
                 await self._stop(act)
             else:
                 await self._kill(act)
-            self.world.last_fault = time.monotonic()
-            self.world.note(f"fault  {act} is over")
-            if not await self._back(act):
-                self.world.note(f"fault  {act}: what it broke does not work again within {COMES_UP:.0f} s")
+            world.last_fault = time.monotonic()
+            world.note(f"fault  {act} is over")
+            if act.part != "agent" and not await world.works(COMES_UP):
+                world.note(f"fault  {act}: what it broke does not work again within {COMES_UP:.0f} s")
         finally:
-            self.world.order.mended(act.part, how, time.monotonic())
+            world.order.mended(act.part, how, time.monotonic())
 
-    async def _back(self, act: Act) -> bool:
-        return True if act.part == "agent" else await self.world.works(COMES_UP)
+    async def _roll_driver(self, act: Act) -> None:
+        """As a DaemonSet with maxSurge does it: a new instance, and after a while the old one ends."""
+        old, spans = self.world.drivers[act.driver], self.world.truth.drivers[self.world.names[act.driver]]
+        self.world.drivers[act.driver] = self.world.new_driver(act.driver)
+        self.world.start_driver(act.driver)
+        await asyncio.sleep(READY + act.lasts)
+        spans.died(old.pid, await old.end(signal.SIGTERM))
+
+    async def _roll_relay(self, act: Act) -> None:
+        """A new relay stands in, then the old one goes."""
+        old, self.world.relay = self.world.relay, self.world.new_relay()
+        self.world.relay.start()
+        if not await self.world.seen.until(lambda: self.world.registered(self.world.relay), COMES_UP):
+            self.world.note(f"fault  {act}: the kubelet did not take the new one within {COMES_UP:.0f} s")
+        await asyncio.sleep(act.lasts)
+        await old.end(signal.SIGTERM)
 
     def _process(self, act: Act) -> Managed:
         return {"agent": self.world.agent, "relay": self.world.relay}.get(act.part) or self.world.drivers[act.driver]

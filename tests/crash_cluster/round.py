@@ -186,7 +186,7 @@ class Rounds:
         left = {seen.claim_uids[claim]: claim for claim in gone}
         for path in await asyncio.to_thread(lambda: list(world.cluster.cdi_dir.iterdir())):
             for uid in (uid for uid in left if uid in path.name):
-                world.found(Wrong("effect", f"the CDI file of claim {left[uid]} is still there, and its pod is gone"))
+                world.found(Wrong("effect", f"{path.name} of claim {left[uid]} is still there, and its pod is gone"))
         for text in await asyncio.to_thread(world.tracebacks):
             world.found(Wrong("traceback", text))
         return calls

@@ -34,6 +34,7 @@ STALL, REMEMBERED = 0.3, 10.0
 """A tick that comes this much late means that this process got no turn; what was missed is forgiven for so long."""
 COMES_UP = 40.0
 PARTS = ("agent", "relay", "kubelet", *(f"driver:{which}" for which in plan.DRIVERS))
+SPAWNED = (sys.executable, "-m", "tests.crash_cluster.spawned")
 _DONE = {
     "sdk": re.compile(r"\b(prepared|unprepared) claim=[^/ ]+/(\S+)"),
     "go": re.compile(r"^(prepared|unprepared) (\S+)$", re.MULTILINE),
@@ -115,41 +116,54 @@ class World:
                 self.truth.add(self.key(which, device), time.monotonic())
 
     def _start(self) -> None:
-        cluster, registry = self.cluster, str(self.root / "plugins_registry")
-        rights = {who: cluster.kubeconfig_for_service_account("kube-system", f"podvitals-{who}") for who in ("driver", "agent")}
-        kubelet, spawned = str(cluster.plugin_dir), [sys.executable, "-m", "tests.crash_cluster.spawned"]
-        where = ["--plugin-dir", registry, "--kubelet-dir", kubelet, "--run-dir", str(self.root / "run")]
-        self.relay = self._managed("relay", *spawned, "relay", *where)
-        where = ["--plugin-dir", kubelet, "--state-dir", str(self.root / "agent"), "--kubeconfig", str(rights["agent"])]
-        self.agent = self._managed("agent", *spawned, "agent", "--node-name", NODE, *where)
-        detector = f"sim:{self.root / 'devices-sdk'},interval=1,lease={limits.LEASE:g}"
-        where = ["--plugin-dir", registry, "--cdi-dir", str(cluster.cdi_dir), "--kubeconfig", str(rights["driver"])]
-        sdk = self._managed("sdk", *spawned, "driver", self.names["sdk"], "--detector", detector, "--node-name", NODE, *where)
-        given = {
-            "name": self.names["go"],
-            "node": NODE,
-            "registry": registry,
-            "data": str(self.root / "go"),
-            "cdi-dir": str(cluster.cdi_dir),
-            "devices": ",".join(plan.device_name("go", number) for number in range(plan.DEVICES)),
-            "health": "every",
-            "lease": f"{limits.LEASE:g}s",
-            "state": str(self.root / "devices-go"),
-        }
-        go = self._managed("go", str(cluster.root / "bin" / "driver"), *(f"--{name}={value}" for name, value in given.items()))
-        self.drivers = {"sdk": sdk, "go": go}
+        rights, kubelet = self.cluster.kubeconfig_for_service_account("kube-system", "podvitals-agent"), str(self.cluster.plugin_dir)
+        where = ["--plugin-dir", kubelet, "--state-dir", str(self.root / "agent"), "--kubeconfig", str(rights)]
+        self.agent = self._managed("agent", *SPAWNED, "agent", "--node-name", NODE, *where)
+        self.relay = self.new_relay()
+        self.drivers = {which: self.new_driver(which) for which in plan.DRIVERS}
         for one in (self.relay, self.agent):
             one.start()
         for which in self.drivers:
             self.start_driver(which)
+
+    def new_relay(self) -> Managed:
+        where = ["--plugin-dir", str(self.root / "plugins_registry"), "--kubelet-dir", str(self.cluster.plugin_dir)]
+        return self._managed(f"relay-{next(_numbers)}", *SPAWNED, "relay", *where, "--run-dir", str(self.root / "run"))
+
+    def new_driver(self, which: str) -> Managed:
+        """Another instance of the driver, as a rolling update starts beside the old one."""
+        name, registry, uid = self.names[which], str(self.root / "plugins_registry"), f"uid-{next(_numbers)}"
+        if which == "sdk":
+            rights = self.cluster.kubeconfig_for_service_account("kube-system", "podvitals-driver")
+            detector = f"sim:{self.root / 'devices-sdk'},interval=1,lease={limits.LEASE:g}"
+            where = ["--plugin-dir", registry, "--cdi-dir", str(self.cluster.cdi_dir), "--kubeconfig", str(rights), "--node-name", NODE]
+            return self._managed("sdk", *SPAWNED, "driver", name, "--detector", detector, *where, "--rolling-update", "--pod-uid", uid)
+        given = {
+            "name": name,
+            "node": NODE,
+            "registry": registry,
+            "data": str(self.root / "go"),
+            "cdi-dir": str(self.cluster.cdi_dir),
+            "devices": ",".join(plan.device_name("go", number) for number in range(plan.DEVICES)),
+            "health": "every",
+            "lease": f"{limits.LEASE:g}s",
+            "state": str(self.root / "devices-go"),
+            "rolling-update": uid,
+        }
+        return self._managed("go", str(self.cluster.root / "bin" / "driver"), *(f"--{flag}={value}" for flag, value in given.items()))
 
     def _managed(self, name: str, *argv: str) -> Managed:
         env = {**self.cluster.environment, "PYTHONUNBUFFERED": "1", twins.VARIABLE: self._twin}
         return Managed(name, argv, env, self.root / "logs" / f"{name}.log", self._ended)
 
     def start_driver(self, which: str) -> None:
+        """Its newest instance."""
         at = self.drivers[which].start()
         self.truth.drivers[self.names[which]].started(self.drivers[which].pid, at)
+
+    def registered(self, relay: Managed) -> bool:
+        """Whether the kubelet has taken every driver from this relay."""
+        return (self.root / "logs" / f"{relay.name}.log").read_text().count("the kubelet has registered it") >= len(self.names)
 
     def _ended(self, process: Managed, code: int) -> None:
         self.found(Wrong("died", f"{process.name} (pid {process.pid}) ended by itself with code {code}: its log says why"))
