@@ -108,6 +108,24 @@ def test_a_change_that_is_several_signals_begins_with_what_is_wrong() -> None:
 
 
 @requires_veth
+async def test_where_sysfs_is_mounted_elsewhere_a_change_makes_it_be_looked_at(tree: Tree) -> None:
+    """As in a container, of which the host's is at another place; what stands there counts, not what this kernel says of a namesake."""
+    with veth.pair("pe") as (name, peer):
+        at = tree.classed("net", name, tree.sys / f"devices/virtual/{name}", flags="0x1003", operstate="up", carrier=1)
+        nic = Nic(name)
+        nic.roots, nic.interval = tree.roots, 600
+        async with running(nic) as frame:
+            await frame.says(name, Health.HEALTHY)
+            tree.write(at, operstate="down", carrier=0)
+            veth.set_mtu(peer, 1400)
+            veth.set_mtu(name, 1400)
+            await frame.says(name, Health.UNHEALTHY, f"interface {name} is down: no carrier", seconds=2)
+            tree.write(at, operstate="up", carrier=1)
+            veth.down(peer)
+            await frame.says(name, Health.HEALTHY, seconds=2)
+
+
+@requires_veth
 async def test_a_real_carrier_loss_is_pushed_and_heals() -> None:
     with veth.pair("pd") as (name, peer):
         nic = Nic(name)

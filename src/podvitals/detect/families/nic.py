@@ -68,14 +68,12 @@ class Nic(Family):
         return self._present(at, name)
 
     async def listen(self) -> AsyncIterator[tuple[str, Signal]]:
-        if self.roots != Roots():  # another machine's tree: this one's kernel has nothing to tell of it
-            await asyncio.Event().wait()
         async with aclosing(rtnetlink.changes()) as changes:
             async for links in changes:
                 for link in await asyncio.to_thread(rtnetlink.dump) if links is None else links:
                     device = self._devices.get(device_name(link.name))
                     if device is not None and device.handle == link.name:
-                        for signal in self._told(link):
+                        for signal in self._told(link) if self.roots == Roots() else await asyncio.to_thread(self._looked, device):
                             yield device.name, signal
 
     def remember(self) -> Mapping[str, str]:
@@ -115,14 +113,15 @@ class Nic(Family):
         if self.roots == Roots():  # an ioctl is answered by this machine's kernel, whatever tree is being read
             yield from tried("net.wire_errors", lambda: [Count("net.wire_errors", n, part) for part, n in ethtool.errors(name).items()])
 
-    def _told(self, link: rtnetlink.Link) -> Iterator[Signal]:
+    def _told(self, link: rtnetlink.Link) -> Iterable[Signal]:
         if link.gone:
-            yield State("net.presence", "gone")
-            return
-        # What is wrong first: one change is several signals, and none of them must look like a recovery that it is not.
+            return [State("net.presence", "gone")]
         states = self._states(link.name, up=link.up, operstate=link.operstate, carrier=link.carrier)
-        yield from sorted(states, key=lambda state: state.value in GOOD)
-        yield State("net.presence", "present")
+        return [*_worst_first(states), State("net.presence", "present")]
+
+    def _looked(self, device: Device) -> Iterable[Signal]:
+        """Where sysfs is mounted elsewhere (the host's, or another machine's tree) it tells what a change here is: this is but a nudge."""
+        return _worst_first(signal for signal in self.read(device) if isinstance(signal, State))
 
     def _state(self, at: Path, name: str) -> Iterator[Signal]:
         up = bool(sysfs.number(at / "flags") & IFF_UP)
@@ -158,6 +157,11 @@ class Nic(Family):
             with suppress(OSError):
                 if best := ethtool.best_speed(name):
                     yield Level("net.max_speed", best)
+
+
+def _worst_first(states: Iterable[State]) -> list[State]:
+    """One change is several signals, and none of them must look like a recovery that it is not."""
+    return sorted(states, key=lambda state: state.value in GOOD)
 
 
 FAMILY = Nic
