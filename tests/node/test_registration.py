@@ -14,7 +14,8 @@ from podvitals.device.health import Health
 from podvitals.node.discovery import scan
 from podvitals.node.limits import Limits
 from podvitals.testing import FakeDriver
-from podvitals.wire.messages import HEALTH_SOURCE_TYPE, PluginInfo
+from podvitals.wire.client import PluginClient
+from podvitals.wire.messages import ALL_VERSIONS, DRA_V1BETA1, HEALTH_SOURCE_TYPE, HEALTH_V1ALPHA1, PluginInfo
 from tests.node.seen import watching
 
 
@@ -313,3 +314,42 @@ async def test_what_a_gone_endpoint_was_refused_is_not_forgotten(place: Path) ->
                 driver.report_raw(b"\xff\xff\xff")
                 await seen.driver(lambda views, turn=turn: [view.refusals.get("undecodable report") for view in views] == [turn + 1])  # type: ignore[misc]
             await seen.driver(lambda views: not views)
+
+
+@pytest.fixture
+def alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets that follow each other at a path cannot be told apart, as where a driver restarts within a tick of the kernel's clock."""
+    monkeypatch.setattr("podvitals.node.discovery._identity", lambda _facts: (0, 0, 0))
+
+
+@pytest.mark.usefixtures("alike")
+async def test_a_driver_that_came_back_behind_a_socket_that_looks_the_same_is_taken_for_what_it_says_it_is_now(place: Path) -> None:
+    driver = FakeDriver(place, versions=[DRA_V1BETA1, HEALTH_V1ALPHA1])
+    await driver.start()
+    driver.report({"gpu-0": Health.HEALTHY})
+    async with watching(place) as seen:
+        await seen.device("gpu-0", Health.HEALTHY)
+        await driver.crash()
+        driver.endpoint, driver.versions = driver.endpoint.with_name("dra-2.sock"), ALL_VERSIONS
+        driver.report({"gpu-0": Health.UNHEALTHY})
+        async with driver:
+            await seen.device("gpu-0", Health.UNHEALTHY)
+            (view,) = seen.watch.drivers()
+            assert (view.endpoint, view.versions) == (str(driver.endpoint), ALL_VERSIONS)
+
+
+@pytest.mark.usefixtures("alike")
+async def test_a_driver_that_came_back_and_says_the_same_of_itself_keeps_its_registration(place: Path) -> None:
+    driver = FakeDriver(place)
+    await driver.start()
+    driver.report({"gpu-0": Health.HEALTHY})
+    async with watching(place) as seen:
+        await seen.device("gpu-0", Health.HEALTHY)
+        await driver.crash()
+        async with driver:
+            await driver.called("GetInfo", 2)
+            async with PluginClient(driver.registration_path) as another:
+                await another.get_info()  # whoever asked before has his answer
+            driver.report({"gpu-0": Health.UNHEALTHY})
+            await seen.device("gpu-0", Health.UNHEALTHY)
+            assert driver.calls["GetInfo"] == 3

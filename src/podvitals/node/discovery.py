@@ -156,6 +156,12 @@ class Discovery:
                 loop.remove_reader(self._notify.fileno())
                 self._notify.close()
 
+    def again(self, socket: Socket) -> None:
+        """Another registration is behind it now, although it looks the same."""
+        if self._known.get(socket.path) == socket:
+            self._lose(socket)
+            self._take_up(socket)
+
     def _patience(self, sees: bool) -> float:
         return SCAN_EVERY if sees and not self._choice.waiting else SCAN_BLIND_EVERY
 
@@ -203,10 +209,13 @@ class Discovery:
         for socket in give_up:
             self._lose(socket)
         for socket in take:
-            self._newest = born = max(socket.born, self._newest + 1)
-            self._known[socket.path] = socket = replace(socket, born=born)
-            self._on_found(socket)
+            self._take_up(socket)
         self._tell_excess(found)
+
+    def _take_up(self, socket: Socket) -> None:
+        self._newest = born = max(socket.born, self._newest + 1)
+        self._known[socket.path] = socket = replace(socket, born=born)
+        self._on_found(socket)
 
     def _lose(self, socket: Socket) -> None:
         del self._known[socket.path]

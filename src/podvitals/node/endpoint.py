@@ -8,7 +8,7 @@ anybody listens, and stays when its process dies: whoever refuses is asked again
 import asyncio
 import logging
 import random
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +33,8 @@ REFUSED_WAIT = 2.0
 """Seconds until a registration that was refused for another's sake is looked at again."""
 LIVED = 1.0
 """Seconds a connection has to last for the next attempt to come at once."""
-NOTIFY_TRIES = 3
+TRIES = 3
+"""To tell a driver whether it is registered, and to ask one that came back who it is."""
 LONGEST_SOURCE = 63
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,9 @@ class Desk(Protocol):
 
     def say(self, endpoint: "Endpoint", text: str, error: str = "") -> None:
         """One line of the log about it."""
+
+    def another(self, endpoint: "Endpoint") -> None:
+        """Behind its registration socket is another registration now, although the socket looks the same."""
 
     def drop(self, endpoint: "Endpoint") -> None:
         """Its process is dead: its place is free."""
@@ -211,7 +215,7 @@ class Endpoint:
 
     async def _notify(self, registration: PluginClient, registered: bool, error: str) -> None:
         wait = Wait()
-        for _ in range(NOTIFY_TRIES):
+        for _ in range(TRIES):
             try:
                 return await registration.notify_registration(registered, error)
             except PluginUnreachable as failure:
@@ -224,7 +228,12 @@ class Endpoint:
     # --- the connection ----------------------------------------------------------------------------------------------------------
 
     async def _follow(self, client: PluginClient) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            await self._keep_following(client, tasks)
+
+    async def _keep_following(self, client: PluginClient, tasks: asyncio.TaskGroup) -> None:
         wait, loop = Wait(), asyncio.get_running_loop()
+        asking: asyncio.Task[None] | None = None
         while True:
             started = loop.time()
             try:
@@ -233,6 +242,8 @@ class Endpoint:
             except PluginUnreachable as error:
                 self._lost(error)
                 self._desk.event(self, Event.DISCONNECT)
+                if asking is None or asking.done():
+                    asking = tasks.create_task(self._ask_again(), name=f"node: whether {self.socket.path} is who it was")
             except PluginProtocolError as error:
                 self.refusals.count(Reason.STREAM, str(error))
                 self._desk.event(self, Event.STREAM_END)
@@ -240,6 +251,18 @@ class Endpoint:
             if loop.time() - started > LIVED:
                 wait.reset()
             await wait.sleep()
+
+    async def _ask_again(self) -> None:
+        """Whether who came back says of himself what was said before. Who restarts within one tick of the kernel's clock may get the inode
+        and the time of birth of the socket before, and then no look at the directory tells them apart."""
+        wait = Wait()
+        async with PluginClient(self.socket.path) as registration:
+            for _ in range(TRIES):
+                await wait.sleep()
+                with suppress(PluginError):
+                    if await registration.get_info() != self.info:
+                        self._desk.another(self)
+                    return
 
     async def _connection(self, client: PluginClient) -> None:
         """Returns when the driver ends the health stream; raises when the connection goes, or what it says is no report."""

@@ -280,6 +280,9 @@ class NodeWatch:
             self._refused.setdefault(endpoint.source, Counter()).update(endpoint.refusals.counts)
             self.say(endpoint, "registration is gone")
 
+    def another(self, endpoint: Endpoint) -> None:
+        self._discovery.again(endpoint.socket)
+
     def admit(self, endpoint: Endpoint, source: SourceKey) -> Endpoint | str | None:
         told = self._board.register(
             endpoint.number,
