@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conformance.model import Model
 from tests.conformance.twins import BadName
 
@@ -41,7 +43,7 @@ async def test_wrong_input_is_exit_code_2_and_one_sentence(short: Path) -> None:
         (["driver", "x", "--only", "nothing"], "no case is called 'nothing'"),
         (["driver", "x", "--timeout", "0"], "'--timeout'"),
         (["node", "--node-name", "n", "--plugin-dir", str(short / "none")], "is not a directory: name the kubelet's plugins_registry"),
-        (["node"], "'--node-name'"),
+        (["driver", "x", "--only", "name", "--skip", "na*"], "no case is left to try"),
     ):
         code, said, complained = await podvitals(*arguments)
         assert (code, said) == (2, ""), arguments
@@ -58,7 +60,11 @@ async def test_who_names_no_socket_is_told_which_there_are(short: Path) -> None:
             assert f"(in {driver.registration_path.parent} there is {driver.registration_path.name})" in complained
 
 
-async def test_the_cases_can_be_listed_without_a_driver() -> None:
-    code, said, _ = await podvitals("driver", "--list", "--only", "heartbeat")
+@pytest.mark.parametrize(("suite", "case"), [("driver", "heartbeat"), ("node", "lease-end")])
+async def test_the_cases_can_be_listed_without_a_driver_or_a_node(suite: str, case: str) -> None:
+    code, said, _ = await podvitals(suite, "--list", "--only", case)
     assert code == 0
-    assert "The driver re-sends within the smallest timeout." in said
+    assert said.splitlines()[1].startswith(f"{case}  ")
+    code, said, _ = await podvitals(suite, "--list", "--only", case, "-o", "json")
+    (listed,) = json.loads(said)["cases"]
+    assert (code, listed["name"], bool(listed["do"])) == (0, case, True)

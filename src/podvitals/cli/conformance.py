@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
@@ -42,7 +43,7 @@ everything again, also after Ctrl-C. It runs on the node, for it needs DIR; what
   --subject condition  podvitals' condition podvitals.dev/DevicesHealthy and annotation podvitals.dev/devices
 
 \b
-  podvitals conformance node --node-name $(hostname) --subject field --junit report.xml
+  podvitals conformance node --subject field --junit report.xml
 """
 
 
@@ -86,7 +87,7 @@ def driver(socket: Path | None, claims: Sequence[str], timeout: float, **options
 
     cases = chosen(CASES, options["only"], options["skip"])
     if options["listing"]:
-        _list(cases)
+        _list(cases, options["form"])
         return
     subject = DriverSubject(_socket(socket), timeout, tuple(map(_claim, claims)), options["restart_command"])
     with _Progress(cases, options["form"]) as told:
@@ -96,7 +97,7 @@ def driver(socket: Path | None, claims: Sequence[str], timeout: float, **options
 
 
 @command.command("node", help=_NODE)
-@click.option("--node-name", metavar="NAME", required=True, help="the Node object's name")
+@click.option("--node-name", envvar="NODE_NAME", metavar="NAME", help="the Node object's name  [default: $NODE_NAME, else the host name]")
 @click.option(
     "--plugin-dir",
     type=GivenPath(),
@@ -127,20 +128,22 @@ def driver(socket: Path | None, claims: Sequence[str], timeout: float, **options
 @click.option("--at-once", type=click.IntRange(1, 32), default=8, show_default=True, help="cases that run beside each other")
 @_suite_options
 @cluster_options
-def node(node_name: str, plugin_dir: Path, cdi_dir: Path, at_once: int, **options: Any) -> None:
+def node(node_name: str | None, plugin_dir: Path, cdi_dir: Path, at_once: int, **options: Any) -> None:
+    from podvitals.device.key import check_node_name
     from podvitals.testing.conformance.case import chosen, exit_code
     from podvitals.testing.conformance.node import CASES, NodeSettings
 
     cases = chosen(CASES, options["only"], options["skip"])
     if options["listing"]:
-        _list(cases)
+        _list(cases, options["form"])
         return
+    name = check_node_name(node_name or socket.gethostname().lower())
     # The scripted driver is refused and cut off on purpose; that is no news.
     logging.getLogger("podvitals").setLevel(logging.CRITICAL)
     restart = _restart(options["restart_command"]) if options["restart_command"] else None
     settings = NodeSettings(
         plugin_dir=_directory(plugin_dir),
-        node=node_name,
+        node=name,
         reads=options["reads"],
         cdi_dir=cdi_dir.absolute(),
         image=options["image"],
@@ -150,7 +153,7 @@ def node(node_name: str, plugin_dir: Path, cdi_dir: Path, at_once: int, **option
     )
     with _Progress(cases, options["form"]) as told:
         results = run(_try(Where.of(options), settings, cases, at_once, told))
-    _end(f"node {node_name}, {options['reads']}", results, options)
+    _end(f"node {name}, {options['reads']}", results, options)
     click.get_current_context().exit(exit_code(results))
 
 
@@ -226,9 +229,13 @@ def _claim(text: str) -> "ClaimRef":
 _TINT = {"pass": "green", "fail": "red", "warn": "yellow"}
 
 
-def _list(cases: "Sequence[Case[Any]]") -> None:
-    from podvitals.cli.output import Table, print_lines
+def _list(cases: "Sequence[Case[Any]]", form: str) -> None:
+    from podvitals.cli.output import Table, encode, print_lines
 
+    if form == "json":
+        listed = [{"name": case.name, "source": case.source, "sentence": case.sentence, "do": case.do} for case in cases]
+        click.echo(encode({"cases": listed}, "json"), nl=False)
+        return
     print_lines(Table(("CASE", "SOURCE", "SENTENCE"), [(case.name, case.source, case.sentence) for case in cases]).lines())
 
 

@@ -115,12 +115,15 @@ def chosen(cases: Iterable[Case[S]], patterns: Sequence[str], without: Sequence[
     for pattern in (*patterns, *without):
         if not any(fnmatchcase(case.name, pattern) for case in everything):
             raise InvalidInput(f"no case is called {pattern!r}: --list shows them all")
-    return [
+    left = [
         case
         for case in everything
         if (not patterns or any(fnmatchcase(case.name, pattern) for pattern in patterns))
         and not any(fnmatchcase(case.name, pattern) for pattern in without)
     ]
+    if not left:
+        raise InvalidInput("no case is left to try: --skip takes away all that --only names")
+    return left
 
 
 def passed(seen: str, ms: float | None = None) -> Finding:
