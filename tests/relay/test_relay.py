@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from podvitals.agent.listen import Answers, Listener
+from podvitals.cli.relaying import listen
 from podvitals.device.health import Health
 from podvitals.errors import PluginUnreachable
 from podvitals.relay.bypass import Registered, registered
@@ -224,3 +226,28 @@ async def test_one_relay_takes_over_from_another_without_a_gap(node: Node) -> No
             assert await kubelet.prepare(NAME, CLAIM) == {"uid-1": PrepareResult()}
             driver.report({"g0": Health.HEALTHY})
             await kubelet.sees("g0", Health.HEALTHY)
+
+
+async def test_a_relay_that_took_over_tells_all_again_when_the_one_before_ends_since_the_kubelet_then_forgets(node: Node) -> None:
+    """It clears what it knows of a driver when any of its streams ends; the next heartbeat is up to 5 s away."""
+
+    def listener() -> Listener:
+        return Listener(Answers(lambda: b"", _nothing, lambda: ()), node.run_dir / "relay.sock", None)
+
+    async with node.relay(ManualClock()) as relay, node.kubelet() as kubelet, FakeDriver(node.place, NAME) as driver:
+        before = listener()
+        await before.start()
+        driver.report({"g0": Health.UNHEALTHY})
+        await kubelet.sees("g0", Health.UNHEALTHY)
+        (registration,) = kubelet.registrations
+        reports = len(registration.reports)
+        taking = asyncio.create_task(listen(after := listener(), relay.retell))
+        await before.stop()
+        (report,) = await kubelet.reported(NAME, more_than=reports)
+        assert report.health is Health.UNHEALTHY
+        await taking
+        await after.stop()
+
+
+async def _nothing() -> bytes:
+    return b""

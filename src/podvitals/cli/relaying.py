@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from podvitals.relay.state import metrics
 log = logging.getLogger(__name__)
 
 _SOCKET = "relay.sock"
-HAND_OVER_LOOK = 1.0
+HAND_OVER_LOOK = 0.25
 """Seconds between two looks whether the relay before this one has ended."""
 
 
@@ -37,7 +38,7 @@ async def _serve(settings: RelaySettings, address: tuple[str, int] | None) -> No
 
     await relay.prepare()
     listener = Listener(Answers(lambda: msgspec.json.encode(relay.state()), scrape, relay.waiting), settings.run_dir / _SOCKET, address)
-    listening = asyncio.create_task(_listen(listener), name="relay: where it can be asked")
+    listening = asyncio.create_task(listen(listener, relay.retell), name="relay: where it can be asked")
     running = asyncio.create_task(relay.run(), name="relay")
     # What keeps it from listening, for good, ends it: nobody could see how it is.
     listening.add_done_callback(lambda done: running.cancel() if not done.cancelled() and done.exception() else None)
@@ -51,17 +52,21 @@ async def _serve(settings: RelaySettings, address: tuple[str, int] | None) -> No
         await listener.stop()
 
 
-async def _listen(listener: Listener) -> None:
-    """When the socket is free: a relay that takes over from another begins before that one has ended."""
+async def listen(listener: Listener, alone: Callable[[], None]) -> None:
+    """When the socket is free: a relay that takes over from another begins before that one has ended. `alone`: called when it has."""
     said = False
     while True:
         try:
-            return await listener.start()
+            await listener.start()
         except SocketTaken:
             if not said:
                 log.info("another relay runs here: taking over from it, and to be asked when it has ended")
             said = True
-        await asyncio.sleep(HAND_OVER_LOOK)
+            await asyncio.sleep(HAND_OVER_LOOK)
+        else:
+            if said:
+                alone()
+            return
 
 
 async def _ask(path: Path) -> bytes:

@@ -40,6 +40,12 @@ class Health:
             watcher.changed.update(keys)
             watcher.news.set()
 
+    def retell(self) -> None:
+        """Another stream of the kubelet's has ended, whose ever it was: every watcher is told the whole state again."""
+        for watcher in self._watchers:
+            watcher.herald.retell()
+            watcher.news.set()
+
     async def watch(self) -> AsyncGenerator[bytes, None]:
         watcher = _Watcher(Herald(self._keys, self._state_of))
         self._watchers.add(watcher)
@@ -53,6 +59,4 @@ class Health:
                 await set_by(watcher.news, self._clock, watcher.herald.next_look())
         finally:
             self._watchers.discard(watcher)
-            for other in self._watchers:
-                other.herald.retell()
-                other.news.set()
+            self.retell()

@@ -82,6 +82,11 @@ class Relay:
             return (self.node.trouble,)
         return () if self.node.ready.is_set() else (f"the drivers in {self._settings.plugin_dir}",)
 
+    def retell(self) -> None:
+        """The relay before this one has ended, and with it the kubelet's other streams: the kubelet has forgotten what it knew."""
+        for front in self.fronts.values():
+            front.health.retell()
+
     def state(self) -> RelayView:
         by_driver: dict[str, list[DriverView]] = {driver: [] for driver in self.fronts}
         for view in self.node.drivers():
