@@ -88,9 +88,9 @@ class DropsNotifications(_Desk):
                 if self.queued <= 2:
                     super().change((key,), now, wall)
 
-        def take(self, now: float, wall: float) -> Patch | None:
+        def take(self, now: float, wall: float, most: int | None = None) -> Patch | None:
             self.queued = 0
-            return super().take(now, wall)
+            return super().take(now, wall, most)
 
 
 class NoFence(_Board):
@@ -151,8 +151,8 @@ class PatchWithoutUid(_Desk):
     """A patch that goes to whoever has the name."""
 
     class kind(Desk):
-        def take(self, now: float, wall: float) -> Patch | None:
-            patch = super().take(now, wall)
+        def take(self, now: float, wall: float, most: int | None = None) -> Patch | None:
+            patch = super().take(now, wall, most)
             if patch is None:
                 return None
             metadata = {key: value for key, value in _dict(patch.body["metadata"]).items() if key != "uid"}
