@@ -91,7 +91,7 @@ class Nudged(Family):
                 events, lost = await self._some(kernel, nudges.next())
                 now = self.clock.now()
                 for event in events:
-                    if event.subsystem in self.subsystems and (device := self._by_handle.get(self.meant(event))) is not None:
+                    if (device := self._by_handle.get(self.meant(event))) is not None:
                         nudges.add(device.handle, now)
                         if signals := tuple(self.said(event)):
                             yield device, signals
@@ -103,7 +103,7 @@ class Nudged(Family):
 
     def _listen(self, closing: ExitStack) -> uevents.Uevents:
         try:
-            return closing.enter_context(uevents.listening())
+            return closing.enter_context(uevents.listening(*self.subsystems))
         except OSError as error:
             why = f"the kernel's uevents cannot be heard ({error.strerror or error})"
             raise Unreadable(f"{why}: what changes is seen at the next check, within {self.interval:g} s") from None

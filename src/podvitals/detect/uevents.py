@@ -8,7 +8,7 @@ kernel as number 0. In a network namespace that does not belong to the machine's
 import asyncio
 import errno
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -19,6 +19,8 @@ _BUFFER = 1 << 20
 _LARGEST = 8192
 """Bytes of one uevent: the kernel's own limit is 2,048 for the keys, and a path."""
 _BATCH = 256
+MOST_KEPT = 1024
+"""Uevents that wait for us; of more it is only said that they were lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,49 +49,68 @@ def parse(data: bytes) -> Uevent | None:
 
 
 class Uevents:
-    """`some()` again and again."""
+    """`some()` again and again. What is about other subsystems is passed over before anybody is woken: where pods come and go, the kernel
+    tells of their network interfaces all the time."""
 
-    def __init__(self, opened: socket.socket) -> None:
+    def __init__(self, opened: socket.socket, subsystems: Iterable[str]) -> None:
         self._socket = opened
-        self._readable = asyncio.Event()
-        asyncio.get_running_loop().add_reader(opened.fileno(), self._readable.set)
+        self._marks = tuple(f"\0SUBSYSTEM={name}\0".encode() for name in subsystems)
+        self._found: list[Uevent] = []
+        self._lost = False
+        self._error: OSError | None = None
+        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(opened.fileno(), self._take)
 
     async def some(self) -> tuple[tuple[Uevent, ...], bool]:
-        """What was told since the last call, after waiting for something; and whether some were lost, because we were slow."""
-        await self._readable.wait()
-        self._readable.clear()
-        found: list[Uevent] = []
-        lost = False
+        """What was told since the last call, after waiting for something; and whether some were lost, because we were slow. Raises OSError
+        where nothing more can be heard."""
+        await self._news.wait()
+        if self._error is not None:
+            raise self._error
+        self._news.clear()
+        found, lost = tuple(self._found), self._lost
+        self._found, self._lost = [], False
+        return found, lost
+
+    def _take(self) -> None:
         for _ in range(_BATCH):
             try:
                 data, (sender, _) = self._socket.recvfrom(_LARGEST)
             except BlockingIOError:
                 break
             except OSError as error:
+                self._lost = True
                 if error.errno != errno.ENOBUFS:
-                    raise
-                lost = True
+                    self._error = error
+                    self._loop.remove_reader(self._socket.fileno())
+                    break
                 continue
-            if sender == KERNEL and (event := parse(data)) is not None:
-                found.append(event)
+            if sender == KERNEL and any(mark in data for mark in self._marks) and (event := parse(data)) is not None:
+                self._keep(event)
+        if self._found or self._lost:
+            self._news.set()
+
+    def _keep(self, event: Uevent) -> None:
+        if len(self._found) < MOST_KEPT:
+            self._found.append(event)
         else:
-            self._readable.set()
-        return tuple(found), lost
+            self._lost = True
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
 
 
 @contextmanager
-def listening() -> Iterator[Uevents]:
-    """From here on nothing is missed without its being told. Raises OSError where there are no such sockets."""
+def listening(*subsystems: str) -> Iterator[Uevents]:
+    """To what is told of these. From here on nothing is missed without its being said. Raises OSError where there are no such sockets."""
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT)
     try:
         with suppress(OSError):
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         opened.bind((0, KERNEL_GROUP))
-        told = Uevents(opened)
+        told = Uevents(opened, subsystems)
     except BaseException:
         opened.close()
         raise
