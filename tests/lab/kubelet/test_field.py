@@ -262,6 +262,26 @@ async def test_a_kubelet_that_begins_anew_adds_nothing_of_a_device_that_has_serv
         assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Healthy", None)]
 
 
+async def test_a_kubelet_that_begins_anew_adds_nothing_of_a_device_that_another_pod_shared_at_the_end(lab: Lab) -> None:
+    use_gpu(lab)
+    lab.drivers.set(GPU, Health.HEALTHY)
+    await lab.run(sh("while ! [ -e $DIR/end ]; do sleep 0.01; done", resources=CLAIM, env=[{"name": "DIR", "value": str(lab.root)}]),
+        restartPolicy="Never", resourceClaims=NAMED)  # fmt: skip
+    await lab.run(sh("sleep 1000", resources=CLAIM), name="q", resourceClaims=NAMED)
+    await lab.claim(pods=("p", "q"))
+    for name in ("p", "q"):
+        await lab.sees(partial(_says, name, Health.HEALTHY))
+    await asyncio.to_thread((lab.root / "end").touch)
+    await lab.sees(lambda pod: pod.metadata.name == "p" and pod.ended)
+    await lab.stop()
+    await lab.client.patch(CLAIMS, "named", {"status": {"reservedFor": None}}, "default", subresource="status", kind="merge")
+    lab.drivers.set(GPU, Health.UNHEALTHY, "the other's")
+    async with node(lab.client, lab.drivers, lab.root):
+        await lab.run(sh("sleep 1000"), name="r")
+        await lab.sees(lambda pod: pod.metadata.name == "r" and running(pod))
+        assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Healthy", None)]
+
+
 async def test_a_kubelet_that_begins_anew_goes_on_with_the_pods_life(lab: Lab) -> None:
     """Its start, its phase, what was done and how often it was started: else the faults of before would not be its own."""
     inits = [sh("echo once >> $DIR/inits", env=[{"name": "DIR", "value": str(lab.root)}])]

@@ -232,8 +232,14 @@ class PodWorker:
             await self._tools.preparer.unprepare(self.pod.metadata.uid)
         except PodvitalsError as error:
             self._events.put_nowait(UnprepareFailed(str(error)))
-        else:
-            self._events.put_nowait(Unprepared())
+            return
+        self._close_shared()
+        await self.remember()
+        self._events.put_nowait(Unprepared())
+
+    def _close_shared(self) -> None:
+        """At its end: a device that serves another pod too is that one's from now on."""
+        self._closed |= {each for each in self.keys if self._tools.serves_another(self, each)}
 
     async def _run_container(self, name: str, attempt: int) -> None:
         try:
@@ -305,7 +311,7 @@ class PodWorker:
             return now
         if self._ended_at is None:
             self._ended_at = self._clock.now()
-            self._closed |= {each for each in self.keys if self._tools.serves_another(self, each)}
+            self._close_shared()
         then = self._states.setdefault(key, now)
         late = self._clock.now() <= self._ended_at + POST_MORTEM_WINDOW and key not in self._closed
         if late and now.health is Health.UNHEALTHY and then.health is not Health.UNHEALTHY:
