@@ -1,13 +1,11 @@
-"""A driver for measuring boards, as an author would write it: a family reads signals, boards.toml says what they mean.
+"""A driver for measuring boards: a family reads signals, boards.toml says what they mean."""
 
-python examples/boards/boards.py --node-name lab --plugin-dir ... --cdi-dir ...
-"""
-
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from podvitals import Count, Device, Driver, Family, Level, State, Unread
-from podvitals.detect.detector import Attribute
+from podvitals.detect.roots import Roots
 from podvitals.detect.rules.load import load_file
 from podvitals.detect.signal import Signal
 
@@ -22,8 +20,7 @@ class Boards(Family):
     def find(self) -> Iterable[Device]:
         for path in sorted((self.roots.sys / "class/board").iterdir()):
             serial = (path / "serial").read_text().strip()
-            attributes: dict[str, Attribute] = {"slot": path.name, "serial": serial}
-            yield Device(f"board-{serial}".lower(), attributes, handle=str(path))
+            yield Device(f"board-{serial}".lower(), {"slot": path.name, "serial": serial}, handle=str(path))
 
     def read(self, device: Device) -> Iterable[Signal]:
         path = Path(device.handle)
@@ -40,4 +37,6 @@ class Boards(Family):
 
 
 if __name__ == "__main__":
-    Driver("board.example.com", Boards()).main()
+    boards = Boards()
+    boards.roots = Roots.under(Path(os.environ.get("BOARDS_ROOT", "/")))
+    Driver("board.example.com", boards).main()

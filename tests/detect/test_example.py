@@ -1,64 +1,49 @@
-"""docs/writing-a-detector.md and its example: what an author writes, and how it is tested."""
+"""docs/writing-a-detector.md, done as it says: the files it shows, in an empty directory, tested by a plain pytest."""
 
-import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
-from types import ModuleType
-
-import pytest
-
-from podvitals.detect.evidence import Evidence
-from podvitals.detect.roots import Roots
-from podvitals.detect.signal import Count
-from podvitals.device.health import Health
-from podvitals.driver.plugin import Driver
-from podvitals.testing import FakeKubelet
 
 ROOT = Path(__file__).parents[2]
+BOARDS = ROOT / "examples/boards"
+FILES = ("boards.py", "boards.toml", "test_boards.py")
 
 
-@pytest.fixture(scope="module")
-def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("boards", ROOT / "examples/boards/boards.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def make_board(path: Path, serial: str, link: str = "up") -> Path:
-    path.mkdir(parents=True)
-    for name, value in (("serial", serial), ("link", link), ("errors", "7"), ("temperature", "41000")):
-        (path / name).write_text(f"{value}\n")
-    return path
-
-
-async def test_a_board_whose_link_is_down_is_unhealthy_and_so_is_one_that_was_pulled(example: ModuleType, short_path: Path) -> None:
-    board = make_board(short_path / "sys/class/board/slot1", serial="B7")
-    boards = example.Boards()
-    boards.roots = Roots.under(short_path)
-    async with FakeKubelet(short_path / "k") as kubelet, Driver("board.example.com", boards).serving(kubelet):
-        await kubelet.sees("board-b7", Health.HEALTHY)
-        (board / "link").write_text("down\n")
-        report = await kubelet.sees("board-b7", Health.UNHEALTHY)
-        assert report.message == "link is down (slot slot1)"
-        (board / "link").write_text("up\n")
-        await kubelet.sees("board-b7", Health.HEALTHY)
-        board.rename(short_path / "pulled")
-        await kubelet.sees("board-b7", Health.UNHEALTHY)
-
-
-def test_three_errors_an_hour_are_fatal(example: ModuleType) -> None:
-    evidence = Evidence(example.RULES)
-    for minute, errors in enumerate([7, 8, 9, 10]):
-        reading = evidence.take("board-b7", [Count("board.errors", errors)], minute * 60.0)
-    assert reading.action == "service"
+def shown() -> dict[str, str]:
+    """The three files as the page has them."""
+    page = (ROOT / "docs/writing-a-detector.md").read_text()
+    return {name: page.split(f"The whole of `{name}`")[1].split("```")[1].partition("\n")[2] for name in FILES}
 
 
 def test_the_page_shows_the_example_as_it_is() -> None:
-    page, code = (ROOT / "docs/writing-a-detector.md").read_text(), (ROOT / "examples/boards/boards.py").read_text()
-    shown = page.split("    def read(self, device):\n")[1].split("```")[0]
-    assert shown.strip() in code
-    rule = (ROOT / "examples/boards/boards.toml").read_text()
-    for line in page.split("```toml\n")[1].split("```")[0].splitlines():
-        assert line.split("  #")[0].rstrip() in rule
+    assert shown() == {name: (BOARDS / name).read_text() for name in FILES}
+
+
+def test_whoever_follows_the_page_has_a_tested_detector(tmp_path: Path) -> None:
+    for name, text in shown().items():
+        (tmp_path / name).write_text(text)
+    outcome = run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "3 passed" in outcome.stdout
+
+
+def test_a_test_of_the_page_fails_where_the_rules_are_wrong(tmp_path: Path) -> None:
+    for name, text in shown().items():
+        (tmp_path / name).write_text(text.replace("at = 3", "at = 4"))
+    assert "1 failed, 2 passed" in run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider").stdout
+
+
+def test_a_mistake_in_the_rules_is_told_as_the_page_says(tmp_path: Path) -> None:
+    for name, text in shown().items():
+        (tmp_path / name).write_text(text.replace('class = "fatal"\naction', 'class = "fatl"\naction'))
+    said = run(tmp_path, "boards.py", "--help").stderr
+    assert "boards.toml:6:9: class 'fatl' is none of " in said
+    assert ": did you mean 'fatal'?" in said
+
+
+def run(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")} | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(
+        [sys.executable, *words], cwd=directory, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
