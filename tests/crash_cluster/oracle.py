@@ -134,9 +134,9 @@ class Pod:
 
     def late(self, order: Order, now: float) -> str:
         """What it has not done in time; empty: nothing. While something is out of order nothing is late."""
-        if order.wrong.open or order.unpublished.open or self.condemned:
+        if self.condemned:
             return ""
-        quiet = max(order.wrong.ended(), order.unpublished.ended())
+        quiet = max(order.wrong.ended(), order.unpublished.ended())  # inf while it goes on
         if self.deleted < inf:
             due = max(self.deleted, quiet) + limits.ENDS
             return f"is not gone {now - self.deleted:.0f} s after its deletion" if self.gone == inf and now > due else ""

@@ -282,7 +282,7 @@ class World:
     def _look_for_slices(self, now: float) -> None:
         missing, spans = self.unpublished(), self.order.unpublished
         (spans.begin if missing else spans.end)(now)
-        if missing and not self.order.wrong.open and now > max(spans.began(), self.order.wrong.ended()) + limits.PUBLISHED:
+        if missing and now > max(spans.began(), self.order.wrong.ended()) + limits.PUBLISHED:
             self.found(Wrong("stuck", f"no ResourceSlice of {', '.join(sorted(missing))}"))
 
     # --- what is left behind -----------------------------------------------------------------------------------------------------
