@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,9 +59,17 @@ def make_loop(name: str = "") -> str:
 
 
 def remove_loop(name: str) -> None:
-    """The kernel takes it away; nothing where it is gone."""
-    with suppress(OSError):
-        _control(_REMOVE, int(name.removeprefix("loop")))
+    """The kernel takes it away; nothing where it is gone. While somebody looks at what is new (udev), it refuses."""
+    until = time.monotonic() + 2
+    while True:
+        try:
+            _control(_REMOVE, int(name.removeprefix("loop")))
+        except OSError as error:
+            if error.errno == errno.EBUSY and time.monotonic() < until:
+                continue
+            if error.errno != errno.ENODEV:
+                raise
+        return
 
 
 def _control(request: int, number: int) -> int:
