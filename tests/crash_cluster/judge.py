@@ -6,13 +6,14 @@ from podvitals.device.health import Health
 from tests.crash.oracle import Claim, Wrong
 from tests.crash.truth import Truth
 from tests.crash_cluster import limits
-from tests.crash_cluster.oracle import Order, end_of
+from tests.crash_cluster.oracle import PLACES, Order, end_of, which
 
 
 class Judge:
     def __init__(self, truth: Truth, order: Order) -> None:
         self._truth, self._order = truth, order
         self._late: dict[Claim, float] = {}
+        self._unknown: dict[Claim, float] = {}
         self._condemned: set[Claim] = set()
         self.blips: list[float] = []
         self.seen = 0
@@ -21,6 +22,9 @@ class Judge:
         """`stalled`: seconds of late in which this process got no turn."""
         wrong: list[Wrong] = []
         present = set(claims)
+        unknown = {claim for claim in present if claim.health is Health.UNKNOWN}
+        wrong += self._needless(unknown, now, stalled)
+        present -= unknown
         for claim in sorted(present - self._condemned, key=str):
             self.seen += 1
             end = end_of(claim, self._truth, self._order, now)
@@ -38,5 +42,15 @@ class Judge:
             since = self._late.pop(claim)
             if claim not in self._condemned:
                 self.blips.append(now - since)
-        self._condemned &= present
+        self._condemned &= present | unknown
         return wrong
+
+    def _needless(self, unknown: set[Claim], now: float, stalled: float) -> Iterable[Wrong]:
+        """Those that are Unknown although everything has been in order for long."""
+        self._unknown = {claim: self._unknown.get(claim, now) for claim in unknown}
+        for claim, since in self._unknown.items():
+            self.seen += 1
+            good = self._order.good_from(*PLACES[claim.where], f"driver:{which(claim.key)}")
+            if now > max(since, good) + limits.NEEDLESS + stalled and claim not in self._condemned:
+                self._condemned.add(claim)
+                yield Wrong("needless Unknown", f"{claim} for {now - since:.1f} s")

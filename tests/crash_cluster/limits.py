@@ -12,6 +12,8 @@ ALLOWANCE = 3.0
 """The kubelet shows one change a second and pod; and a busy machine."""
 BLIP = 1.0
 """What is late and taken back at once was on its way."""
+NEEDLESS = 4.0
+"""Unknown, with everything in order: the kubelet forgets a driver's devices when a stream of it ends, and is told again at once."""
 SHOWN = 3.0
 """A fault that stands for so long, with everything in order, is seen."""
 CONVERGES = 30.0

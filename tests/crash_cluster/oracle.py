@@ -4,6 +4,7 @@
   which it was so and the driver could say so (tests/crash/oracle.py). With relay and kubelet (or agent) in order it may be made until that
   moment's lease has ended, and with the driver in order as well no longer than it is so. While the relay hangs, the field may make it for
   the relay's own lease, with the agent in order. While relay or kubelet is down, the field is what it was.
+* Unknown may be said while something on the way is out of order, and for limits.NEEDLESS otherwise.
 * A prepare may fail where the relay or the kubelet was killed since the pod's last attempt began, and nowhere else.
 * A pod runs, and is gone, within the limits, counted from the end of what kept it.
 """
@@ -70,14 +71,14 @@ def claims_of(pod: Object, held: Collection[DeviceKey]) -> list[Claim]:
     found = []
     for where, resource, health, message in said:
         key = next((key for key in held if named(resource, key)), None)
-        if key is not None and health != Health.UNKNOWN:
+        if key is not None:
             uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
             found.append(Claim(uid, name, key, Health(health), max(serials(message), default=0), where))
     return found
 
 
 def end_of(claim: Claim, truth: Truth, order: Order, now: float) -> float:
-    """Until when the claim may be made; `inf` while it is true or nobody could tell; `-inf` for what never was."""
+    """Until when the claim, which is not Unknown, may be made; `inf` while it is true or nobody could tell; `-inf` for what never was."""
     backing = truth.backing(claim.key, claim.health, claim.serial, now)
     if backing is None:
         return -inf

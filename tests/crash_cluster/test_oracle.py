@@ -84,6 +84,20 @@ def test_a_fault_that_never_was_is_invented(truth: Truth, order: Order) -> None:
     assert wrong.kind == "invented"
 
 
+def test_unknown_is_needless_once_everything_has_been_in_order_for_long(truth: Truth, order: Order) -> None:
+    told = Claim("uid", "a", KEY, Health.UNKNOWN, 0, "field")
+    order.broke("driver:sdk", "process", BROKEN)
+    judge = Judge(truth, order)
+    assert not judge.judge([told], BROKEN, 0.0)
+    assert not judge.judge([told], BROKEN + 60, 0.0)
+    order.mended("driver:sdk", "process", BROKEN + 60)
+    late = BROKEN + 60 + limits.SETTLES + limits.NEEDLESS
+    assert not judge.judge([told], late, 0.0)
+    (wrong,) = judge.judge([told], late + 0.1, 0.0)
+    assert wrong.kind == "needless Unknown"
+    assert not judge.judge([told], late + 0.2, 0.0)
+
+
 @pytest.mark.parametrize("part", ["relay", "kubelet"])
 def test_a_prepare_may_fail_while_relay_or_kubelet_is_killed_and_not_back(order: Order, part: str) -> None:
     order.broke(part, "process", 10.0)
