@@ -77,7 +77,7 @@ XIDS = (
     at_once(
         "xid.nvlink5-reset",
         UNHEALTHY,
-        f"Xid 149: NVLink 5 error NETIR_LINK_EVT, link 01: look at the device at the link's other end{PCI}",
+        f"Xid 149: NVLink 5 error NETIR_LINK_EVT, link 01{PCI}: look at the device at the link's other end",
         "reset-gpu",
         nvlink5(149, "NETIR_LINK_EVT  Fatal   XC0 i0 Link 01 (0x021425c6 0x00000000 0x00000000 0x00000000 0x00000000 0x00000000)"),
     ),
@@ -91,7 +91,7 @@ XIDS = (
     at_once(
         "xid.nvlink5-look",
         HEALTHY,
-        f"Xid 149: NVLink 5 error NETIR_BER_EVENT, without effect, link 03: look at the link's cables, temperature and seating{PCI}",
+        f"Xid 149: NVLink 5 error NETIR_BER_EVENT, without effect, link 03{PCI}: look at the link's cables, temperature and seating",
         "",
         nvlink5(149, "NETIR_BER_EVENT Nonfatal XC0 i0 Link 03 (0x00086226 0x00000001 0x00000000 0x00000000 0x00000000 0x00000000)"),
     ),
