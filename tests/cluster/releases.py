@@ -13,9 +13,7 @@ class Shown(StrEnum):
     CLAIM_OF_A_TEMPLATE = "the field is filled only where the pod's name for a claim happens to be the ResourceClaim's"
     MESSAGE = "neither the report nor the field has a message"
     LEASE = "a device's lease is 30 s, whatever the report says"
-    ONE_ENTRY_OF_A_SHARED_CDI_ID = (
-        "the API server refuses the status of a pod with two devices of one first CDI id: Pending for ever"
-    )
+    ONE_ENTRY_OF_A_SHARED_CDI_ID = "the API server refuses the status of a pod with two devices of one first CDI id: Pending for ever"
     HEALTH_V1 = "v1 health is not known, and v1alpha1 not served here"
     HEALTH_LEFT_ALONE = "a driver that answers UNIMPLEMENTED is asked for its health again every 5 s (kubernetes#141855)"
 
