@@ -196,7 +196,8 @@ class Checkpoint:
         """It does not hold the last change: nobody may believe it."""
         with suppress(OSError):
             if self._lock.held and self._word == CURRENT:
-                self._mark(BEHIND)
+                self._lock.disown()
+                self._word = BEHIND
         if self._lock.held and not _busy(error):
             self._remove()
 

@@ -3,17 +3,23 @@
 * It is held by flock, so it is free when its process is gone, however it went. It is never removed: a removed one could be locked twice.
 * Its first word is what the checkpoint may be believed for: `new` until something was saved, `current`, or `behind` where the last change
   could not be written. It is written in place, which a full disk allows too.
+* A disk that became read-only allows nothing, and may be writable again when the next process looks. So that it was left behind is noted
+  in memory that outlives the process, if not the boot or the pod.
 """
 
 import errno
 import fcntl
 import os
+import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 NEW, CURRENT, BEHIND = "new", "current", "behind"
 _WIDTH = 8
 _POLL = 0.05
+MEMORY = Path("/dev/shm")
+"""Files here live as long as the boot; those of a container as long as its pod, however often it is restarted."""
 
 
 class Held(Exception):
@@ -38,7 +44,7 @@ class Lock:
         file = self._open()
         try:
             self._wait(file, time.monotonic() + patience)
-            word = self._word(file)
+            word = BEHIND if _is_ours(_note(file)) else self._word(file)
         except BaseException:
             os.close(file)
             raise
@@ -52,6 +58,16 @@ class Lock:
         os.pwrite(self._file, word.ljust(_WIDTH).encode() + who.encode(), 0)
         os.ftruncate(self._file, _WIDTH + len(who.encode()))
         os.fsync(self._file)
+        with suppress(OSError):
+            os.unlink(_note(self._file))
+
+    def disown(self) -> None:
+        """Marks it as behind, wherever that is possible. Raises OSError where it is nowhere."""
+        assert self._file is not None
+        try:
+            self.mark(BEHIND)
+        except OSError:
+            os.close(os.open(_note(self._file), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
     def release(self) -> None:
         if self._file is not None:
@@ -81,3 +97,17 @@ class Lock:
 
 def _text(file: int) -> str:
     return os.pread(file, 256, 0).decode(errors="replace")
+
+
+def _note(file: int) -> Path:
+    """That it is behind, where its own disk cannot be written."""
+    facts = os.fstat(file)
+    return MEMORY / f"podvitals-{facts.st_dev:x}-{facts.st_ino:x}-behind"
+
+
+def _is_ours(note: Path) -> bool:
+    """Anybody may make files there."""
+    with suppress(OSError):
+        facts = os.lstat(note)
+        return stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid()
+    return False
