@@ -194,3 +194,23 @@ async def test_a_line_really_written_to_the_kernel_log_makes_its_gpu_unhealthy(t
         os.write(descriptor, b"<15>NVRM: Xid (PCI:0000:3b:00): 79, pid=1, name=x, GPU has fallen off the bus.\n")
         os.close(descriptor)
         await frame.says(GPU, Health.UNHEALTHY, f"Xid 79: GPU has fallen off the bus {PLACE}", seconds=2)
+
+
+@requires_kmsg
+async def test_an_nvlink_error_really_written_to_the_kernel_log_says_what_it_asks_for(tree: Tree) -> None:
+    address = f"{os.getpid() & 0xFFFF:04x}:5f:00.0"  # one of which no earlier run has left a line in the log
+    tree.pci(address, "030200", driver="nvidia")
+    device = f"pci-{address.replace(':', '-').replace('.', '-')}"
+    kmsg = fast(Kmsg("gpu", from_anybody=True), Roots(tree.sys, Path("/dev"), tree.proc))
+    async with running(kmsg) as frame:
+        await frame.says(device, Health.HEALTHY)
+        descriptor = os.open("/dev/kmsg", os.O_WRONLY)
+        for words in (
+            "146, TLW_CTRL Nonfatal XC0 i0 Link 04 (0x00000009 0x00000001 0x00000000 0x00000000)",  # corrected: nothing
+            "149, NETIR_LINK_DOWN Fatal XC0 i0 Link 05 (0x02a00011 0x00000000 0x00000000 0x00000000)",
+        ):
+            os.write(descriptor, f"<15>NVRM: Xid (PCI:{address[:-2]}): {words}\n".encode())
+        os.close(descriptor)
+        verdict = await frame.says(device, Health.UNHEALTHY, seconds=2)
+        place = f"(PCI {address}): look at the link's cables, temperature and seating"
+        assert (verdict.message, verdict.action) == (f"Xid 149: NVLink 5 error NETIR_LINK_DOWN, link 05 {place}", "reset-gpu")
