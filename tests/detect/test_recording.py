@@ -293,3 +293,23 @@ def test_an_anonymised_recording_is_replayed_to_the_same_verdicts() -> None:
         return [(change.at, change.now.health) for change in Replay(builtin(), read_recording(said, "r")).run()]
 
     assert healths(clean) == healths(lines(RECORDS))
+
+
+def test_in_a_line_of_the_log_the_names_of_devices_stay_and_what_tells_machines_apart_goes() -> None:
+    disk = Device("disk-s64hne0r500123", {"serial": "S64HNE0R500123"})
+    records: list[Record] = [
+        Found(0.0, "kmsg", (disk,)),
+        Named(0.0, "kmsg", (("disk-s64hne0r500123", (("block", "sda"), ("number", "8:0"))),)),
+        Heard(1.0, "kmsg", "sda: S64HNE0R500123 of host big-host, 0000:3b:00.0", (("DEVICE", "b8:0"),)),
+        Heard(2.0, "kmsg", "IN=eth0 MAC=aa:bb:cc:dd:ee:ff SRC=2001:0db8:0000:0000:0000:ff00:0042:8329 DST=fe80::1 ID=10.1.2.3"),
+        Heard(3.0, "kmsg", "nvme nvme0: I/O tag 258 (0102) 12:03:04 timeout, comm: secret-trainer pid=4711"),
+    ]
+    anonymiser = Anonymiser("big-host")
+    clean = [anonymiser.line(one) for one in lines(records)]
+    for secret in ("S64HNE", "s64hne", "big-host", "aa:bb", "2001:", "fe80", "10.1.2.3", "secret-trainer", "4711"):
+        assert secret not in "".join(clean), secret
+    for kept in ("sda: ", "0000:3b:00.0", "b8:0", "nvme nvme0: I/O tag 258 (0102) 12:03:04 timeout"):
+        assert kept in "".join(clean), kept
+    (named,) = (record for record in read_recording(clean, "r") if isinstance(record, Named))
+    (found,) = (record for record in read_recording(clean, "r") if isinstance(record, Found))
+    assert [named.names[0][0]] == [device.name for device in found.devices]

@@ -17,6 +17,13 @@ _SHAPES = (
     ("uuid", re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE)),
     ("mac", re.compile(r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b", re.IGNORECASE)),
     ("ip", re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b")),
+    (
+        "ip",
+        re.compile(
+            r"(?<![\w:.])(?:(?:[0-9a-f]{1,4}:){7}|(?:[0-9a-f]{1,4}:){1,6}:|::)(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*)?(?![\w:.])",
+            re.IGNORECASE,
+        ),
+    ),
     ("id", re.compile(r"\b(?:0x|eui\.|naa\.|wwn-)[0-9a-f]{16,32}\b", re.IGNORECASE)),
 )
 _PROGRAM = re.compile(r"(\bname=|\bhostname=|\bcomm[:=] ?|, in (?=\S+ \[\d+\]))([^\s,\]\"\[]+)")
