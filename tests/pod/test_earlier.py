@@ -47,6 +47,13 @@ def test_three_faults_stay_and_an_unknown_goes_first() -> None:
     assert [fault.message for fault in joined(own, HOT, silent, then, since=400.0)] == ["hot", "then", "now"]
 
 
+def test_what_came_after_it_was_taken_over_is_newer_though_the_clock_was_set_back_since() -> None:
+    own = tuple(Fault(Health.UNHEALTHY, text, "", start, start + 1) for text, start in (("a", 5.0), ("b", 7.0), ("c", 9.0)))
+    taken = Earlier((HOT,), 205.0).settle(DeviceState(key("gpu-0"), Health.HEALTHY, "", "", 210.0, 210.0, None, ()))
+    state = DeviceState(key("gpu-0"), Health.HEALTHY, "", "", 10.0, 10.0, None, own)
+    assert [fault.message for fault in taken.joined(state).faults] == ["a", "b", "c"]
+
+
 CHANGES = st.lists(st.tuples(st.sampled_from(Health), st.integers(1, 9)), max_size=6)
 
 

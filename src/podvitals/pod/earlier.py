@@ -22,12 +22,13 @@ class Earlier:
 
     What lasted then goes on, or has ended, as the ledger's first verdict after that says: this is settled once, since the ledger keeps only
     three and so forgets when its record began. `goes_on`: the beginning of the fault, by the ledger, which is that of an earlier one, and
-    when that began."""
+    when that began. `met`: when the faults began that the ledger knew by then; others came later, also where the clock was set back."""
 
     faults: tuple[Fault, ...]
     at: float
     settled: bool = False
     goes_on: tuple[float, float] | None = None
+    met: frozenset[float] = frozenset()
 
     def settle(self, state: DeviceState) -> "Earlier":
         """As of the ledger's word about the device; itself while there is none."""
@@ -41,20 +42,22 @@ class Earlier:
                 goes_on = (first.start, last.start)
             else:
                 left.append(_closed(last, begins))
-        return Earlier(tuple(left), self.at, True, goes_on)
+        return Earlier(tuple(left), self.at, True, goes_on, frozenset(fault.start for fault in state.faults))
 
     def joined(self, state: DeviceState) -> DeviceState:
         """`state` with these faults."""
         if self.settled and not self.faults and self.goes_on is None:
             return state
-        since, own, older = state.since, state.faults, self.faults
+        since, older = state.since, self.faults
+        own = tuple(fault for fault in state.faults if fault.start in self.met)
+        later = tuple(fault for fault in state.faults if fault.start not in self.met)
         if not self.settled:
             older = tuple(_closed(fault, self.at) for fault in older)
         elif self.goes_on is not None:
             began, earlier = self.goes_on
             since = earlier if since == began else since
             own = tuple(Fault(f.health, f.message, f.action, earlier, f.end) if f.start == began else f for f in own)
-        faults = bounded(tuple(sorted((*older, *own), key=lambda fault: (fault.end is None, fault.start))))
+        faults = bounded((*sorted((*older, *own), key=lambda fault: (fault.end is None, fault.start)), *later))
         return DeviceState(state.key, state.health, state.message, state.action, since, state.checked_at, state.deadline, faults)
 
 
