@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-from tests.bench import allway, checkpoint, curve, detectors, growth, lease, load, relay, restart, startup, taken, where
+from tests.bench import allway, checkpoint, curve, detectors, growth, lease, load, relay, relayed, restart, startup, taken, where
 from tests.bench.latency import Latency, Samples
 from tests.bench.plan import Plan
 from tests.bench.recorder import Place
@@ -40,6 +40,9 @@ class Bench:
                 if plan.wants("allway") and os.geteuid() == 0:
                     self._say("from the kernel to the pod's status")
                     self.rows += await allway.measure(whole, plan.sizes.starts)
+                if plan.real and plan.wants("relay"):
+                    self._say("the relay before the kubelet")
+                    self.rows += await relayed.measure(whole, plan.sizes)
                 if plan.wants("startup"):
                     self._say("start-up of a driver")
                     self.rows += await startup.driver(whole, plan.sizes.starts)

@@ -16,7 +16,7 @@ PARTS = {
     "startup": "processes until they are of use",
     "detectors": "what watching hardware costs, and how soon a fault is told",
     "allway": "a fault in the kernel → the pod's status, by stages (needs root)",
-    "relay": "the relay: prepare beside the direct call, changes, ends of leases, restart, memory",
+    "relay": "the relay: prepare beside the direct call, changes, ends of leases, restart, memory (CLUSTER=1: in the field too)",
 }
 
 

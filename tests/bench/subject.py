@@ -37,6 +37,8 @@ class Subject:
     agent_pid: int = 0
     kubelet_pid: int = 0
     real: bool = False
+    kubelet: str = ""
+    """Where a real kubelet answers."""
 
     def log(self, process: str) -> Path:
         return self.kubeconfig.with_name(f"bench-{process}.log")
@@ -98,27 +100,33 @@ class Child:
 
 @asynccontextmanager
 async def real(version: str) -> AsyncIterator[Subject]:
-    """A Kubernetes of its own; the agent with exactly the rights of deploy/agent-rbac.yaml."""
+    """A Kubernetes of its own."""
     cluster = await asyncio.to_thread(Cluster(version).up)
     try:
         for rights in sorted((REPOSITORY / "deploy").glob("*-rbac.yaml")):
             await asyncio.to_thread(cluster.run_kubectl, "apply", "-f", str(rights))
-        kubeconfig = await asyncio.to_thread(cluster.kubeconfig_for_service_account, "kube-system", "podvitals-agent")
-        flags = ["--node-name", NODE, "--kubeconfig", str(kubeconfig), "--plugin-dir", str(cluster.plugin_dir)]
-        yield Subject(
-            name=f"Kubernetes {version}",
-            kubeconfig=cluster.kubeconfig,
-            kubelet_dir=cluster.kubelet_dir,
-            node=NODE,
-            environment=cluster.environment,
-            rights=kubeconfig,
-            state_dir=cluster.root / "agent",
-            agent=[*PODVITALS, "agent", *flags, "--state-dir", str(cluster.root / "agent")],
-            kubelet_pid=await asyncio.to_thread(_process_running, cluster.root / "bin" / "kubelet"),
-            real=True,
-        )
+        yield await asyncio.to_thread(on, cluster)
     finally:
         await asyncio.to_thread(cluster.down)
+
+
+def on(cluster: Cluster) -> Subject:
+    """A Kubernetes that runs; the agent with exactly the rights of deploy/agent-rbac.yaml. Blocks."""
+    kubeconfig = cluster.kubeconfig_for_service_account("kube-system", "podvitals-agent")
+    flags = ["--node-name", NODE, "--kubeconfig", str(kubeconfig), "--plugin-dir", str(cluster.plugin_dir)]
+    return Subject(
+        name=f"Kubernetes {cluster.version}",
+        kubeconfig=cluster.kubeconfig,
+        kubelet_dir=cluster.kubelet_dir,
+        node=NODE,
+        environment=cluster.environment,
+        rights=kubeconfig,
+        state_dir=cluster.root / "agent",
+        agent=[*PODVITALS, "agent", *flags, "--state-dir", str(cluster.root / "agent")],
+        kubelet_pid=_process_running(cluster.root / "bin" / "kubelet"),
+        real=True,
+        kubelet=cluster.kubelet_url,
+    )
 
 
 @asynccontextmanager

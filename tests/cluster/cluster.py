@@ -85,6 +85,11 @@ class Cluster:
         return f"https://127.0.0.1:{self._ports['api']}"
 
     @property
+    def kubelet_url(self) -> str:
+        """Its metrics are for everybody here."""
+        return f"https://127.0.0.1:{self._ports['kubelet']}"
+
+    @property
     def kubeconfig(self) -> Path:
         """Of an administrator (system:masters)."""
         return self.root / "admin.kubeconfig"
@@ -269,8 +274,7 @@ class Cluster:
         return ready and not node["spec"].get("taints")
 
     def _kubelet_answers(self) -> bool:
-        url = f"https://127.0.0.1:{self._ports['kubelet']}/healthz"
-        with urllib.request.urlopen(url, timeout=2, context=ssl._create_unverified_context()) as response:
+        with urllib.request.urlopen(f"{self.kubelet_url}/healthz", timeout=2, context=ssl._create_unverified_context()) as response:
             return bool(response.status == 200)
 
     def _wait(self, component: str, there: Callable[[], Any]) -> None:

@@ -1,11 +1,15 @@
 """The rows of the bench that need a lab and a minute: here since this suite has the time (tests/bench/test_bench.py has the others)."""
 
+import asyncio
 import json
 
-from tests.bench import curve
+from tests.bench import curve, relayed
 from tests.bench.plan import TINY
+from tests.bench.subject import on
 from tests.bench.table import render_json
 from tests.bench.test_bench import rows_of
+from tests.cluster.cluster import Cluster
+from tests.cluster.releases import Shown, needs
 from tests.detect.veth import requires_veth
 from tests.flow.kernel import requires_pci_and_log
 
@@ -45,3 +49,12 @@ async def test_a_fault_in_the_kernel_has_a_row_for_each_stage_on_its_way() -> No
     stages = ("told by the driver", "heard by the agent", "condition", "field")
     assert [row.what for row in rows] == [f"{kind} → {stage}" for kind in kinds for stage in stages]
     assert all(0 <= row.value.value < 20_000 for row in rows)
+
+
+@needs(Shown.CLAIM_OF_A_TEMPLATE)
+async def test_the_relay_before_a_kubelet_has_its_rows(cluster: Cluster) -> None:
+    rows = await relayed.measure(await asyncio.to_thread(on, cluster), TINY)
+    wants = ("prepare", "a lone change → field", "lease end → field", "relay killed and started → field", "relay's memory")
+    assert [row.what.startswith(what) for row, what in zip(rows, wants, strict=True)] == [True] * len(wants)
+    assert all(0 < row.value.value < 60_000 for row in rows)
+    assert all(row.goal and row.met is not None for row in rows if "killed" not in row.what)
