@@ -40,6 +40,7 @@ class RunnableContainer(ContainerSpec, frozen=True, kw_only=True):
 class RunnableSpec(PodSpec, frozen=True, kw_only=True):
     containers: tuple[RunnableContainer, ...] = ()
     init_containers: tuple[RunnableContainer, ...] = ()
+    ephemeral_containers: tuple[RunnableContainer, ...] = ()
     termination_grace_period_seconds: int = 30
     scheduler_name: str = "default-scheduler"
     service_account_name: str = ""

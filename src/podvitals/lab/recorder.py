@@ -45,8 +45,8 @@ class Recorder:
         self._waiting: asyncio.Queue[tuple[Told, float]] = asyncio.Queue(MOST_WAITING)
         self._written: dict[tuple[str, str, str, str], _Written] = {}
 
-    def tell(self, pod: ObjectMeta, reason: str, message: str, *, warning: bool = False, container: str = "", init: bool = False) -> None:
-        path = f"spec.{'initContainers' if init else 'containers'}{{{container}}}" if container else ""
+    def tell(self, pod: ObjectMeta, reason: str, message: str, *, warning: bool = False, path: str = "") -> None:
+        """`path`: the part of the pod that is meant, spec.containers{main}."""
         told = Told(pod, reason, clean(message), warning, path)
         if self._waiting.full():
             log.warning("too many events wait for the API: %s of %s/%s is not recorded", reason, pod.namespace, pod.name)

@@ -294,6 +294,15 @@ async def test_wait_says_when_it_gave_up(lab: Lab) -> None:
     assert "timed out waiting for the condition" in said.err
 
 
+async def test_debug(lab: Lab) -> None:
+    kubectl, api = lab
+    await filled(api)
+    await running(api)
+    await kubectl.ok("debug", "a", "--image=none", "--container=look", "--target=main", "--", "sleep", "5")
+    (added,) = (await api.get(f"{PODS}/a"))["spec"]["ephemeralContainers"]
+    assert (added["name"], added["targetContainerName"], added["command"]) == ("look", "main", ["sleep", "5"])
+
+
 async def test_logs(lab: Lab) -> None:
     kubectl, api = lab
     await filled(api)

@@ -42,7 +42,7 @@ async def test_a_port_in_use_is_named(api: Plain) -> None:
         await ApiServer(ApiSettings(port=port)).start()
 
 
-@pytest.mark.parametrize("sub", ["exec", "attach", "portforward", "proxy", "ephemeralcontainers", "resize"])
+@pytest.mark.parametrize("sub", ["exec", "attach", "portforward", "proxy", "resize"])
 async def test_what_the_lab_does_not_do_with_pods_is_named(api: Plain, sub: str) -> None:
     await api.create(PODS, pod("a"))
     assert f"does not serve pods/{sub}" in await message(api, 501, "POST", f"{PODS}/a/{sub}", b"")

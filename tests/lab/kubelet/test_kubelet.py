@@ -53,6 +53,25 @@ async def test_init_containers_run_before_and_a_sidecar_beside(lab: Lab) -> None
             await asyncio.sleep(0.01)
 
 
+async def test_an_ephemeral_container_runs_beside_the_others_and_ends_with_them(lab: Lab) -> None:
+    await lab.run(sh("while ! [ -e $DIR/end ]; do sleep 0.01; done", env=[{"name": "DIR", "value": str(lab.root)}]), restartPolicy="Never")
+    await lab.sees(running)
+    debug = {"name": "debug", "image": "none", "command": ["sh", "-c", "echo looking; exec sleep 1000"]}
+    body = {"spec": {"ephemeralContainers": [debug]}}
+    await lab.client.patch(RUNNABLE_PODS, "p", body, "default", subresource="ephemeralcontainers")
+    up = await lab.sees(lambda pod: pod.status.ephemeral_container_statuses and pod.status.ephemeral_container_statuses[0].state.running)
+    assert running(up)
+    async with asyncio.timeout(10):  # it runs before it has said anything
+        while await lab.logs("debug") != "looking\n":
+            await asyncio.sleep(0.01)
+    await asyncio.to_thread((lab.root / "end").touch)
+    ended = await lab.sees(lambda pod: pod.ended)
+    assert ended.status.phase == "Succeeded"
+    assert ended.status.ephemeral_container_statuses[0].state.terminated is not None
+    event = await lab.sees(lambda event: event.reason == "Started" and "debug" in event.message, EVENTS)  # type: ignore[attr-defined]
+    assert event.involved_object.field_path == "spec.ephemeralContainers{debug}"
+
+
 async def test_a_condition_that_holds_again_says_no_reason_of_before(lab: Lab) -> None:
     await lab.run(sh("sleep 1000"), init=[sh("sleep 0.2")])
     waits = await lab.sees(lambda pod: pod.condition("Ready") is not None)

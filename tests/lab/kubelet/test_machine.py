@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from podvitals.lab.kubelet.backoff import BackoffSettings
 from podvitals.lab.kubelet.machine import PodMachine
 from podvitals.lab.kubelet.plan import (
+    Added,
     ContainerPlan,
     Deleted,
     Effect,
@@ -104,7 +105,7 @@ class World:
         return effects
 
     def check(self, effect: Effect) -> None:
-        kinds = {container.name: container.kind for container in self.plan.containers}
+        kinds = {name: run.plan.kind for name, run in self.machine.runs.items()}
         match effect:
             case Start(name, attempt):
                 assert name not in self.starting | self.alive, "one process a container"
@@ -115,6 +116,8 @@ class World:
                     assert {n for n, kind in kinds.items() if kind is Kind.INIT} <= self.succeeded
                     assert {n for n, kind in kinds.items() if kind is Kind.SIDECAR} <= set(self.starts)
                 if self.plan.restart is Restart.NEVER and kinds[name] is not Kind.SIDECAR:
+                    assert name not in self.starts
+                if kinds[name] is Kind.EPHEMERAL:
                     assert name not in self.starts
                 if kinds[name] is Kind.INIT or (kinds[name] is Kind.MAIN and self.plan.restart is Restart.ON_FAILURE):
                     assert name not in self.succeeded
@@ -258,6 +261,26 @@ def test_when_the_main_containers_are_done_sidecars_stop_in_reverse_and_then_the
     assert world(Deleted(30)) == [Remove()]
 
 
+def test_an_ephemeral_container_starts_once_whatever_else_runs() -> None:
+    world = World(plan(ContainerPlan("init", Kind.INIT), ContainerPlan("main")))
+    assert world(Added(ContainerPlan("debug", Kind.EPHEMERAL))) == [Start("debug", 0)]
+    world.run("debug")
+    assert world(Exited("debug", 1.0, 1)) == []
+    assert world.wait(60) == []
+    assert isinstance(world.state("debug"), Ended)
+
+
+def test_a_pod_ends_without_waiting_for_an_ephemeral_container_and_not_before_it_is_gone() -> None:
+    world = World(plan(claims=True, restart=Restart.NEVER))
+    world(Prepared())
+    world.run()
+    world(Added(ContainerPlan("debug", Kind.EPHEMERAL)))
+    world.run("debug")
+    assert Stop("debug") in world(Exited("main", 1.0, 0))
+    assert not world.machine.over
+    assert world(Exited("debug", 2.0, 143)) == [Unprepare()]
+
+
 def test_a_process_that_ignores_sigterm_is_killed_when_the_grace_period_is_over() -> None:
     world = World(plan(grace=5))
     world.run()
@@ -326,6 +349,7 @@ def test_whatever_happens_in_whatever_order_the_invariants_hold_and_a_deleted_po
 
 def happen(world: World, data: st.DataObject) -> None:
     choices: list[Event | float] = [0.3, 1.0, 20.0]
+    choices += [Added(ContainerPlan(name, Kind.EPHEMERAL)) for name in ("e0", "e1") if name not in world.machine.runs]
     choices += [Started(name, world.now, f"lab://{name}") for name in sorted(world.starting)]
     choices += [StartFailed(name, world.now, "no such program") for name in sorted(world.starting)]
     for name in sorted(world.alive):

@@ -7,7 +7,7 @@ import msgspec
 from podvitals.claim.pod import AllocatedResourceStatus, ResourceHealth
 from podvitals.lab.kubelet.backoff import BackoffSettings
 from podvitals.lab.kubelet.machine import PodMachine
-from podvitals.lab.kubelet.plan import ContainerPlan, Deleted, Event, Exited, Kind, PodPlan, Prepared, Restart, Started, Unprepared
+from podvitals.lab.kubelet.plan import Added, ContainerPlan, Deleted, Event, Exited, Kind, PodPlan, Prepared, Restart, Started, Unprepared
 from podvitals.lab.kubelet.status import Moment, build, phase
 from podvitals.lab.pods import RunnablePod
 
@@ -92,6 +92,16 @@ def test_a_pod_is_not_said_to_have_ended_before_its_claims_are_unprepared() -> N
     made.handle(Unprepared(), 0.0)
     assert phase(made) == "Succeeded"
     assert status(made)["containerStatuses"][0]["allocatedResourcesStatus"], "the field stays as of the end"
+
+
+def test_an_ephemeral_container_has_a_status_of_its_own_and_moves_nothing_else() -> None:
+    before, made = status(machine(UP)), machine(UP, Added(ContainerPlan("debug", Kind.EPHEMERAL)), Started("debug", 91.0, "lab://2"))
+    after = status(made)
+    (debug,) = after.pop("ephemeralContainerStatuses")
+    assert (debug["name"], debug["ready"], debug["state"]) == ("debug", False, {"running": {"startedAt": "1970-01-01T00:01:31Z"}})
+    assert after == before
+    made.handle(Exited("debug", 99.0, 1), 0.0)
+    assert (phase(made), conditions(made)["Ready"]) == ("Running", "True")
 
 
 def test_conditions_are_upstreams() -> None:

@@ -61,7 +61,7 @@ def _fill_pod(spec: Body) -> None:
         spec["serviceAccount"] = spec["serviceAccountName"]
     for name, value in POD_DEFAULTS.items():
         spec.setdefault(name, value.copy() if isinstance(value, dict) else value)
-    for container in [*spec.get("containers", ()), *spec.get("initContainers", ())]:
+    for container in [*spec.get("containers", ()), *spec.get("initContainers", ()), *spec.get("ephemeralContainers", ())]:
         for name, value in CONTAINER_DEFAULTS.items():
             container.setdefault(name, value.copy() if isinstance(value, dict) else value)
         image = container.get("image", "")
@@ -122,6 +122,8 @@ def carry(kind: Kind, new: Body, old: Body, subresource: str) -> None:
     """An update: what this path may not change comes from the stored object. Each subresource writes only its half."""
     if subresource == "status":
         _carry_for_status(kind, new, old)
+    elif subresource == "ephemeralcontainers":
+        _carry_for_ephemeral(new, old)
     elif "status" in kind.subresources:
         _keep(new, old, "status")
         if kind is NAMESPACES:
@@ -152,6 +154,13 @@ def _carry_for_status(kind: Kind, new: Body, old: Body) -> None:
     elif kind is CLAIMS:
         for name in ("labels", "annotations", "finalizers", "ownerReferences"):
             _keep(new["metadata"], old["metadata"], name)
+
+
+def _carry_for_ephemeral(new: Body, old: Body) -> None:
+    wanted = new.get("spec", {}).get("ephemeralContainers")
+    kept = {name: value for name, value in old["spec"].items() if name != "ephemeralContainers"}
+    new["metadata"], new["spec"] = dict(old["metadata"]), kept | ({"ephemeralContainers": wanted} if wanted else {})
+    _keep(new, old, "status")
 
 
 def qos_class(spec: Body) -> str:

@@ -7,6 +7,7 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 SERVED_VERSION = "v1.37.2"
 SUBRESOURCE_VERBS = {
     "status": ("get", "patch", "update"),
+    "ephemeralcontainers": ("get", "patch", "update"),
     "log": ("get",),
     "binding": ("create",),
     "eviction": ("create",),

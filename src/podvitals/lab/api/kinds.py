@@ -43,7 +43,6 @@ POD_REFUSED = {
     "attach": "it does not attach to containers (kubectl attach)",
     "portforward": "it does not forward ports (kubectl port-forward): a lab pod is a process on this machine, reach its port directly",
     "proxy": NO_PROXY,
-    "ephemeralcontainers": "it does not add ephemeral containers (kubectl debug)",
     "resize": "it does not resize pods",
 }
 POD_SELECTABLE = (
@@ -76,7 +75,7 @@ PODS = Kind(
     "Pod",
     short=("po",),
     categories=("all",),
-    subresources=("status", "binding", "eviction", "log"),
+    subresources=("status", "ephemeralcontainers", "binding", "eviction", "log"),
     refused=POD_REFUSED,
     selectable=POD_SELECTABLE,
 )

@@ -51,7 +51,7 @@ def _container(pod: Body, wanted: str) -> str:
     names = [each["name"] for each in spec.get("containers", ())]
     init = [each["name"] for each in spec.get("initContainers", ())]
     if wanted:
-        if wanted not in [*names, *init]:
+        if wanted not in [*names, *init, *(each["name"] for each in spec.get("ephemeralContainers", ()))]:
             raise Refusal(400, f"container {wanted} is not valid for pod {name}")
         return wanted
     if len(names) == 1 and not init:
@@ -62,7 +62,8 @@ def _container(pod: Body, wanted: str) -> str:
 
 def _has_log(pod: Body, container: str, previous: bool) -> None:
     name, status = pod["metadata"]["name"], pod.get("status", {})
-    statuses = [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
+    kinds = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    statuses = [each for kind in kinds for each in status.get(kind, ())]
     found = next((each for each in statuses if each["name"] == container), None)
     if found is None:
         raise Refusal(400, f'container "{container}" in pod "{name}" is not available')

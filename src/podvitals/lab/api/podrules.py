@@ -54,12 +54,38 @@ def _containers(pod: Body) -> Iterator[Fault]:
 
 
 def _ephemeral(pod: Body) -> Iterator[Fault]:
-    """They come later, by a subresource; and they claim no devices."""
-    if containers := pod.get("ephemeralContainers"):
+    """They come later, by a subresource."""
+    if pod.get("ephemeralContainers"):
         yield forbidden("spec.ephemeralContainers", "cannot be set on create")
-        for at, container in enumerate(containers):
-            if container.get("resources"):
-                yield forbidden(f"spec.ephemeralContainers[{at}].resources", "cannot be set for an Ephemeral Container")
+        yield from _of_ephemeral(pod)
+
+
+def ephemeral(new: Body, old: Body) -> list[Fault]:
+    """The subresource: containers are added, and none that was goes or changes."""
+    faults, now = [], {container.get("name"): container for container in new.get("ephemeralContainers", ())}
+    for container in old.get("ephemeralContainers", ()):
+        if now.get(container["name"]) != container:
+            done = "changed" if container["name"] in now else "removed"
+            faults.append(forbidden("spec.ephemeralContainers", f'existing ephemeral containers "{container["name"]}" may not be {done}'))
+    return [*faults, *_of_ephemeral(new)]
+
+
+def _of_ephemeral(pod: Body) -> Iterator[Fault]:
+    seen = {container.get("name") for part in ("containers", "initContainers") for container in pod.get(part, ())}
+    targets = sorted(str(name) for name in seen)
+    for at, container in enumerate(pod.get("ephemeralContainers", ())):
+        path, name, target = f"spec.ephemeralContainers[{at}]", container.get("name", ""), container.get("targetContainerName", "")
+        if name and (fault := name_fault(f"{path}.name", name, label=True)):
+            yield fault
+        if name in seen:
+            yield Fault(f"{path}.name", f'Duplicate value: "{name}"', "FieldValueDuplicate")
+        seen.add(name)
+        if not container.get("image"):
+            yield required(f"{path}.image")
+        if container.get("resources"):
+            yield forbidden(f"{path}.resources", "cannot be set for an Ephemeral Container")
+        if target and target not in targets:
+            yield Fault(f"{path}.targetContainerName", f'Not found: "{target}"', "FieldValueNotFound")
 
 
 def _claim_references(pod: Body, container: Body, path: str) -> Iterator[Fault]:

@@ -32,6 +32,8 @@ def updated(kind: Kind, new: Body, old: Body, subresource: str) -> list[Fault]:
     faults += _new_finalizers(new["metadata"], old["metadata"])
     if kind is PODS and subresource == "status":
         return faults + podrules.status(new, old)
+    if kind is PODS and subresource == "ephemeralcontainers":
+        return faults + podrules.ephemeral(new["spec"], old["spec"])
     if kind is CLAIMS and subresource == "status":
         return [*faults, *_claim_status(new.get("status", {}), old.get("status", {}))]
     faults += [*_required(kind, new), *_kind_rules(kind, new)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from podvitals.lab.kubelet.backoff import Backoff, BackoffSettings
 from podvitals.lab.kubelet.plan import (
+    Added,
     ContainerPlan,
     Deleted,
     Effect,
@@ -137,6 +138,8 @@ class PodMachine:
 
     def _take(self, event: Event, now: float) -> Iterator[Effect]:
         match event:
+            case Added(container):
+                self.runs.setdefault(container.name, Run(container, Waiting("ContainerCreating")))
             case Prepared():
                 self.prepared, self._asked, self._retry_at, self._retry_delay = True, None, None, 0.0
             case PrepareFailed(message):
@@ -219,6 +222,9 @@ class PodMachine:
                 self._asked, self._prepare_tried = Prepare, True
                 yield Prepare()
             return
+        # Upstream's order too: they are there to look at what does not start.
+        for run in self._of(Kind.EPHEMERAL):
+            yield from self._ensure(run, now)
         for run in self._of(Kind.INIT, Kind.SIDECAR):
             if run.plan.kind is Kind.INIT and _done(run):
                 continue
@@ -251,7 +257,7 @@ class PodMachine:
         for run in self.runs.values():
             if run.plan.kind is not Kind.SIDECAR:
                 yield from self._stop(run, now, self.deleting if self.deleting is not None else now + self.plan.grace)
-        if any(run.active for run in self._of(Kind.MAIN, Kind.INIT)):
+        if any(run.active for run in self._of(Kind.MAIN, Kind.INIT, Kind.EPHEMERAL)):
             return
         for run in reversed(self._of(Kind.SIDECAR)):
             if run.active:
@@ -286,6 +292,8 @@ class PodMachine:
         match run.plan.kind:
             case Kind.SIDECAR:
                 return True
+            case Kind.EPHEMERAL:
+                return False
             case Kind.INIT:
                 return self.plan.restart is not Restart.NEVER and not (end is not None and end.exit_code == 0)
             case Kind.MAIN:

@@ -13,6 +13,8 @@ class Kind(StrEnum):
     SIDECAR = "sidecar"
     """An init container with restartPolicy Always: the next container starts once it has started, and it outlives the main ones."""
     MAIN = "main"
+    EPHEMERAL = "ephemeral"
+    """Added to a pod that runs (kubectl debug): it starts once, and the pod neither waits for it nor fails with it."""
 
 
 class Restart(StrEnum):
@@ -43,6 +45,13 @@ class PodPlan:
 
 
 # What happened ------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The pod got an ephemeral container."""
+
+    container: ContainerPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,7 @@ class UnprepareFailed:
     message: str
 
 
-Event = Prepared | PrepareFailed | Started | StartFailed | Exited | Deleted | Unprepared | UnprepareFailed
+Event = Added | Prepared | PrepareFailed | Started | StartFailed | Exited | Deleted | Unprepared | UnprepareFailed
 
 
 # What is to be done -------------------------------------------------------------------------------------------------------------------

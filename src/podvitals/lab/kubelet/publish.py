@@ -152,7 +152,7 @@ class Publisher:
 
 
 def _owned(status: PodStatus) -> tuple[object, ...]:
-    return status.phase, status.container_statuses, status.init_container_statuses
+    return status.phase, status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses
 
 
 def _version(pod: RunnablePod) -> int:

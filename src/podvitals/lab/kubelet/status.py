@@ -21,6 +21,13 @@ MESSAGES = 256 * 1024
 """Bytes of all messages of a pod's field: an object in etcd has at most 1.5 MiB, and a thousand devices may each say something."""
 LOST = 137
 FORGOTTEN = "the kubelet began anew and does not know yet what this pod holds"
+_FIRST = (Kind.INIT, Kind.SIDECAR)
+_PARTS = {
+    Kind.INIT: "initContainerStatuses",
+    Kind.SIDECAR: "initContainerStatuses",
+    Kind.MAIN: "containerStatuses",
+    Kind.EPHEMERAL: "ephemeralContainerStatuses",
+}
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
@@ -44,7 +51,8 @@ def build(
         moment = before if before is not None and same else Moment(condition["status"], rfc3339(wall))
         moments[condition["type"]] = moment
         conditions.append({**condition, "lastProbeTime": None, "lastTransitionTime": moment.time})
-    images = {container.name: container.image for container in (*pod.spec.init_containers, *pod.spec.containers)}
+    containers = (*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers)
+    images = {container.name: container.image for container in containers}
     status: dict[str, Any] = {
         "phase": now_phase,
         "conditions": conditions,
@@ -53,12 +61,10 @@ def build(
         "podIP": HOST,
         "podIPs": [{"ip": HOST}],
         "startTime": rfc3339(started),
-        "containerStatuses": [_container(run, images, field) for run in machine.runs.values() if run.plan.kind is Kind.MAIN],
+        "containerStatuses": [],
     }
-    if any(run.plan.kind is not Kind.MAIN for run in machine.runs.values()):
-        status["initContainerStatuses"] = [
-            _container(run, images, field) for run in machine.runs.values() if run.plan.kind is not Kind.MAIN
-        ]
+    for run in machine.runs.values():
+        status.setdefault(_PARTS[run.plan.kind], []).append(_container(run, images, field))
     return status, moments
 
 
@@ -66,7 +72,7 @@ def phase(machine: PodMachine) -> str:
     """Upstream's getPhase; a final phase only once the claims are unprepared, so that nobody gives the devices away before."""
     mains = [run for run in machine.runs.values() if run.plan.kind is Kind.MAIN]
     if machine.over:
-        ended = [run.last_end for run in machine.runs.values() if run.plan.kind is not Kind.SIDECAR]
+        ended = [run.last_end for run in machine.runs.values() if run.plan.kind in (Kind.INIT, Kind.MAIN)]
         return "Succeeded" if all(end is not None and end.exit_code == 0 for end in ended) else "Failed"
     if not machine.initialized() and not any(run.attempts for run in mains):
         return "Pending"
@@ -78,12 +84,12 @@ def phase(machine: PodMachine) -> str:
 def _conditions(machine: PodMachine, now_phase: str) -> list[dict[str, Any]]:
     completed = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(now_phase)
     initialized = _condition("Initialized", machine.initialized() or now_phase == "Succeeded")
-    incomplete = [run.plan.name for run in machine.runs.values() if run.plan.kind is not Kind.MAIN and not _prepared(run)]
+    incomplete = [run.plan.name for run in machine.runs.values() if run.plan.kind in _FIRST and not _prepared(run)]
     if initialized["status"] == "False":
         initialized |= {"reason": "ContainersNotInitialized", "message": f"containers with incomplete status: [{' '.join(incomplete)}]"}
     elif now_phase == "Succeeded":
         initialized["reason"] = "PodCompleted"
-    unready = [run.plan.name for run in machine.runs.values() if run.plan.kind is not Kind.INIT and not _ready(run)]
+    unready = [run.plan.name for run in machine.runs.values() if run.plan.kind in (Kind.MAIN, Kind.SIDECAR) and not _ready(run)]
     why: dict[str, Any] = {"reason": completed}
     if not completed:
         why = {"reason": "ContainersNotReady", "message": f"containers with unready status: [{' '.join(unready)}]"}
@@ -109,7 +115,7 @@ def _prepared(run: Run) -> bool:
 def _ready(run: Run) -> bool:
     if run.plan.kind is Kind.INIT:
         return isinstance(run.state, Ended) and run.state.exit_code == 0
-    return isinstance(run.state, Running)
+    return isinstance(run.state, Running) and run.plan.kind is not Kind.EPHEMERAL
 
 
 def _container(run: Run, images: Mapping[str, str], field: Field) -> dict[str, Any]:
@@ -161,7 +167,8 @@ def _state(state: State) -> dict[str, Any]:
 def earlier(pod: RunnablePod, wall: float) -> Mapping[str, tuple[int, Ended]]:
     """Container → how often an earlier kubelet started it, and how it ended: what ran then ended with that kubelet."""
     found = {}
-    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+    kinds = (pod.status.init_container_statuses, pod.status.container_statuses, pod.status.ephemeral_container_statuses)
+    for status in (each for kind in kinds for each in kind):
         done, runs, last = status.state.terminated, status.state.running, status.last_state.terminated
         if runs is not None:
             since = unix(runs.started_at) or wall

@@ -27,6 +27,7 @@ from podvitals.lab.kubelet.logs import Logs
 from podvitals.lab.kubelet.machine import PodMachine
 from podvitals.lab.kubelet.memory import Memory, places
 from podvitals.lab.kubelet.plan import (
+    Added,
     ContainerPlan,
     Deleted,
     Effect,
@@ -62,6 +63,12 @@ log = logging.getLogger(__name__)
 
 LAST_GRACE = 0.5
 """Seconds that containers get when the lab itself ends."""
+_PARTS = {
+    Kind.INIT: "initContainers",
+    Kind.SIDECAR: "initContainers",
+    Kind.MAIN: "containers",
+    Kind.EPHEMERAL: "ephemeralContainers",
+}
 REMOVE_PAUSE, LONGEST_REMOVE_PAUSE = 0.5, 10.0
 
 
@@ -111,7 +118,8 @@ class PodWorker:
         self.page = tools.publisher.open(pod, self._status)
         for name, (attempts, end) in status.earlier(pod, self._clock.wall()).items():
             self.machine.resume(name, attempts, end)
-        self._containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
+        containers = (*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers)
+        self._containers = {container.name: container for container in containers}
 
     @property
     def over(self) -> bool:
@@ -132,6 +140,10 @@ class PodWorker:
         self.pod = pod
         if pod.deleting and (True, pod.metadata.deletion_grace_period_seconds) != deleted_before:
             self._events.put_nowait(Deleted(float(pod.metadata.deletion_grace_period_seconds or 0)))
+        for container in pod.spec.ephemeral_containers:
+            if container.name not in self._containers:
+                self._containers[container.name] = container
+                self._events.put_nowait(Added(_planned(container, Kind.EPHEMERAL)))
         self.page.observe(pod)
 
     def forget(self) -> None:
@@ -198,8 +210,12 @@ class PodWorker:
                 case Remove():
                     self._tasks.create_task(self._remove(), name=self._named("remove"))
                 case Say(reason, message, container, warning):
-                    init = container in self.machine.runs and self.machine.runs[container].plan.kind is not Kind.MAIN
-                    self._tools.recorder.tell(self.pod.metadata, reason, message, warning=warning, container=container, init=init)
+                    self._tools.recorder.tell(self.pod.metadata, reason, message, warning=warning, path=self._path(container))
+
+    def _path(self, container: str) -> str:
+        """Which part of the pod an event is about."""
+        run = self.machine.runs.get(container)
+        return "" if run is None else f"spec.{_PARTS[run.plan.kind]}{{{container}}}"
 
     def _signal(self, name: str, number: signal.Signals) -> None:
         """None to signal: it has ended, and the event that says so waits behind the one that is handled now."""
@@ -258,7 +274,7 @@ class PodWorker:
         if edits.notes and name not in self._noted:
             self._noted.add(name)
             note = f"container {name} is a process of this machine: {', '.join(edits.notes)} of its CDI edits have no effect"
-            self._tools.recorder.tell(self.pod.metadata, "NotIsolated", note, container=name)
+            self._tools.recorder.tell(self.pod.metadata, "NotIsolated", note, path=self._path(name))
         line = command.command_line(self.pod, container, edits, self._tools.base)
         own = self._tools.pods / self.pod.metadata.uid / name
         output = await asyncio.to_thread(_places, self._tools.logs, self.pod.metadata.uid, name, attempt, own)
@@ -342,18 +358,20 @@ class PodWorker:
 
 def _plan(pod: RunnablePod) -> PodPlan:
     meta = pod.metadata
-    inits = [
-        ContainerPlan(each.name, Kind.SIDECAR if each.restart_policy == "Always" else Kind.INIT, command.problem(each))
-        for each in pod.spec.init_containers
-    ]
-    mains = [ContainerPlan(each.name, Kind.MAIN, command.problem(each)) for each in pod.spec.containers]
+    inits = [_planned(each, Kind.SIDECAR if each.restart_policy == "Always" else Kind.INIT) for each in pod.spec.init_containers]
+    mains = [_planned(each, Kind.MAIN) for each in pod.spec.containers]
+    added = [_planned(each, Kind.EPHEMERAL) for each in pod.spec.ephemeral_containers]
     return PodPlan(
         f"{meta.name}_{meta.namespace}({meta.uid})",
-        (*inits, *mains),
+        (*inits, *mains, *added),
         status.restart_policy(pod.spec.restart_policy),
         bool(pod.spec.resource_claims) or pod.status.extended_resource_claim_status is not None,
         float(pod.spec.termination_grace_period_seconds),
     )
+
+
+def _planned(container: RunnableContainer, kind: Kind) -> ContainerPlan:
+    return ContainerPlan(container.name, kind, command.problem(container))
 
 
 def _places(logs: Logs, uid: str, name: str, attempt: int, own: Path) -> Path:
