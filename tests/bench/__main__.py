@@ -8,9 +8,11 @@ import asyncio
 import compileall
 import os
 import sys
+from pathlib import Path
 
 from tests.bench.bench import Bench
 from tests.bench.curve import draw
+from tests.bench.page import Page
 from tests.bench.plan import PARTS, QUICK, Plan, Sizes
 from tests.bench.subject import REPOSITORY
 from tests.bench.table import render, render_json
@@ -25,15 +27,22 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     parser.add_argument("--quick", action="store_true", help="few samples: whether it works, not how fast it is")
     parser.add_argument("--only", metavar="NAMES", default="", help="these rows alone, by name, with commas between")
+    parser.add_argument("--into", metavar="FILE", type=Path, help="also write the rows into the table of this page (docs/benchmarks.md)")
     given = parser.parse_args()
     chosen = frozenset(filter(None, given.only.split(","))) or frozenset(PARTS)
     if unknown := sorted(chosen - PARTS.keys()):
         parser.error(f"there are no rows {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    try:
+        page = None if given.into is None else Page(given.into)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     plan = Plan(chosen, QUICK if given.quick else Sizes(), real=os.environ.get("CLUSTER") == "1")
     bench = Bench(plan, os.environ.get("K8S", DEFAULT_VERSION), lambda text: print(f"bench: {text}", file=sys.stderr, flush=True))
     # As an installed package has it: without, each start of a process would be the compiler's time and memory.
     compileall.compile_dir(REPOSITORY / "src", quiet=2)
     asyncio.run(bench.run())
+    if page is not None:
+        page.put(bench.rows)
     if given.json:
         print(render_json(bench.rows))
     else:

@@ -27,9 +27,9 @@ HEADINGS = ("subject", "what", "n", "p50 (95 % interval)", "p99", "bare patch p5
 
 
 def render(rows: list[Row]) -> str:
-    cells = [HEADINGS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    table = [HEADINGS, *map(cells, rows)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in table]
     return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
 
 
@@ -37,7 +37,8 @@ def render_json(rows: list[Row]) -> str:
     return json.dumps([asdict(row) for row in rows], indent=1)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def cells(row: Row) -> tuple[str, ...]:
+    """Below HEADINGS."""
     met = {None: "", True: "met", False: "MISSED"}[row.met]
     p99 = "" if row.p99 is None else f"{row.p99:.1f} {row.unit}"
     number = str(row.samples) if row.samples else ""

@@ -1,9 +1,12 @@
 """That each row of the bench measures what it says; how fast it is, is for a quiet machine."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.bench import detectors, load, relay, taken
 from tests.bench.bench import Bench
+from tests.bench.page import BEGIN, END, Page
 from tests.bench.plan import PARTS, TINY, Plan
 from tests.bench.stats import Estimate, median, over_floor, percentile
 from tests.bench.table import Row, render
@@ -82,3 +85,24 @@ async def test_what_watching_hardware_costs_is_measured_and_every_fault_of_it_is
     assert [row.goal for row in rows][:3] == ["≤ 1 %", "≤ 70 MB", "≤ 500 ms"]
     assert all(row.value.value > 0 for row in rows[1:])
     assert all(row.samples == 2 for row in rows[2:])
+
+
+def test_rows_measured_anew_take_the_place_of_their_old_ones_in_a_page_and_the_others_stay(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# Before\n{BEGIN}\n{END}\nAfter\n")
+    rows = [Row("lab", what, 3, "ms", Estimate(1.0, 1.0, 1.0)) for what in ("a change", "a burst")]
+    Page(page).put(rows)
+    Page(page).put(
+        [Row("lab", "a change", 3, "ms", Estimate(2.0, 2.0, 2.0)), Row("Kubernetes", "a change", 3, "ms", Estimate(3.0, 3.0, 3.0))]
+    )
+    found = [line.split(" | ")[:4] for line in page.read_text().splitlines() if line.startswith("| ")]
+    assert [line[3].split()[0] for line in found[1:]] == ["2.0", "1.0", "3.0"]
+    before, _, after = page.read_text().partition(BEGIN)
+    assert (before, after.partition(END)[2]) == ("# Before\n", "\nAfter\n")
+
+
+def test_a_page_without_a_place_for_rows_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Another page\n")
+    with pytest.raises(ValueError, match="has no place for a table"):
+        Page(page)
