@@ -110,19 +110,23 @@ class Stage:
     def _told(self, name: str) -> bool:
         return ANNOTATION in self.recorder.pods.get(name, {}).get("metadata", {}).get("annotations", {})
 
+    async def begin(self, name: str, *, holds: bool = True, per_claim: int = 1) -> None:
+        """One more pod, bound to the node; twins hold nothing."""
+        pod = await self.api.create(self.pods, _pod(name, holds))
+        if holds:
+            await self._claim(name, pod["metadata"]["uid"], per_claim)
+        target = {"apiVersion": "v1", "kind": "Node", "name": self.subject.node}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+        await self.api.create(f"{self.pods}/{name}/binding", binding)
+        if not self.subject.kubelet_pid:
+            await self.api.patch_status(f"{self.pods}/{name}", {"status": {"phase": "Running"}})
+
     async def _fill(self, pods: int, twins: int, per_claim: int) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(name: str, holds: bool) -> None:
             async with gate:
-                pod = await self.api.create(self.pods, _pod(name, holds))
-                if holds:
-                    await self._claim(name, pod["metadata"]["uid"], per_claim)
-                target = {"apiVersion": "v1", "kind": "Node", "name": self.subject.node}
-                binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-                await self.api.create(f"{self.pods}/{name}/binding", binding)
-                if not self.subject.kubelet_pid:
-                    await self.api.patch_status(f"{self.pods}/{name}", {"status": {"phase": "Running"}})
+                await self.begin(name, holds=holds, per_claim=per_claim)
 
         await asyncio.gather(*(one(f"bench-{n}", True) for n in range(pods)), *(one(f"twin-{n}", False) for n in range(twins)))
         await self.until_running([f"bench-{n}" for n in range(pods)] + [f"twin-{n}" for n in range(twins)], within=240)
