@@ -114,11 +114,18 @@ window = "{window}"
 `podvitals rules list --lines` lists the lines that are known, `podvitals rules show lines.xid` shows one. A recording has every line of the
 kernel log that names one of the devices, and only those, so that other patterns can be tried on it.
 
-## What a driver does not tell
+## Which rules spoke, and how often
 
-A program's own fault (class application) is no verdict. `podvitals check -o json` counts them, as far back as the kernel log goes, and
-`podvitals check -o prometheus` is a textfile for node_exporter: devices by health and with what to do, the rules that speak of them, how
-often each was seen, and how many rules there are of each class.
+`podvitals driver ... --listen 127.0.0.1:9472` answers `/metrics`, `/state` (what `podvitals check -o json` prints), `/healthz` and `/readyz`.
+`podvitals check -o prometheus` prints the same once, for node_exporter's textfiles ([slurm.md](slurm.md)).
+
+| metric | |
+|---|---|
+| `podvitals_detect_devices{{health}}` | devices in each health |
+| `podvitals_detect_device_health{{device, product, health, action}}` | 1 for the health a device is in, and what to do |
+| `podvitals_detect_rule_applies{{device, rule, class, action}}` | 1 for each rule that speaks of a device now |
+| `podvitals_detect_rule_seen_total{{rule, class, action}}` | how often what a rule is about was seen: programs' own faults (class application), which are no verdict, too |
+| `podvitals_detect_rules{{class}}` | rules of each class |
 """  # noqa: E501 - rows of a table
 
 

@@ -89,7 +89,7 @@ def test_the_example_is_short() -> None:
 
 def test_podvitals_driver_runs_detectors_by_their_specs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, Settings]] = []
-    monkeypatch.setattr(Driver, "run", lambda self, given: ran.append((self.name, settings_of(given))))
+    monkeypatch.setattr(Driver, "run", lambda self, given, _: ran.append((self.name, settings_of(given))))
     arguments = ["gpu.example.com", "--detector", f"sim:{place}/toys,interval=1", "--detector", "net:pv*", *flags(place)]
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0

@@ -74,9 +74,9 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 class Listener:
-    """`start` binds both places and serves, `stop` breaks what is open. `port`: the one bound, 0 without."""
+    """`start` binds both places, as far as they are given, and serves; `stop` breaks what is open. `port`: the one bound, 0 without."""
 
-    def __init__(self, answers: Answers, socket: Path, address: tuple[str, int] | None = None) -> None:
+    def __init__(self, answers: Answers, socket: Path | None, address: tuple[str, int] | None = None) -> None:
         self._answers, self._socket, self._address = answers, socket, address
         self._servers: list[asyncio.Server] = []
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -86,14 +86,15 @@ class Listener:
 
     async def start(self) -> None:
         try:
-            await self._bind_socket()
+            if self._socket is not None:
+                await self._bind_socket(self._socket)
             if self._address is not None:
                 await self._bind_port(*self._address)
         except BaseException:
             await self.stop()
             raise
-        if not self._bound:
-            self._trying = asyncio.create_task(self._keep_trying(), name="agent: a socket to be asked at")
+        if self._socket is not None and not self._bound:
+            self._trying = asyncio.create_task(self._keep_trying(self._socket), name="agent: a socket to be asked at")
 
     async def stop(self) -> None:
         if self._trying is not None:
@@ -109,35 +110,35 @@ class Listener:
             writer.transport.abort()
         await asyncio.gather(*self._open, return_exceptions=True)
         self._servers.clear()
-        if self._bound:
+        if self._socket is not None and self._bound:
             self._bound = False
             await asyncio.to_thread(self._socket.unlink, missing_ok=True)
 
-    async def _bind_socket(self) -> None:
+    async def _bind_socket(self, path: Path) -> None:
         def clear() -> None:
-            if is_live(check_path(self._socket)):
-                raise SocketTaken(f"another agent listens at {self._socket}: stop it, or give this one another --state-dir")
-            self._socket.unlink(missing_ok=True)
+            if is_live(check_path(path)):
+                raise SocketTaken(f"another agent listens at {path}: stop it, or give this one another --state-dir")
+            path.unlink(missing_ok=True)
 
         try:
             await asyncio.to_thread(clear)
-            self._servers.append(await asyncio.start_unix_server(self._serve, self._socket, limit=HEAD_LIMIT))
+            self._servers.append(await asyncio.start_unix_server(self._serve, path, limit=HEAD_LIMIT))
             self._bound = True
-            await asyncio.to_thread(self._socket.chmod, 0o600)
+            await asyncio.to_thread(path.chmod, 0o600)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-                raise LocalError(f"cannot listen at {self._socket}: {error.strerror or error}") from None
+                raise LocalError(f"cannot listen at {path}: {error.strerror or error}") from None
             # A full or read-only disk must not keep pods from being told.
-            log.error("not listening", extra={"socket": str(self._socket), "reason": error.strerror or str(error)})
+            log.error("not listening", extra={"socket": str(path), "reason": error.strerror or str(error)})
 
-    async def _keep_trying(self) -> None:
+    async def _keep_trying(self, path: Path) -> None:
         while not self._bound:
             await asyncio.sleep(TRY_AGAIN)
             try:
-                await self._bind_socket()
+                await self._bind_socket(path)
             except LocalError as error:
-                log.error("not listening", extra={"socket": str(self._socket), "reason": str(error)})
-        log.info("listening", extra={"socket": str(self._socket)})
+                log.error("not listening", extra={"socket": str(path), "reason": str(error)})
+        log.info("listening", extra={"socket": str(path)})
 
     async def _bind_port(self, host: str, port: int) -> None:
         try:

@@ -10,6 +10,8 @@ from podvitals.driver.flags import driver_flags
 
 if TYPE_CHECKING:
     from podvitals.detect.detector import Detector
+    from podvitals.detect.rules.rule import Rules
+    from podvitals.driver.plugin import Beside
 
 _HELP = """Run a DRA driver named NAME on this node: its detectors find the devices, read their health and report it to the kubelet.
 
@@ -44,31 +46,52 @@ Each also takes interval=, timeout= and lease= (seconds).
 )
 @click.option("--rules", "rules_file", type=GivenPath(), metavar="FILE", help="rules of your own, over those podvitals comes with")
 @root_option
+@click.option("--listen", metavar="HOST:PORT", help="answer /metrics, /state, /healthz and /readyz there  [default: nowhere]")
 @driver_flags
 @click.pass_context
 def command(context: click.Context, /, name: str | None, detectors: tuple[str, ...], health_for: str | None, **flags: Any) -> None:
     from podvitals.driver.plugin import Driver, HealthSource
     from podvitals.errors import InvalidInput
 
-    mapping = flags.pop("mapping")
-    watching = _made(detectors, flags.pop("rules_file"), flags.pop("root"))
+    mapping, listen = flags.pop("mapping"), flags.pop("listen")
+    rules = _rules(flags.pop("rules_file"))
+    watching = _made(detectors, rules, flags.pop("root"))
+    beside = _beside(listen, watching, rules)
     if health_for is not None:
         from podvitals.driver.auxiliary import PLUGIN_DIR
 
         if context.get_parameter_source("plugin_dir") is click.core.ParameterSource.DEFAULT:
             flags["plugin_dir"] = PLUGIN_DIR
-        HealthSource(health_for, *watching, name=name or "podvitals", mapping=mapping).run(flags)
+        HealthSource(health_for, *watching, name=name or "podvitals", mapping=mapping).run(flags, beside)
     elif name is None:
         raise InvalidInput("a driver needs a NAME, such as gpu.example.com; or say whose devices are watched with --health-for DRIVER")
     elif mapping:
         raise InvalidInput("--map says which of another driver's devices ours are: it goes with --health-for DRIVER")
     else:
-        Driver(name, *watching).run(flags)
+        Driver(name, *watching).run(flags, beside)
 
 
-def _made(specs: tuple[str, ...], rules_file: Path | None, root: Path) -> "list[Detector]":
+def _rules(file: Path | None) -> "Rules | None":
+    """Those of an operator; None for podvitals' own, which simulated devices never ask for."""
     from podvitals.detect.rules.load import load_file
+
+    return load_file(file) if file is not None else None
+
+
+def _made(specs: tuple[str, ...], rules: "Rules | None", root: Path) -> "list[Detector]":
     from podvitals.detect.spec import Equipment, parse
 
-    equipment = Equipment(roots_at(root), load_file(rules_file) if rules_file is not None else None)
+    equipment = Equipment(roots_at(root), rules)
     return [parse(spec, equipment) for spec in specs]
+
+
+def _beside(listen: str | None, watching: "list[Detector]", rules: "Rules | None") -> "Beside":
+    if listen is None:
+        from podvitals.driver.plugin import alone
+
+        return alone
+    from podvitals.agent.listen import parse_address
+    from podvitals.cli.driving import asked_at
+    from podvitals.detect.rules.load import builtin
+
+    return asked_at(parse_address(listen), watching, rules or builtin())

@@ -47,7 +47,7 @@ class Joined:
     """The verdicts of a schedule as verdicts of the other driver's devices: what `health.Health` asks of a schedule."""
 
     def __init__(self, target: For, schedule: Schedule) -> None:
-        self._for, self._schedule = target, schedule
+        self._for, self.schedule = target, schedule
         self.clock = schedule.clock
         self._targets: dict[str, tuple[DeviceKey, ...]] = {}
         self._ours: dict[DeviceKey, tuple[str, ...]] = {}
@@ -59,7 +59,7 @@ class Joined:
 
     @property
     def shortest_lease(self) -> float:
-        return self._schedule.shortest_lease
+        return self.schedule.shortest_lease
 
     @property
     def verdicts(self) -> Mapping[str, Verdict]:
@@ -75,7 +75,7 @@ class Joined:
         return lambda: self._listeners.remove(listener)
 
     def expire(self) -> None:
-        self._schedule.expire()
+        self.schedule.expire()
 
     def take(self, slices: Mapping[str, ResourceSlice]) -> None:
         """The driver's slices as they are now."""
@@ -83,15 +83,15 @@ class Joined:
         self._rejoin()
 
     def _changed(self, names: frozenset[str]) -> None:
-        if self._schedule.inventory_version != self._version:
+        if self.schedule.inventory_version != self._version:
             self._rejoin()
         changed = frozenset(_name(key) for name in names for key in self._targets.get(name, ()))
         if changed:
             self._tell(changed)
 
     def _rejoin(self) -> None:
-        self._version = self._schedule.inventory_version
-        found = join(self._for.driver, self._schedule.devices, self._slices.values(), self._for.written)
+        self._version = self.schedule.inventory_version
+        found = join(self._for.driver, self.schedule.devices, self._slices.values(), self._for.written)
         if found.unmatched and found.unmatched != self._said:
             log.warning("no device of driver=%s is the same as: %s", self._for.driver, ", ".join(found.unmatched))
         self._said = found.unmatched
@@ -108,7 +108,7 @@ class Joined:
             self._tell(frozenset(map(_name, fresh)))
 
     def _verdict(self, key: DeviceKey) -> Verdict | None:
-        said = [verdict for name in self._ours.get(key, ()) if (verdict := self._schedule.verdict(name)) is not None]
+        said = [verdict for name in self._ours.get(key, ()) if (verdict := self.schedule.verdict(name)) is not None]
         return merged(key, said) if said else None
 
     def _tell(self, names: frozenset[str]) -> None:

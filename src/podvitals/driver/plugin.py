@@ -4,13 +4,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 from podvitals.claim.resource import ResourceClaim
 from podvitals.clock import SYSTEM, Clock
 from podvitals.detect.detector import Detector
+from podvitals.detect.schedule import Schedule
 from podvitals.device.key import check_driver_name
 from podvitals.driver.auxiliary import For, speaking_for
 from podvitals.driver.cdi import CdiEdits, Mount
@@ -30,6 +31,15 @@ class Kubelet(Protocol):
 
     @property
     def directory(self) -> Path: ...
+
+
+Beside = Callable[[Schedule], AbstractAsyncContextManager[object]]
+"""What is done while a driver serves; it may look at its detectors and their devices."""
+
+
+def alone(_: Schedule) -> AbstractAsyncContextManager[object]:
+    """Nothing beside it."""
+    return nullcontext()
 
 
 class Driver:
@@ -60,13 +70,13 @@ class Driver:
             print(f"{self.name}: {error}", file=sys.stderr)  # noqa: T201 - the process's own last word
             sys.exit(error.exit_code)
 
-    def run(self, flags: Mapping[str, Any]) -> None:
+    def run(self, flags: Mapping[str, Any], beside: Beside = alone) -> None:
         """Serves as the flags say, until SIGTERM or SIGINT. Raises PodvitalsError."""
-        _run(self._serve, flags)
+        _run(self._serve, flags, beside)
 
-    async def _serve(self, settings: Settings, config: ClusterConfig) -> None:
+    async def _serve(self, settings: Settings, config: ClusterConfig, beside: Beside) -> None:
         stop = _told_to_end()
-        async with Client(config) as client, serving(self._parts, settings, client):
+        async with Client(config) as client, serving(self._parts, settings, client) as served, beside(served.schedule):
             await stop.wait()
 
     @asynccontextmanager
@@ -96,17 +106,17 @@ class HealthSource:
         self._for = For(check_driver_name(driver), check_source(name), written_mapping(mapping))
         self._parts = Parts(driver, detectors)
 
-    def run(self, flags: Mapping[str, Any]) -> None:
+    def run(self, flags: Mapping[str, Any], beside: Beside = alone) -> None:
         """Serves as the flags say, until SIGTERM or SIGINT. Raises PodvitalsError."""
-        _run(self._serve, flags)
+        _run(self._serve, flags, beside)
 
-    async def _serve(self, settings: Settings, config: ClusterConfig) -> None:
+    async def _serve(self, settings: Settings, config: ClusterConfig, beside: Beside) -> None:
         stop = _told_to_end()
-        async with Client(config) as client, speaking_for(self._for, self._parts, settings, client):
+        async with Client(config) as client, speaking_for(self._for, self._parts, settings, client) as joined, beside(joined.schedule):
             await stop.wait()
 
 
-def _run(serve: Callable[[Settings, ClusterConfig], Coroutine[Any, Any, None]], flags: Mapping[str, Any]) -> None:
+def _run(serve: Callable[[Settings, ClusterConfig, Beside], Coroutine[Any, Any, None]], flags: Mapping[str, Any], beside: Beside) -> None:
     from podvitals.driver import logs
     from podvitals.driver.flags import settings_of
     from podvitals.kube.config import load_config
@@ -116,7 +126,7 @@ def _run(serve: Callable[[Settings, ClusterConfig], Coroutine[Any, Any, None]], 
     config = load_config(flags["kubeconfig"], flags["context"])
 
     async def main() -> None:
-        await serve(settings, config)
+        await serve(settings, config, beside)
 
     asyncio.run(main())
 
