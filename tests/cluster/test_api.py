@@ -6,6 +6,7 @@ import pytest_asyncio
 
 from podvitals.kube.client import Client
 from tests.api.subject import Subject, subject_on
+from tests.api.test_ephemeral import *  # noqa: F403
 from tests.api.test_events import *  # noqa: F403
 from tests.api.test_listing import *  # noqa: F403
 from tests.api.test_status import *  # noqa: F403
