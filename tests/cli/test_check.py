@@ -356,7 +356,7 @@ def test_an_operators_pattern_is_tried_on_the_lines_of_a_recording(tmp_path: Pat
     outcome = podvitals("rules", "test", str(ours), "--replay", str(path))
     assert outcome.returncode == 1
     assert "new      line brownout: kmsg brownout\n" in outcome.stdout
-    assert "line brownout: found 2 times among 3 lines of the kernel log, of 1 device\n" in outcome.stdout
+    assert "line brownout: found in 2 of 3 lines of the kernel log, of 1 device\n" in outcome.stdout
     assert "+9s  gpu-1  Unhealthy  brownout of level 3" in outcome.stdout
     assert podvitals("check", "--replay", str(path), "--rules", str(ours)).returncode == 1
     without = podvitals("rules", "test", str(ours), "--replay", str(fallen)).stdout

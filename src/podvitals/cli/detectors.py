@@ -33,4 +33,4 @@ def command(form: str, root: Path) -> None:
         click.echo(encode({"detectors": rows}, form), nl=False)
         return
     lines = [(str(r["family"]), "yes" if r["available"] else "no", str(r["about"]), str(r["why"] or r["needs"])) for r in rows]
-    print_lines(Table(("FAMILY", "HERE", "ABOUT", "NEEDS"), lines).lines(longest=longest_cell(form)))
+    print_lines(Table(("FAMILY", "HERE", "ABOUT", "NEEDS, OR WHY NOT"), lines).lines(longest=longest_cell(form)))

@@ -149,7 +149,7 @@ def tried(after: Rules, records: Sequence[Record]) -> list[str]:
         found = [said for record in heard for said in pattern.said(LogRecord(0, 0, 0.0, record.text, dict(record.keys)))]
         about = {device for said in found for device in names.devices(said.about, said.who)}
         devices = f"{len(about)} device{'s' if len(about) != 1 else ''}"
-        told.append(f"line {line.id}: found {len(found)} times among {len(heard)} lines of the kernel log, of {devices}")
+        told.append(f"line {line.id}: found in {len(found)} of {len(heard)} lines of the kernel log, of {devices}")
     return told
 
 
