@@ -8,7 +8,6 @@ from base64 import b64encode
 from contextlib import suppress
 
 from podvitals.testing.conformance import alone
-from podvitals.testing.conformance.case import Failed
 from podvitals.testing.conformance.node.puppet import REGISTERED_WITHIN, Puppet
 
 
@@ -29,14 +28,11 @@ class Apart(Puppet):
         assert self._process.stdout is not None
         try:
             async with asyncio.timeout(REGISTERED_WITHIN):
-                said = await self._process.stdout.readline()
+                registered = await self._process.stdout.readline()
         except TimeoutError:
-            said = b""
-        if not said:
-            raise Failed(
-                f"nobody registered the driver at {self.registration_path} within {REGISTERED_WITHIN:g} s",
-                "is --plugin-dir the one the kubelet watches?",
-            )
+            registered = b""
+        if not registered:
+            raise self.unregistered()
 
     def send(self, raw: bytes) -> float:
         if self._process is not None and self._process.stdin is not None:

@@ -104,10 +104,13 @@ class Puppet(FakeDriver):
             async with asyncio.timeout(REGISTERED_WITHIN):
                 await self.registered.wait()
         except TimeoutError:
-            raise Failed(
-                f"nobody registered the driver at {self.registration_path} within {REGISTERED_WITHIN:g} s",
-                "is --plugin-dir the one the kubelet watches?",
-            ) from None
+            raise self.unregistered() from None
+
+    def unregistered(self) -> Failed:
+        return Failed(
+            f"nobody registered the driver at {self.registration_path} within {REGISTERED_WITHIN:g} s",
+            "is --plugin-dir the one the kubelet watches?",
+        )
 
     async def stop(self) -> None:
         self.hush()
