@@ -1,12 +1,14 @@
 """`podvitals agent` as a process: what it says to wrong input, and how it ends."""
 
 import asyncio
+import gc
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import Field, fields
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
+from unittest.mock import Mock
 
 import aiohttp
 import click
@@ -130,3 +132,31 @@ async def test_it_ends_when_it_is_told_to(tmp_path: Path, number: Signals, code:
             await process.communicate()
         assert process.returncode == code
         assert not (tmp_path / "state" / "agent.sock").exists()
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("answers", [True, False])
+async def test_garbage_is_collected_again_once_pods_were_told_or_a_start_takes_too_long(
+    monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    monkeypatch.setattr(cli, "FIRST_WORDS", 0.0)
+    monkeypatch.setattr(cli, "LONGEST_START", 10.0 if answers else 0.01)
+    agent = Mock(node=Mock(ready=asyncio.Event()), synced=asyncio.Event())
+    starting = asyncio.create_task(cli._start(agent), name="start")
+    if answers:
+        agent.node.ready.set()
+        await asyncio.sleep(0)
+        assert not gc.isenabled()
+        agent.synced.set()
+    async with asyncio.timeout(5):
+        await starting
+    assert gc.isenabled()
+    assert gc.get_freeze_count()
