@@ -13,6 +13,8 @@ from podvitals.agent.compose import Agent, AgentSettings
 from podvitals.agent.memory import Memory
 from podvitals.claim.cluster import Event, Lease
 from podvitals.claim.pod import Pod
+from podvitals.claim.times import rfc3339
+from podvitals.clock import SYSTEM
 from podvitals.device.health import Health
 from podvitals.kube.client import Client
 from podvitals.kube.follow import follow
@@ -48,8 +50,7 @@ class Cluster:
 
     async def end(self, name: str) -> None:
         """The pod ends, and with it its claim, as a kubelet and the claim controller would do it."""
-        now = "2030-01-01T00:00:00Z"
-        stop = {"name": "train", "state": {"terminated": {"exitCode": 1, "finishedAt": now}}}
+        stop = {"name": "train", "state": {"terminated": {"exitCode": 1, "finishedAt": rfc3339(SYSTEM.wall())}}}
         status = {"status": {"phase": "Failed", "containerStatuses": [stop]}}
         await self.client.patch(PODS, name, status, "default", subresource="status")
         await self.client.delete(CLAIMS, f"{name}-gpus", "default")
