@@ -188,6 +188,7 @@ LINE = "r:2: this is no line of a recording"
         ([HEAD, '{"at": 1, "family": "f", "device": "d", "same": true}\n'], LINE),
         ([HEAD, '{"at": NaN, "family": "f", "device": "d", "failed": "x"}\n'], f"{LINE} (ValueError: at nan is no time)"),
         ([HEAD, '{"at": 1, "family": "f", "device": "\\u001b[2J", "failed": "x"}\n'], f"{LINE} (device name '\\x1b[2J' is not a DNS label"),
+        ([HEAD, '{"at": 1, "family": "f", "found": [{"name": "A", "attributes": {}, "handle": ""}]}\n'], f"{LINE} (device name 'A' is not"),
         ([HEAD, "[1]\n"], LINE),
     ],
 )

@@ -201,7 +201,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     ("text", "why"),
     [
         ('[xid.162]\ncancels = ["xid.nothing"]\n', "rule xid.162 cancels xid.nothing, which is no rule"),
-        ('[xid.162]\ncancels = ["xid.79"]\n', "rule xid.163 is about something said once and would never end"),
+        ('[xid.162]\ncancels = ["xid.79"]\n', "ours.toml: rule xid.163 is about something said once and would never end"),
     ],
 )
 def test_what_does_not_fit_the_other_rules_is_refused(tmp_path: Path, text: str, why: str) -> None:
