@@ -11,11 +11,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from podvitals.device.health import Health
+from podvitals.relay.herald import RATE
+from podvitals.relay.keeping import LOOK_EVERY
 from podvitals.testing.driver import FakeDriver
 from podvitals.testing.kubelet import FakeKubelet
 from podvitals.wire.client import PluginClient
@@ -24,9 +26,10 @@ from tests.bench.stats import Estimate, median, over_floor, percentile
 from tests.bench.table import Row
 
 NAME = "bench.example.com"
-TAKES = 0.05
-"""Seconds the driver takes for claims whose name begins with "slow"."""
 AT_ONCE = 110
+"""Prepares under way: the pods of a full node."""
+BURST, STEADY = 50, 250
+"""Milliseconds each takes in the driver: where all begin in one moment, and where they come and go."""
 SUBJECT = "relay"
 
 
@@ -69,6 +72,17 @@ class Node:
         self.driver.stdin.write(f"{line}\n".encode())
         return float(await self.driver.stdout.readline())
 
+    def processor(self) -> float:
+        """Seconds of processor the relay has had."""
+        return int(Path(f"/proc/{self.relay.pid}/schedstat").read_text().split()[0]) / 1e9
+
+    async def kept(self) -> None:
+        """Returns when one stand-in is registered, and a keeper has had the time to hear of it."""
+        async with asyncio.timeout(30):
+            while len(self.kubelet.registrations) != 1:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(2 * LOOK_EVERY)
+
     def memory(self) -> float:
         """MB."""
         status = Path(f"/proc/{self.relay.pid}/status").read_text()
@@ -81,6 +95,7 @@ async def measure(pairs: int, ends: int, starts: int, devices: int) -> list[Row]
             rows = [*await _prepares(node, pairs), await _changes(node, pairs), await _leases(node, ends)]
             small = node.memory()
             rows.append(await _restarts(node, starts))
+            rows.append(await _gaps(node, starts))
     with tempfile.TemporaryDirectory(prefix="pv-", dir="/tmp") as directory:
         async with Node(Path(directory), devices=devices).running() as node:
             await node.kubelet.sees(f"gpu-{devices - 1}", Health.HEALTHY, timeout=30)
@@ -91,20 +106,48 @@ async def measure(pairs: int, ends: int, starts: int, devices: int) -> list[Row]
 
 
 async def _prepares(node: Node, pairs: int) -> list[Row]:
-    async def one(client: PluginClient, name: str) -> float:
-        began = time.perf_counter()
-        await client.prepare(DRA_V1, [ClaimRef("ml", f"uid-{name}-{number}", f"{name}-{number}") for number in range(4)])
-        return 1000 * (time.perf_counter() - began)
-
-    lone = [(await one(node.relayed, "gpus"), await one(node.direct, "gpus")) for _ in range(pairs)]
     rounds = max(3, pairs // 20)
-    many: list[tuple[float, float]] = []
+    lone = [(await _one_prepare(node.relayed, 0), await _one_prepare(node.direct, 0)) for _ in range(pairs)]
+    steady = await _alternately(node, rounds, _steady)
+    used = node.processor()
+    burst = await _alternately(node, rounds, _burst)
+    each = 1e6 * (node.processor() - used) / len(burst)
+    return [
+        _beside("prepare, one at a time", lone, 1.0),
+        _beside(f"prepare, {AT_ONCE} under way, {STEADY} ms each in the driver", steady, 1.0),
+        _beside(f"prepare, {AT_ONCE} begun at once, {BURST} ms each in the driver", burst, 1.0),
+        Row(SUBJECT, "processor the relay takes for one of those", len(burst), "µs", _one(each)),
+    ]
+
+
+async def _one_prepare(client: PluginClient, takes: int) -> float:
+    """Milliseconds."""
+    began = time.perf_counter()
+    await client.prepare(DRA_V1, [ClaimRef("ml", f"uid-{takes}-{number}", f"takes-{takes}-{number}") for number in range(4)])
+    return 1000 * (time.perf_counter() - began)
+
+
+async def _alternately(node: Node, rounds: int, once: Callable[[PluginClient], Awaitable[list[float]]]) -> list[tuple[float, float]]:
+    pairs: list[tuple[float, float]] = []
     for _ in range(rounds):
-        relayed = sorted(await asyncio.gather(*(one(node.relayed, "slow") for _ in range(AT_ONCE))))
-        direct = sorted(await asyncio.gather(*(one(node.direct, "slow") for _ in range(AT_ONCE))))
-        many += zip(relayed, direct, strict=True)
-    text = f"prepare, {AT_ONCE} at once, {1000 * TAKES:.0f} ms each in the driver"
-    return [_beside("prepare, one at a time", lone, 1.0), _beside(text, many, 1.0)]
+        relayed, direct = await once(node.relayed), await once(node.direct)
+        pairs += zip(sorted(relayed), sorted(direct), strict=True)
+    return pairs
+
+
+async def _burst(client: PluginClient) -> list[float]:
+    return await asyncio.gather(*(_one_prepare(client, BURST) for _ in range(AT_ONCE)))
+
+
+async def _steady(client: PluginClient) -> list[float]:
+    """Each pod's prepare is followed by another; they begin spread over the time that one takes."""
+
+    async def pod(number: int) -> list[float]:
+        await asyncio.sleep(number * STEADY / AT_ONCE / 1000)
+        return [await _one_prepare(client, STEADY) for _ in range(3)]
+
+    took = await asyncio.gather(*map(pod, range(AT_ONCE)))
+    return [one for pod in took for one in pod]
 
 
 def _beside(what: str, pairs: Sequence[tuple[float, float]], limit: float) -> Row:
@@ -119,7 +162,8 @@ def _beside(what: str, pairs: Sequence[tuple[float, float]], limit: float) -> Ro
 
 async def _changes(node: Node, pairs: int) -> Row:
     took = []
-    for number in range(pairs):
+    for number in range(min(pairs, 60)):
+        await asyncio.sleep(1.5 / RATE)  # more often a watcher is told of none at once
         said = await node.tell(f"n={number}")
         await node.kubelet.sees("gpu-0", Health.UNHEALTHY, message=f"n={number}")
         took.append(1000 * (time.monotonic() - said))
@@ -155,14 +199,36 @@ async def _restarts(node: Node, starts: int) -> Row:
     return Row(SUBJECT, "relay killed and started → watcher has it all again", len(took), "ms", median(took))
 
 
+async def _gaps(node: Node, starts: int) -> Row:
+    """With a keeper."""
+    keeper = await asyncio.create_subprocess_exec(sys.executable, "-m", "podvitals", "relay", "keep", "--run-dir", str(node.root / "r"))
+    took = []
+    try:
+        for _ in range(starts):
+            await node.kept()
+            async with PluginClient((await node.kubelet.registered(NAME)).endpoint, connect_timeout=30) as client:
+                await client.prepare(DRA_V1, [])
+                node.relay.send_signal(signal.SIGKILL)
+                await node.relay.wait()
+                began = time.monotonic()
+                call = asyncio.create_task(client.prepare(DRA_V1, []))
+                await node.start()
+                await call
+                took.append(1000 * (time.monotonic() - began))
+    finally:
+        keeper.kill()
+        await keeper.wait()
+    return Row(SUBJECT, "relay killed, with a keeper: a prepare begun then is answered", len(took), "ms", median(took))
+
+
 def _one(value: float) -> Estimate:
     return Estimate(value, value, value)
 
 
 class _Driver(FakeDriver):
     async def prepare(self, claims: Sequence[ClaimRef]) -> dict[str, PrepareResult]:
-        if claims and claims[0].name.startswith("slow"):
-            await asyncio.sleep(TAKES)
+        if claims and (takes := claims[0].name.split("-")[1:2]):
+            await asyncio.sleep(int(takes[0]) / 1000)
         return dict(await super().prepare(claims))
 
 

@@ -130,3 +130,22 @@ def test_whatever_happens_the_registered_stand_in_stays_until_another_is_taken_o
         assert len(opened) <= 2
         if wanted is not None:
             assert wanted in {one.versions for one in opened.values()}
+
+
+def test_what_another_relay_left_serves_until_one_of_our_own_is_registered() -> None:
+    standing = Standing()
+    left = standing.inherit(offered((DRA_V1,)), 0.0)
+    assert standing.registered == left
+    (opened,) = standing.serves((DRA_V1,))
+    assert isinstance(opened, Open)
+    assert standing.serves((DRA_V1,)) == ()
+    assert standing.stand_ins == (left, opened.stand_in)
+    assert standing.notified(opened.stand_in.number, True, "") == (Close(left), Answer(True, ""))
+    assert standing.serves((DRA_V1,)) == ()
+
+
+def test_what_another_relay_left_goes_where_the_driver_does_not_come() -> None:
+    standing = Standing()
+    left = standing.inherit(offered((DRA_V1,)), 5.0)
+    assert standing.expire(5.0 + WITHDRAW_AFTER - 0.1) == ()
+    assert standing.expire(5.0 + WITHDRAW_AFTER) == (Close(left),)

@@ -15,6 +15,7 @@ from podvitals.errors import PluginError, PodvitalsError
 from podvitals.node.choice import Socket
 from podvitals.relay.calls import Calls
 from podvitals.relay.health import Health
+from podvitals.relay.keeping import Keeping, Kept, Left
 from podvitals.relay.places import Places, Sockets
 from podvitals.relay.standing import Answer, Close, Effect, Open, StandIn, Standing
 from podvitals.relay.state import CallsView, Towards
@@ -48,6 +49,7 @@ class _Servers:
     sockets: Sockets
     registration: PluginServer
     endpoint: PluginServer
+    kept: Kept
 
     async def stop(self) -> None:
         # The registration first: the kubelet lets go of the endpoint before it finds it gone.
@@ -59,13 +61,20 @@ class Front:
     """One driver. `registrations`: the sockets of its own that are to be told what the kubelet says."""
 
     def __init__(
-        self, driver: str, places: Places, calls: Calls, health: Health, registrations: Callable[[], tuple[Socket, ...]], clock: Clock
+        self,
+        driver: str,
+        places: Places,
+        calls: Calls,
+        health: Health,
+        registrations: Callable[[], tuple[Socket, ...]],
+        keeping: Keeping,
+        clock: Clock,
     ) -> None:
         self.driver, self.calls, self.health = driver, calls, health
         self.standing = Standing()
         self.direct_gone = False
         """No link of a bypass shows the driver itself to the kubelet (any more)."""
-        self._places, self._registrations, self._clock = places, registrations, clock
+        self._places, self._registrations, self._keeping, self._clock = places, registrations, keeping, clock
         self._servers: dict[int, _Servers] = {}
         self._to_do: deque[Open | Close] = deque()
         self._told: dict[Socket, Answer] = {}
@@ -80,6 +89,12 @@ class Front:
     def serves(self, versions: tuple[str, ...]) -> None:
         self._do(self.standing.serves(versions))
         self.calls.moved()
+
+    async def inherit(self, left: Left) -> None:
+        """Serves on what another relay has left, before `run`."""
+        stand_in = self.standing.inherit(left.kept.versions, self._clock.now())
+        self._servers[stand_in.number] = await self._serve(stand_in, left.kept.sockets, left)
+        log.info("stands in for a relay that is gone", extra={"driver": self.driver, "endpoint": left.kept.endpoint})
 
     def away(self) -> None:
         self.standing.away(self._clock.now())
@@ -107,7 +122,7 @@ class Front:
                 self._do(self.standing.expire(self._clock.now()))
         finally:
             for servers in self._servers.values():
-                await servers.stop()
+                await self._stop(servers)
             self._servers.clear()
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
@@ -127,17 +142,22 @@ class Front:
                     log.error("cannot stand in", extra={"driver": self.driver, "reason": str(error)})
                     return self._clock.now() + RETRY_SOCKETS
             elif (servers := self._servers.pop(effect.stand_in.number, None)) is not None:
-                await servers.stop()
+                await self._stop(servers)
                 log.info("no longer stands in", extra={"driver": self.driver, "endpoint": str(servers.sockets.endpoint)})
             self._to_do.popleft()
         return None
 
     async def _open(self, stand_in: StandIn) -> None:
-        sockets = self._places.make(self.driver)
+        servers = self._servers[stand_in.number] = await self._serve(stand_in, self._places.make(self.driver))
+        endpoint = str(servers.sockets.endpoint)
+        log.info("stands in", extra={"driver": self.driver, "endpoint": endpoint, "versions": ",".join(stand_in.versions)})
+
+    async def _serve(self, stand_in: StandIn, sockets: Sockets, left: Left | None = None) -> _Servers:
         info = PluginInfo(PLUGIN_TYPE, self.driver, str(sockets.endpoint), stand_in.versions)
-        endpoint = PluginServer(sockets.endpoint, health=self.health, other=self.calls, versions=HEALTH_VERSIONS)
+        bound = (None, None) if left is None else (left.registration, left.endpoint)
+        endpoint = PluginServer(sockets.endpoint, health=self.health, other=self.calls, versions=HEALTH_VERSIONS, listening=bound[1])
         handler = _Registration(info, lambda registered, error: self._notified(stand_in.number, registered, error))
-        registration = PluginServer(sockets.registration, registration=handler)
+        registration = PluginServer(sockets.registration, registration=handler, listening=bound[0])
         # The endpoint first: the kubelet dials it as soon as it finds the registration.
         await endpoint.start()
         try:
@@ -145,8 +165,15 @@ class Front:
         except BaseException:
             await endpoint.stop()
             raise
-        self._servers[stand_in.number] = _Servers(sockets, registration, endpoint)
-        log.info("stands in", extra={"driver": self.driver, "endpoint": str(sockets.endpoint), "versions": ",".join(stand_in.versions)})
+        kept = Kept(self.driver, stand_in.versions, str(sockets.registration), str(sockets.endpoint))
+        assert registration.listening is not None
+        assert endpoint.listening is not None
+        self._keeping.keep(Left(kept, registration.listening, endpoint.listening))
+        return _Servers(sockets, registration, endpoint, kept)
+
+    async def _stop(self, servers: _Servers) -> None:
+        self._keeping.forget(servers.kept)
+        await servers.stop()
 
     def _notified(self, number: int, registered: bool, error: str) -> None:
         level = logging.INFO if registered else logging.ERROR

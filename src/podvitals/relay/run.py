@@ -17,6 +17,7 @@ from podvitals.relay.bypass import Bypass, Registered
 from podvitals.relay.calls import Calls
 from podvitals.relay.front import Front
 from podvitals.relay.health import Health
+from podvitals.relay.keeping import Keeping, Left
 from podvitals.relay.places import Places
 from podvitals.relay.state import RelayView, relayed
 from podvitals.relay.vouch import vouch_for_all
@@ -55,6 +56,7 @@ class Relay:
         self.node = NodeWatch(node, clock, registrar=True, confirms=False, owners=frozenset((0, os.geteuid())))
         self.fronts: dict[str, Front] = {}
         self._bypass, self._bypassed = Bypass(self._places), frozenset[str]()
+        self._keeping = Keeping(settings.run_dir, clock)
         self._look = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -65,13 +67,23 @@ class Relay:
 
     async def run(self) -> None:
         """Until cancelled; then its sockets are gone."""
+        left = await self._keeping.take()
         swept = await asyncio.to_thread(self._places.sweep)
         if swept:
             log.info("took away what a dead relay left", extra={"registrations": swept})
         self.node.subscribe(self._changed)
         self.node.subscribe_drivers(self._moved)
         self._bypassed = await asyncio.to_thread(self._bypass.marked)
+        try:
+            await self._run(left)
+        finally:
+            self._keeping.close()
+
+    async def _run(self, left: list[Left]) -> None:
         async with asyncio.TaskGroup() as self._tasks:
+            for one in left:
+                await self._inherit(one)
+            self._tasks.create_task(self._keeping.run(), name="relay: keeping")
             self._tasks.create_task(self._keep_bypasses(), name="relay: bypasses")
             self._tasks.create_task(vouch_for_all(self._settings.on_change, self.node, self._clock), name="relay: vouching")
             await self.node.run()
@@ -157,6 +169,15 @@ class Relay:
             if (front := self.fronts.get(driver)) is not None:
                 front.health.change(changed)
 
+    async def _inherit(self, left: Left) -> None:
+        """Of two of one driver the older: the kubelet had not taken the other yet, or the older would be gone."""
+        driver = left.kept.driver
+        if driver in self._bypassed or driver in self.fronts or len(self.fronts) >= self._settings.most_drivers:
+            await asyncio.to_thread(left.discard)
+            self._keeping.forget(left.kept)
+        else:
+            await self._begin(driver).inherit(left)
+
     def _begin(self, driver: str) -> Front:
         assert self._tasks is not None
 
@@ -166,7 +187,7 @@ class Relay:
 
         calls = Calls(driver, newest, self._clock)
         health = Health(lambda: [key for key in self.node.states() if key.driver == driver], self.node.state, self._clock)
-        front = Front(driver, self._places, calls, health, lambda: self.node.registrations(driver), self._clock)
+        front = Front(driver, self._places, calls, health, lambda: self.node.registrations(driver), self._keeping, self._clock)
         self.fronts[driver] = front
         self._running[driver] = self._tasks.create_task(front.run(), name=f"relay: {driver}")
         return front

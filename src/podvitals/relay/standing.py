@@ -68,11 +68,20 @@ class Standing:
         self.answer: Answer | None = None
         """What the kubelet said last; None: nothing yet."""
         self._away_since: float | None = None
+        self._inherited = False
 
     @property
     def stand_ins(self) -> tuple[StandIn, ...]:
         """Those that are open, oldest first."""
         return tuple(one for one in (self.registered, self.newest) if one is not None)
+
+    def inherit(self, versions: tuple[str, ...], now: float) -> StandIn:
+        """A relay that is gone has left this stand-in, and the kubelet knows it. It serves until one of ours is registered, since only that
+        makes the kubelet ask for the driver's health at once."""
+        self.registered, self._inherited = StandIn(self._next, versions), True
+        self._next += 1
+        self.away(now)
+        return self.registered
 
     def serves(self, versions: tuple[str, ...]) -> tuple[Effect, ...]:
         """An endpoint of the driver is connected; of several the newest, which lists `versions`."""
@@ -80,7 +89,7 @@ class Standing:
         wanted = offered(versions)
         if self.newest is not None and self.newest.versions == wanted:
             return ()
-        if self.registered is not None and self.registered.versions == wanted:
+        if self.registered is not None and self.registered.versions == wanted and not self._inherited:
             # Back to what the kubelet knows: what it was offered meanwhile is of no use.
             return self._take_back()
         effects = self._take_back()
@@ -110,6 +119,7 @@ class Standing:
         """Nobody stands in for the driver any more, until it `serves` again."""
         effects = tuple(Close(one) for one in self.stand_ins)
         self.registered = self.newest = self.answer = None
+        self._inherited = False
         return effects
 
     def next_deadline(self) -> float | None:
@@ -119,7 +129,7 @@ class Standing:
         effects: tuple[Effect, ...] = ()
         if registered:
             effects = () if self.registered is None else (Close(self.registered),)
-            self.registered, self.newest = self.newest, None
+            self.registered, self.newest, self._inherited = self.newest, None, False
         return (*effects, *self._say(registered, error))
 
     def _say(self, registered: bool, error: str) -> tuple[Effect, ...]:

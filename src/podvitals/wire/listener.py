@@ -34,10 +34,17 @@ class Listener:
         self._accepting: set[asyncio.Task[object]] = set()
         self._pause: asyncio.TimerHandle | None = None
 
-    async def open(self) -> None:
-        """Listens. A dead process's socket is taken over; SocketTaken for a live one's, LocalError if none can be made there."""
-        self._socket, self._identity = await asyncio.to_thread(_listen, self.path)
+    async def open(self, listening: socket.socket | None = None) -> socket.socket:
+        """Listens, with the socket given where one is, and returns the one it listens with. A dead process's socket is taken over;
+        SocketTaken for a live one's, LocalError if none can be made there."""
+        if listening is None:
+            made, self._identity = await asyncio.to_thread(_listen, self.path)
+        else:
+            made, self._identity = listening, await asyncio.to_thread(identity, self.path)
+        made.setblocking(False)
+        self._socket = made
         self._go_on()
+        return made
 
     async def unlink(self) -> None:
         """Removes the file, if it is still this socket's."""

@@ -7,6 +7,7 @@ nothing else. Every method not served is answered UNIMPLEMENTED in full, as kube
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -68,8 +69,11 @@ class PluginServer:
         health: HealthHandler | None = None,
         other: PassHandler | None = None,
         versions: Collection[str] = ALL_VERSIONS,
+        listening: socket.socket | None = None,
     ) -> None:
         self.path = check_path(path)
+        self.listening = listening
+        """What it listens with: given where another process has bound it here, else made by `start`."""
         self._registration, self._dra, self._health, self._other = registration, dra, health, other
         self._unary: dict[str, Callable[[bytes], Awaitable[bytes]]] = {}
         if registration is not None:
@@ -89,7 +93,7 @@ class PluginServer:
 
         Raises SocketTaken for a live one's if none can be made there."""
         listener = Listener(self.path, self._accept)
-        await listener.open()
+        self.listening = await listener.open(self.listening)
         self._listener = listener
 
     async def stop(self) -> None:
