@@ -17,7 +17,6 @@ Any of them can be given to `podvitals driver NAME --detector FAMILY` and to `po
 @root_option
 def command(form: str, root: Path) -> None:
     from podvitals.cli.output import Table, encode, longest_cell, print_lines
-    from podvitals.detect.rules.load import builtin
     from podvitals.detect.spec import FAMILIES, family_of
 
     roots = roots_at(root)
@@ -25,10 +24,7 @@ def command(form: str, root: Path) -> None:
     for name in FAMILIES:
         if (family := family_of(name)) is not None:
             why_not = family.available(roots)
-            rules = sum(1 for rule in builtin() if rule.family == name)
-            rows.append(
-                {"family": name, "about": family.about, "needs": family.needs, "available": not why_not, "why": why_not, "rules": rules}
-            )
+            rows.append({"family": name, "about": family.about, "needs": family.needs, "available": not why_not, "why": why_not})
     if form in ("json", "yaml"):
         click.echo(encode({"detectors": rows}, form), nl=False)
         return

@@ -35,7 +35,7 @@ def pci_device(address: str) -> str:
 
 
 class Family(Detector):
-    """`family`: its table of rules, and the word before the colon in --detector. `about`: what its devices are. `needs`: what must be there
+    """`family`: the word before the colon in --detector. `about`: what its devices are. `needs`: what must be there
     for it to work, for `podvitals detectors`. `roots` is set by the frame before anything is called."""
 
     family: ClassVar[str]
