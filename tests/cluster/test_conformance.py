@@ -6,12 +6,11 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from podvitals.kube.client import Client
 from podvitals.testing.conformance.case import Outcome, Result, chosen
 from podvitals.testing.conformance.node import CASES, NodeSettings, try_node
 from tests.cluster.cluster import Cluster
+from tests.cluster.releases import Shown, needs
 from tests.cluster.subjects import World
 from tests.conformance import places
 
@@ -61,9 +60,8 @@ async def test_the_agent_beside_a_kubelet_passes_every_case(cluster: Cluster, cl
     assert outcomes(results, Outcome.FAIL, Outcome.SKIP, Outcome.WARN) == {}
 
 
+@needs(Shown.CLAIM_OF_A_TEMPLATE)
 async def test_a_kubelet_alone_fails_where_the_contract_says_it_does(cluster: Cluster, client: Client) -> None:
-    if cluster.version.startswith(("1.34.", "1.35.")):
-        pytest.skip("kubelets before 1.36 show a device only where claim names happen to agree: nearly every case fails")
     results = await tried(client, places.real(cluster).settings("field", patience=1.0, soon=2.0))
     failed = outcomes(results, Outcome.FAIL)
     assert not failed.keys() - DEFECTS - SOMETIMES, {name: failed[name] for name in failed.keys() - DEFECTS - SOMETIMES}

@@ -4,6 +4,7 @@ from podvitals.kube.client import Client
 from podvitals.testing.conformance.case import Outcome, chosen
 from podvitals.testing.conformance.node import CASES, try_node
 from tests.cluster.cluster import Cluster
+from tests.cluster.releases import Shown, needs
 from tests.conformance import places
 
 SLOW = tuple(case.name for case in CASES if case.slow or case.stage > 1)
@@ -20,6 +21,7 @@ NOT_CURABLE = {
 SOMETIMES = {"changes-50ms-apart", "extended-resource", "same-order"}
 
 
+@needs(Shown.CLAIM_OF_A_TEMPLATE)
 async def test_behind_the_relay_the_kubelets_own_field_is_right_in_time(cluster: Cluster, client: Client) -> None:
     async with places.relay(cluster) as place:
         chosen_cases = chosen(CASES, (), SLOW)
