@@ -14,7 +14,8 @@ from podvitals.wire import fairness
 from podvitals.wire.client import LONGEST_INFO, PluginClient
 from podvitals.wire.convert import encode_info
 from podvitals.wire.messages import PluginInfo
-from tests.wire.peers import OK, RawServer, message, settle
+from podvitals.wire.services import GET_INFO
+from tests.wire.peers import OK, RawServer, message, raw_client, settle
 from tests.wire.test_calls import INFO, Plugin, serve
 
 
@@ -88,6 +89,25 @@ async def test_whoever_keeps_us_busy_is_read_slowly_and_others_are_served(short:
             sent = flood.sent
             assert sent < 64 * 1024 * 1024
     assert fairness.Fairness._resting == 0
+
+
+@pytest.mark.parametrize("body", [b"", message(b"")])
+async def test_of_calls_that_are_given_up_at_once_nothing_is_kept(short: Path, body: bytes) -> None:
+    async with serve(short, Plugin()) as server, raw_client(short / "dra.sock") as client:
+        head = [(":method", "POST"), (":scheme", "http"), (":path", GET_INFO), (":authority", "x"), ("content-type", "application/grpc")]
+        for _ in range(100):
+            stream = client.h2.get_next_available_stream_id()
+            client.h2.send_headers(stream, head)
+            if body:
+                client.h2.send_data(stream, body)
+            client.h2.reset_stream(stream)
+        client.flush()
+        assert (await client.call(GET_INFO, message(b"")))[2] == {"grpc-status": "0"}
+        assert server._listener is not None
+        (connection,) = server._listener._connections
+        async with asyncio.timeout(5):
+            while connection._streams:
+                await asyncio.sleep(0)
 
 
 class _Transport:

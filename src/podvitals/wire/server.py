@@ -143,9 +143,14 @@ class PluginServer:
 
     def _begin(self, stream: Stream, method: str, given: RawCall | RawAnswer | PluginError | None = None) -> None:
         call = asyncio.create_task(self._serve(stream, method, given), name=f"{clean(method, 200)} on {self.path}")
-        stream.on_gone = call.cancel
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
+
+        def gone() -> None:
+            call.cancel()
+            stream.close()  # a task that is cancelled before its first step does not
+
+        stream.on_gone = gone
 
     # A call that is passed on needs a task only where something is waited for: this is the way of every pod start.
 
