@@ -58,7 +58,7 @@ async def look_for_twins(worlds: Worlds, names: Iterable[str]) -> dict[str, int]
 
 async def main() -> int:
     given = _arguments()
-    names = tuple(twins.RELAYS) if given.twin == "all" else (given.twin,) if given.twin else ()
+    names = twins.ALL if given.twin == "all" else (given.twin,) if given.twin else ()
     began, reports, found = time.monotonic(), list[Report](), dict[str, int]()
     cluster = await asyncio.to_thread(Cluster(given.kubernetes).up)
     try:
@@ -72,7 +72,7 @@ async def main() -> int:
                 reports = await rounds(worlds, range(given.first, given.first + given.rounds), given.fault, all_stories=given.stories)
             took = time.monotonic() - began
             if names or (given.seed is None and not given.no_twins):
-                found = await look_for_twins(worlds, names or tuple(twins.RELAYS))
+                found = await look_for_twins(worlds, names or twins.ALL)
     finally:
         await asyncio.to_thread(cluster.down)
     say(table(reports, found, took))
@@ -85,7 +85,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="one round alone")
     parser.add_argument("--fault", choices=["", *plan.KINDS], default="", help="each round has this fault alone")
-    parser.add_argument("--twin", choices=["all", *twins.RELAYS], default="", help="a refuted relay, which must be found")
+    parser.add_argument("--twin", choices=["all", *twins.ALL], default="", help="a refuted relay, which must be found")
     parser.add_argument("--stories", action="store_true", help="of the rounds in which nothing was wrong too")
     parser.add_argument("--no-twins", action="store_true", help="the rounds alone")
     parser.add_argument("--kubernetes", default=os.environ.get("K8S", DEFAULT_VERSION), help="the release")

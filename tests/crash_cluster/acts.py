@@ -48,7 +48,7 @@ class Acts:
                 await self._kill(act)
             world.last_fault = time.monotonic()
             world.note(f"fault  {act} is over")
-            if act.part != "agent" and not await world.works(COMES_UP):
+            if act.part not in ("agent", "keeper") and not await world.works(COMES_UP):
                 world.note(f"fault  {act}: what it broke does not work again within {COMES_UP:.0f} s")
         finally:
             world.order.mended(act.part, how, time.monotonic())
@@ -71,7 +71,8 @@ class Acts:
         await old.end(signal.SIGTERM)
 
     def _process(self, act: Act) -> Managed:
-        return {"agent": self.world.agent, "relay": self.world.relay}.get(act.part) or self.world.drivers[act.driver]
+        world = self.world
+        return world.drivers[act.driver] if act.driver else {"agent": world.agent, "relay": world.relay, "keeper": world.keeper}[act.part]
 
     async def _kill(self, act: Act) -> None:
         process, driver = self._process(act), act.driver

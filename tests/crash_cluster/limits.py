@@ -22,6 +22,8 @@ STARTS = 25.0
 """From a pod's beginning, or the end of what kept it, until it runs: a scheduler looks at an unschedulable pod again after up to 10 s."""
 ENDS = 45.0
 """From its deletion, or the end of what kept it, until a pod is gone: a kubelet tries a failed unprepare again after 10 to 15 s."""
+UNDER_WAY = 2.0
+"""From the relay's end until the kubelet has said that a call which was under way failed."""
 RETRIED = 35.0
 """A prepare that failed: the agent makes the kubelet try it again after 1, 2, 4, 8, 16 and 30 s; alone it would take 60 to 90 s."""
 PUBLISHED = 60.0

@@ -5,7 +5,8 @@
   moment's lease has ended, and with the driver in order as well no longer than it is so. While the relay hangs, the field may make it for
   the relay's own lease, with the agent in order. While relay or kubelet is down, the field is what it was.
 * Unknown may be said while something on the way is out of order, and for limits.NEEDLESS otherwise.
-* A prepare may fail where the relay or the kubelet was killed since the pod's last attempt began, and nowhere else.
+* A prepare may fail where the kubelet was killed since the pod's last attempt, or the relay while the call was under way, and nowhere else;
+  without a keeper of the relay's sockets also while the relay is not back.
 * A pod runs, and is gone, within the limits, counted from the end of what kept it.
 """
 
@@ -26,7 +27,7 @@ PLACES: Mapping[str, tuple[str, str]] = {"field": ("relay", "kubelet"), "annotat
 
 
 class Order:
-    """Which parts are as they should be: agent, relay, kubelet, driver:sdk, driver:go."""
+    """Which parts are as they should be: agent, relay, keeper, kubelet, driver:sdk, driver:go."""
 
     def __init__(self, parts: Iterable[str]) -> None:
         self.paths = {part: Path(limits.SETTLES) for part in parts}
@@ -58,8 +59,14 @@ class Order:
         return max(self.paths[part].good_from for part in parts)
 
     def undone(self, since: float, now: float) -> bool:
-        """Whether relay or kubelet was killed, or not yet back, since then."""
-        return any(self.killed[part].last(since, now) is not None for part in ("relay", "kubelet"))
+        """Whether a prepare that was tried between these, and failed, may have: the kubelet was killed, or not yet back, or the relay was
+        killed while the call was under way, or was not yet back and no keeper held its sockets."""
+        if self.killed["kubelet"].last(since, now) is not None:
+            return True
+        if self.killed["relay"].last(since, now) is None:
+            return False
+        kept = all(spans["keeper"].last(since, now) is None for spans in (self.killed, self.stopped))
+        return not kept or (since <= self.killed["relay"].began() and now <= self.killed["relay"].began() + limits.UNDER_WAY)
 
 
 def claims_of(pod: Object, held: Collection[DeviceKey]) -> list[Claim]:

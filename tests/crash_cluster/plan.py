@@ -17,6 +17,8 @@ KINDS: Mapping[str, tuple[str, float, float, int]] = {
     "relay-stop": ("relay", 0.3, 6.0, 9),
     "relay-roll": ("relay", 0.0, 2.0, 5),
     "relay-stop-long": ("relay", 20.0, 21.0, 2),
+    "keeper-kill": ("keeper", 0.0, 2.0, 3),
+    "keeper-stop": ("keeper", 0.3, 4.0, 3),
     "kubelet-kill": ("kubelet", 0.0, 2.0, 8),
     "kubelet-stop": ("kubelet", 0.3, 6.0, 8),
 }
@@ -27,6 +29,15 @@ CHANGING = 4
 """Of each driver's devices those that break and recover: the scheduler gives the first ones first."""
 ENDS = ("exits", "fails", "deleted", "deleted-early")
 USES = ("sdk", "go", "both")
+
+SHORT: Mapping[int, frozenset[str]] = {
+    35: frozenset({"kubelet-stop", "agent-stop"}),
+    1256: frozenset({"driver-kill", "relay-roll"}),
+    1983: frozenset({"keeper-kill", "relay-kill"}),
+    2239: frozenset({"driver-stop", "relay-kill"}),
+    2784: frozenset({"agent-kill", "kubelet-kill"}),
+}
+"""Of the shortest rounds those that between them kill and stop every part, by seed (tests/cluster/test_crash_rounds.py)."""
 
 
 @dataclass(frozen=True, slots=True)

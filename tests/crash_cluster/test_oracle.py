@@ -98,18 +98,36 @@ def test_unknown_is_needless_once_everything_has_been_in_order_for_long(truth: T
     assert not judge.judge([told], late + 0.2, 0.0)
 
 
-@pytest.mark.parametrize("part", ["relay", "kubelet"])
-def test_a_prepare_may_fail_while_relay_or_kubelet_is_killed_and_not_back(order: Order, part: str) -> None:
-    order.broke(part, "process", 10.0)
+def test_a_prepare_may_fail_while_the_kubelet_is_killed_and_not_back(order: Order) -> None:
+    order.broke("kubelet", "process", 10.0)
     assert Pod("a", "uid", 11.0).failed(12.0, order)
-    order.mended(part, "process", 14.0)
+    order.mended("kubelet", "process", 14.0)
     assert Pod("a", "uid", 13.0).failed(50.0, order)
     late = Pod("a", "uid", 15.0)
     assert not late.failed(16.0, order)
     assert late.excused == 0
 
 
-@pytest.mark.parametrize(("part", "how"), [("driver:sdk", "process"), ("driver:go", "stopped"), ("relay", "stopped"), ("agent", "process")])
+def test_a_prepare_may_fail_that_was_under_way_when_the_relay_was_killed_and_none_that_began_after(order: Order) -> None:
+    order.broke("relay", "process", 10.0)
+    assert Pod("a", "uid", 9.0).failed(10.5, order)
+    assert not Pod("a", "uid", 10.1).failed(10.5, order)
+    assert not Pod("a", "uid", 9.0).failed(10.0 + limits.UNDER_WAY + 0.1, order)
+
+
+@pytest.mark.parametrize("how", ["process", "stopped"])
+def test_without_a_keeper_a_prepare_may_fail_until_the_relay_is_back(order: Order, how: str) -> None:
+    order.broke("relay", "process", 10.0)
+    order.broke("keeper", how, 11.0)
+    assert Pod("a", "uid", 10.5).failed(12.5, order)
+    order.mended("relay", "process", 14.0)
+    assert not Pod("a", "uid", 14.5).failed(15.0, order)
+
+
+@pytest.mark.parametrize(
+    ("part", "how"),
+    [("driver:sdk", "process"), ("driver:go", "stopped"), ("relay", "stopped"), ("agent", "process"), ("keeper", "process")],
+)
 def test_no_prepare_may_fail_for_a_driver_or_an_agent_or_because_the_relay_is_stopped(order: Order, part: str, how: str) -> None:
     order.broke(part, how, 10.0)
     assert not Pod("a", "uid", 11.0).failed(12.0, order)

@@ -39,13 +39,24 @@ def test_a_fault_that_is_asked_for_is_there_alone_and_as_long_as_it_ever_is() ->
     assert (act.kind, act.lasts) == ("relay-stop", plan.KINDS["relay-stop"][2])
 
 
+def test_the_short_rounds_have_the_faults_they_are_there_for() -> None:
+    for seed, kinds in plan.SHORT.items():
+        acts = plan.make(seed).acts
+        assert {act.kind for act in acts} == kinds
+        assert max(act.at + act.lasts for act in acts) < 3.0
+
+
+def test_every_twin_has_a_fault_that_shows_it() -> None:
+    assert set(twins.RELAYS) | {twins.WITHOUT_KEEPER} == set(twins.ALL)
+    assert set(twins.KINDS.values()) <= set(plan.KINDS)
+
+
 @pytest.mark.parametrize("name", twins.RELAYS)
 def test_what_a_twin_replaces_is_there(name: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     code = f"from tests.crash_cluster import twins; twins.become({name!r})"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert twins.KINDS[name] in plan.KINDS
 
 
 def test_a_person_reads_what_was_wrong_and_how_to_see_it_again() -> None:

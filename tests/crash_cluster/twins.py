@@ -36,6 +36,7 @@ def _delivers_late() -> None:
         return answer
 
     passed = _replace(Calls, "pass_on", pass_on)
+    _replace(Calls, "begin", lambda self, call, done: None)  # every call by way of `pass_on`
 
 
 def _tells_changes_alone() -> None:
@@ -67,17 +68,21 @@ RELAYS: Mapping[str, Callable[[], None]] = {
     "tells-changes-alone": _tells_changes_alone,
     "gives-long-leases": _gives_long_leases,
 }
+WITHOUT_KEEPER = "has-no-keeper"
+"""The relay that ships, and nobody holds its sockets while it is away."""
 KINDS: Mapping[str, str] = {
     "does-not-hold": "driver-kill",
     "says-healthy-on-its-own": "driver-stop",
     "delivers-late": "agent-kill",
     "tells-changes-alone": "kubelet-kill",
     "gives-long-leases": "relay-stop-long",
+    WITHOUT_KEEPER: "relay-kill",
 }
 """The fault that brings each to light: rounds against a twin have it, for as long as it ever lasts."""
+ALL = tuple(KINDS)
 
 
 def become(name: str) -> None:
     """Makes this process that twin; the empty name: the relay that ships."""
-    if name:
+    if name in RELAYS:
         RELAYS[name]()

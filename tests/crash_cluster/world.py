@@ -33,7 +33,7 @@ TICK = 0.1
 STALL, REMEMBERED = 0.3, 10.0
 """A tick that comes this much late means that this process got no turn; what was missed is forgiven for so long."""
 COMES_UP = 40.0
-PARTS = ("agent", "relay", "kubelet", *(f"driver:{which}" for which in plan.DRIVERS))
+PARTS = ("agent", "relay", "keeper", "kubelet", *(f"driver:{which}" for which in plan.DRIVERS))
 SPAWNED = (sys.executable, "-m", "tests.crash_cluster.spawned")
 _DONE = {
     "sdk": re.compile(r"\b(prepared|unprepared) claim=[^/ ]+/(\S+)"),
@@ -47,6 +47,7 @@ class World:
 
     seen: Seen
     relay: Managed
+    keeper: Managed
     agent: Managed
     drivers: dict[str, Managed]
 
@@ -102,7 +103,7 @@ class World:
             finally:
                 for task in running:
                     task.cancel()
-                await asyncio.gather(*(one.end() for one in (world.agent, *world.drivers.values(), world.relay)))
+                await asyncio.gather(*(one.end() for one in (world.agent, *world.drivers.values(), world.relay, world.keeper)))
                 await api.delete(f"/api/v1/namespaces/{world.namespace}")
 
     def _furnish(self) -> None:
@@ -120,8 +121,9 @@ class World:
         where = ["--plugin-dir", kubelet, "--state-dir", str(self.root / "agent"), "--kubeconfig", str(rights)]
         self.agent = self._managed("agent", *SPAWNED, "agent", "--node-name", NODE, *where)
         self.relay = self.new_relay()
+        self.keeper = self._managed("keeper", sys.executable, "-m", "podvitals", "relay", "keep", "--run-dir", str(self.root / "run"))
         self.drivers = {which: self.new_driver(which) for which in plan.DRIVERS}
-        for one in (self.relay, self.agent):
+        for one in (self.relay, self.agent, *(() if self._twin == twins.WITHOUT_KEEPER else (self.keeper,))):
             one.start()
         for which in self.drivers:
             self.start_driver(which)
