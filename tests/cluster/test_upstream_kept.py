@@ -114,12 +114,13 @@ async def test_a_rolling_update_hands_pods_on_from_the_old_driver_to_the_new(sid
     old = await side.serving("1111-old")
     before = await side.run("one")
     new = await side.serving("2222-new")
-    old.end()
     await side.run("two")
+    old.end()
+    await side.run("three")
     assert await side.still_runs("one", before)
-    await side.end("one")
-    await side.end("two")
-    assert [(each.said("prepared"), each.said("unprepared")) for each in (old, new)] == [(1, 0), (1, 2)]
+    for name in ("one", "two", "three"):
+        await side.end(name)
+    assert [(each.said("prepared"), each.said("unprepared")) for each in (old, new)] == [(1, 0), (2, 3)]
 
 
 async def test_a_kubelet_that_restarts_leaves_pods_running_and_the_driver_at_work(side: Side) -> None:
