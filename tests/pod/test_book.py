@@ -12,7 +12,7 @@ from podvitals.device.health import Health
 from podvitals.node.record import DeviceState, Fault
 from podvitals.pod.book import Book, Memo
 from podvitals.pod.end import NOT_KNOWN_AT_END, as_of
-from podvitals.pod.entry import DeviceEntry, PodDevices, moment
+from podvitals.pod.entry import DeviceEntry, Omitted, PodDevices, moment
 from podvitals.pod.status import entries
 from tests.pod.make import START, holding, key, pod, state
 from tests.pod.test_desk import asking
@@ -321,6 +321,18 @@ def test_what_stands_on_an_ended_pod_is_its_memory_where_ours_is_lost(said: floa
     entry = the_entry(second, "uid-a")
     assert (entry.health, [fault.message for fault in entry.faults]) == (health, ["Xid 79"])
     assert node.set(second, broken(END + 70, message="of another pod, perhaps"), END + 70) == []
+
+
+def test_what_an_ended_pods_annotation_had_no_room_for_stays_counted() -> None:
+    node = Node(broken(START + 50))
+    listed = entries(START, (holding("gpu-0"),), node.states.__getitem__)
+    stood = PodDevices("node-1", entries=listed, omitted=Omitted(healthy=700), ended=moment(END))
+    first = node.book()
+    first.see(asking(pod("a", ended=END)), END + 60, stood)
+    second = node.book(saved(first))
+    second.see(asking(pod("a", ended=END)), END + 90)
+    told = [book.devices("uid-a") for book in (first, second)]
+    assert [one.omitted.healthy for one in told if one is not None] == [700, 700]
 
 
 def test_a_fault_is_of_a_pods_life_though_the_clock_was_set_back_before_its_claims_were_read() -> None:

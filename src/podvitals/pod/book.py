@@ -17,7 +17,7 @@ from podvitals.device.key import DeviceKey
 from podvitals.node.record import DeviceState
 from podvitals.pod.earlier import Earlier, earlier_faults, holding_of
 from podvitals.pod.end import as_of, in_order, last_words
-from podvitals.pod.entry import DeviceEntry, FaultEntry, PodDevices, moment
+from podvitals.pod.entry import ALL_LISTED, DeviceEntry, FaultEntry, Omitted, PodDevices, moment
 from podvitals.pod.status import began, ended_at, entries, fault_entry
 
 POST_MORTEM_WINDOW = 600.0
@@ -30,7 +30,7 @@ StateOf = Callable[[Pod, Holding], DeviceState]
 
 
 class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What of a pod survives a restart. `final`: the entries as of its end at `ended` (Unix seconds). `set_back`: as of Record."""
+    """What of a pod survives a restart. `final`: the entries as of its end at `ended` (Unix seconds). The last two are Record's."""
 
     uid: str
     namespace: str
@@ -40,18 +40,20 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
     final: tuple[DeviceEntry, ...] | None = None
     closed: frozenset[DeviceKey] = frozenset()
     set_back: float | None = None
+    omitted: Omitted = ALL_LISTED
 
 
 class Record:
     """One pod. `known`: whether it is known what it holds, be it nothing. `closed`: devices that have served another pod since this one
     ended. `earlier`: the faults that stood on it when it was first seen. `set_back`: the earliest that the wall clock was during its life,
-    where that was before its life began; 0.0 where it is not known."""
+    where that was before its life began; 0.0 where it is not known. `omitted`: what `final`, taken from the pod itself, leaves out."""
 
-    __slots__ = ("closed", "earlier", "ended", "final", "holdings", "known", "pod", "set_back")
+    __slots__ = ("closed", "earlier", "ended", "final", "holdings", "known", "omitted", "pod", "set_back")
 
     def __init__(self, pod: Pod, memo: Memo | None) -> None:
         self.pod = pod
         self.set_back: float | None = memo.set_back if memo else None
+        self.omitted = memo.omitted if memo else ALL_LISTED
         self.earlier: dict[DeviceKey, Earlier] = {}
         self.holdings: tuple[Holding, ...] = memo.holdings if memo else ()
         self.known = bool(self.holdings) or not names_claims(pod)
@@ -84,7 +86,7 @@ class Record:
 
     def memo(self) -> Memo:
         meta = self.pod.metadata
-        return Memo(meta.uid, meta.namespace, meta.name, self.holdings, self.ended, self.final, self.closed, self.set_back)
+        return Memo(meta.uid, meta.namespace, meta.name, self.holdings, self.ended, self.final, self.closed, self.set_back, self.omitted)
 
 
 class Book:
@@ -221,7 +223,7 @@ class Book:
             return None
         if record.final is not None:
             ended = None if record.ended is None else moment(record.ended)
-            return PodDevices(self._node, self._version, record.final, ended=ended)
+            return PodDevices(self._node, self._version, record.final, record.omitted, ended)
         return PodDevices(self._node, self._version, self._entries(record))
 
     @property
@@ -251,7 +253,7 @@ class Book:
             # Its claims are gone, and so is our memory of it.
             record.holdings = tuple(holding_of(entry) for entry in earlier.entries)
             record.final, record.ended = last_words(earlier, ended_at(record.pod))
-            record.closed = record.keys
+            record.closed, record.omitted = record.keys, earlier.omitted
             self._unsaved[record.pod.metadata.uid] = None
 
     def _entries(self, record: Record) -> tuple[DeviceEntry, ...]:

@@ -84,7 +84,7 @@ class Omitted(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.healthy + self.unknown + self.unhealthy
 
 
-_ALL_LISTED = Omitted()
+ALL_LISTED = Omitted()
 
 
 class PodDevices(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,7 +94,7 @@ class PodDevices(msgspec.Struct, frozen=True, omit_defaults=True):
     node: str
     agent: str = ""
     entries: tuple[DeviceEntry, ...] = msgspec.field(name="devices", default=())
-    omitted: Omitted = _ALL_LISTED
+    omitted: Omitted = ALL_LISTED
     ended: datetime | None = None
     nudge: int = 0
 
@@ -133,7 +133,7 @@ def _counted(before: Omitted, entries: Iterable[DeviceEntry]) -> Omitted:
     for entry in entries:
         counts[entry.health] += 1
     counted = Omitted(counts[Health.HEALTHY], counts[Health.UNKNOWN], counts[Health.UNHEALTHY])
-    return counted if counted.total else _ALL_LISTED  # msgspec leaves out a default that is the very same object
+    return counted if counted.total else ALL_LISTED  # msgspec leaves out a default that is the very same object
 
 
 _json = msgspec.json.Encoder()
