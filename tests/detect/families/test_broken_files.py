@@ -1,11 +1,14 @@
 """Rule 1, tried on every file: whatever becomes of a file, a device is never Unhealthy because it could not be read."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from podvitals.detect.detector import Reading, Unreadable
+from podvitals.detect.families import sysfs
 from podvitals.detect.families.amd import Amd
 from podvitals.detect.families.block import Block
 from podvitals.detect.families.fpga import Fpga
@@ -114,3 +117,12 @@ def _try(family: Family, file: Path, spoil: Callable[[Path], None]) -> None:
         file.rmdir()
     file.unlink(missing_ok=True)
     file.write_bytes(before)
+
+
+def test_whoever_is_not_root_is_told_that_root_may_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = PermissionError(errno.EACCES, "Permission denied", "/dev/nvme0")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert sysfs.why(refused) == "/dev/nvme0: Permission denied: run as root"
+    assert sysfs.why(OSError(errno.EIO, "Input/output error", "/x")) == "/x: Input/output error"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert sysfs.why(refused) == "/dev/nvme0: Permission denied"

@@ -91,5 +91,6 @@ def why(error: BaseException) -> str:
     """A failure in words, bounded."""
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        return clean(f"{where}{error.strerror}", LONGEST_WHY)
+        hint = ": run as root" if isinstance(error, PermissionError) and os.geteuid() else ""
+        return clean(f"{where}{error.strerror}{hint}", LONGEST_WHY)
     return clean(str(error) or type(error).__name__, LONGEST_WHY)
