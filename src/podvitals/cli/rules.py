@@ -80,15 +80,15 @@ def test(ctx: click.Context, file: Path, replay: Path | None) -> None:
     """Check a file of rules, and tell what it would have changed in a recording.
 
     Exit code: 0 nothing would have been different, 1 something would, 2 the file is wrong."""
-    from podvitals.cli import rules_page
     from podvitals.cli.checking import records_of
     from podvitals.cli.output import print_lines
+    from podvitals.cli.tryout_page import changed, compared, tried
     from podvitals.detect.rules.load import builtin, load_file
 
     ours, theirs = load_file(file), builtin()
-    print_lines(rules_page.changed(theirs, ours))
+    print_lines(changed(theirs, ours))
     if replay is not None:
         records = tuple(records_of(replay))
-        lines, different = rules_page.compared(theirs, ours, records)
-        print_lines([*rules_page.tried(ours, records), *lines])
+        lines, different = compared(theirs, ours, records)
+        print_lines([*tried(ours, records), *lines])
         ctx.exit(1 if different else 0)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from podvitals.detect import kernellog
 from podvitals.detect.detector import Device, Version
 from podvitals.detect.signal import Code, Count, Level, Signal, State, Unread
 from podvitals.detect.subject import Subject
@@ -69,6 +70,11 @@ class Heard:
     age: float = 0.0
     goes_on: bool = False
     caller: str = ""
+
+    @property
+    def line(self) -> kernellog.Record:
+        """As a Reader takes it."""
+        return kernellog.Record(0, kernellog.FROM_KERNEL, 0.0, self.text, dict(self.keys), self.goes_on, self.caller)
 
 
 Record = Found | Taken | Failed | Named | Heard

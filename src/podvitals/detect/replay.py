@@ -8,13 +8,13 @@ tried on what really happened.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from podvitals.detect import kernellog
 from podvitals.detect.board import Board, Source
 from podvitals.detect.damping import Damping
 from podvitals.detect.detector import Device
 from podvitals.detect.evidence import Evidence
 from podvitals.detect.findings import Finding, finding
 from podvitals.detect.inventory import listing
+from podvitals.detect.kernellog import Reader
 from podvitals.detect.recording import Failed, Found, Heard, Named, Record, Taken
 from podvitals.detect.rules.rule import Rules
 from podvitals.detect.signal import Code, Signal
@@ -42,7 +42,7 @@ class Replay:
         self._evidence = Evidence(rules, damping)
         self._rules = rules
         self._logs = {record.family for record in self._records if isinstance(record, Named | Heard)}
-        self._names, self._reader = Names(), kernellog.Reader(rules.lines.values())
+        self._names, self._reader = Names(), Reader(rules.lines.values())
         self._board = Board("replay", "recorded", [Source(family, FOREVER) for family in families])
 
     def run(self) -> Iterator[Change]:
@@ -86,9 +86,8 @@ class Replay:
         return self._board.read(source, self._listed(source, device, at), reading, at, at)
 
     def _heard(self, record: Heard) -> frozenset[str]:
-        line = kernellog.Record(0, kernellog.FROM_KERNEL, 0.0, record.text, dict(record.keys), record.goes_on, record.caller)
         changed: set[str] = set()
-        for said in self._reader.said(line):
+        for said in self._reader.said(record.line):
             for device in self._names.devices(said.about, said.who):
                 changed |= self._taken(record, device, (replace(said.code, age=record.age),), whole=False)
         return frozenset(changed)
