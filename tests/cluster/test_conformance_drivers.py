@@ -7,6 +7,7 @@ from podvitals.testing.conformance.driver import CASES
 from podvitals.testing.conformance.driver.subject import DriverSubject
 from podvitals.testing.conformance.execute import execute
 from podvitals.wire.messages import ClaimRef
+from tests.cluster.releases import Shown, needs
 from tests.cluster.subjects import World
 from tests.cluster.test_conformance import claim_of
 
@@ -31,6 +32,7 @@ def named(results: list[Result], outcome: Outcome) -> set[str]:
     return {result.name for result in results if result.outcome is outcome}
 
 
+@needs(Shown.LEASE)
 async def test_a_driver_of_upstreams_helper_fails_no_case(world: World) -> None:
     results = await tried(world, "every")
     assert {result.name: result.finding.seen for result in results if result.outcome is Outcome.FAIL} == {}
@@ -45,6 +47,7 @@ async def test_one_without_health_fails_no_case(world: World) -> None:
     assert {"health-served", "first-report", "heartbeat"} <= named(results, Outcome.NOT_APPLICABLE)
 
 
+@needs(Shown.LEASE)
 async def test_one_that_reports_only_on_change_fails_the_heartbeat_and_nothing_else(world: World) -> None:
     results = await tried(world, "change")
     assert named(results, Outcome.FAIL) == {"heartbeat"}
