@@ -8,7 +8,8 @@ from hpack.exceptions import HPACKError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podvitals.wire.fields import LONGEST, TABLE, Decoder, Encoder, Malformed
+from podvitals.wire import fields
+from podvitals.wire.fields import LONGEST, TABLE, Decoder, Encoder, Malformed, TooLong
 
 COMMON = [
     (":method", "POST"),
@@ -73,6 +74,15 @@ def test_a_block_that_stands_for_more_than_it_may_is_refused() -> None:
     """Four bytes may name a header of 4,000 bytes."""
     decoder = Decoder()
     decoder.decode(b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000)
-    assert len(decoder.decode(b"\xbe" * (LONGEST // 4033))) == LONGEST // 4033
-    with pytest.raises(Malformed, match=f"more than {LONGEST} bytes"):
-        decoder.decode(b"\xbe" * (LONGEST // 4033 + 1))
+    most = LONGEST // 4033
+    assert len(decoder.decode(b"\xbe" * most)) == most
+    with pytest.raises(TooLong, match=f"more than {LONGEST} bytes"):
+        decoder.decode(b"\xbe" * (most + 1))
+    with pytest.raises(Malformed):
+        decoder.decode(b"\xbe" * (4 * most + 4))
+
+
+def test_long_headers_are_not_kept_when_they_are_sent() -> None:
+    kept = fields._encoded.cache_info().currsize
+    Encoder().encode([("x" * 60_000, ""), ("y", "z" * 60_000)])
+    assert fields._encoded.cache_info().currsize == kept

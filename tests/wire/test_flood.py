@@ -1,6 +1,7 @@
 """Peers that keep us busy: bounded in memory and time, and the others are served meanwhile."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,9 +11,10 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 
 from podvitals.errors import PluginProtocolError, PluginUnreachable
-from podvitals.wire import fairness
+from podvitals.wire import fairness, frames
 from podvitals.wire.client import LONGEST_INFO, PluginClient
 from podvitals.wire.convert import encode_info
+from podvitals.wire.fields import Encoder
 from podvitals.wire.messages import PluginInfo
 from podvitals.wire.services import GET_INFO
 from tests.wire.peers import OK, RawServer, message, raw_client, settle
@@ -74,6 +76,26 @@ async def test_a_peer_that_asks_and_never_reads_the_answers_is_left(short: Path,
         await client.connect()
         async with asyncio.timeout(20):
             await client.disconnected()
+
+
+@pytest.mark.parametrize("method", [GET_INFO, "/nobody/serves-this"])
+async def test_a_caller_that_calls_and_never_reads_the_answers_is_left(short: Path, method: str) -> None:
+    head = Encoder().encode([(":method", "POST"), (":path", method), ("content-type", "application/grpc")])
+    async with serve(short, Plugin()) as server:
+        _, writer = await asyncio.open_unix_connection(short / "dra.sock")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(frames.PREFACE + frames.settings({}))
+        number = 1
+        async with asyncio.timeout(30):
+            with contextlib.suppress(ConnectionError):
+                while number == 1 or server._listener._connections:  # type: ignore[union-attr]
+                    for _ in range(100):
+                        writer.write(frames.header_frames(number, head, 16_384, end=False))
+                        writer.write(frames.frame(frames.DATA, frames.END_STREAM, number, message(b"")))
+                        number += 2
+                    await writer.drain()
+        assert number < 100_000
+        writer.close()
 
 
 async def test_whoever_keeps_us_busy_is_read_slowly_and_others_are_served(short: Path) -> None:

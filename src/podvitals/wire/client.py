@@ -22,7 +22,7 @@ from podvitals.wire.endpoint import LONGEST_PATH
 from podvitals.wire.fields import Headers
 from podvitals.wire.http2 import Connection
 from podvitals.wire.messages import ClaimRef, PluginInfo, PrepareResult
-from podvitals.wire.passing import Outcome, Pairs, RawAnswer, RawCall
+from podvitals.wire.passing import Outcome, Pairs, RawAnswer, RawCall, timeout_text
 from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_method, watch_method
 from podvitals.wire.stream import PREFIX, CallFailed, PeerLost, Status, Stream
 
@@ -83,9 +83,10 @@ class PluginClient:
         Raises PluginUnreachable where it gave none: there is nobody, the connection broke, or the call's time was up."""
         try:
             async with asyncio.timeout(call.timeout), self._open(call.method, call.request, call.timeout, call.metadata) as stream:
+                stream.only_first = True
                 message = await self._next(stream, call.method)
-                while message is not None and await self._next(stream, call.method) is not None:
-                    pass
+                if message is not None:
+                    await self._next(stream, call.method)
                 return self._answer(stream, call.method, message)
         except TimeoutError:
             raise self._late(call) from None
@@ -95,7 +96,11 @@ class PluginClient:
         connection = self._connection
         if connection is None or not connection.takes(PREFIX + len(call.request)):
             return None
-        stream = connection.open(_headers(call.method, call.timeout, call.metadata))
+        try:
+            stream = connection.open(_headers(call.method, call.timeout, call.metadata))
+        except PeerLost:
+            return None
+        stream.only_first = True
         stream.send_now(call.request, end=True)
 
         def end(outcome: Outcome) -> None:
@@ -129,11 +134,9 @@ class PluginClient:
 
     def _answer(self, stream: Stream, method: str, message: bytes | None) -> RawAnswer:
         """Of a call that is over and had this message. A second one is no unary answer; the first one counts."""
-        trailers = stream.trailers or stream.headers or {}
-        if "grpc-status" not in trailers:
+        if "grpc-status" not in (stream.trailers or stream.headers or {}):
             self._check_status(stream, method)
-        own = ((name, value) for name, value in trailers.items() if not name.startswith(":") and name != "content-type")
-        return RawAnswer(message, tuple(own))
+        return RawAnswer(message, tuple(pair for pair in stream.last if not pair[0].startswith(":") and pair[0] != "content-type"))
 
     def _late(self, call: RawCall) -> PluginUnreachable:
         return PluginUnreachable(f"{self.path} did not answer {_short(call.method)} within {call.timeout:g} s")
@@ -288,7 +291,7 @@ class PluginClient:
 
 
 def _headers(method: str, timeout: float | None, metadata: Pairs) -> Headers:
-    deadline = () if timeout is None else (("grpc-timeout", f"{max(1, int(timeout * 1000))}m"),)
+    deadline = () if timeout is None else (("grpc-timeout", timeout_text(timeout)),)
     return (*_BEFORE, (":path", method), *deadline, *_AFTER, *metadata)
 
 

@@ -14,8 +14,11 @@ from hpack.table import HeaderTable
 
 TABLE = 4096
 """Bytes of headers a peer may have us remember: HTTP/2's default, which we leave."""
-LONGEST = 64 * 1024
-"""Bytes of headers in one block."""
+LONGEST = 256 * 1024
+"""Bytes of headers in an answer, counted as HTTP/2 counts them: the text of a status may be the output of a tool."""
+LONGEST_REQUEST = 16 * 1024
+MOST = 4 * LONGEST
+"""Bytes of headers that are read to the end, though they are too many, since later blocks build on them."""
 _ENTRY = 32
 """Bytes a header counts beside its own."""
 _SHORT = 200
@@ -28,6 +31,10 @@ Headers = Sequence[Pair]
 
 class Malformed(Exception):
     """These bytes are no header block."""
+
+
+class TooLong(Exception):
+    """A header block that is one, and more than is taken."""
 
 
 def _text(name: bytes, value: bytes) -> Pair:
@@ -45,7 +52,7 @@ class Encoder:
         self._first = True
 
     def encode(self, headers: Headers) -> bytes:
-        block = b"".join([_encoded(pair) if len(pair[1]) < _SHORT else _literal(*pair) for pair in headers])
+        block = b"".join([_encoded(pair) if len(pair[0]) + len(pair[1]) < _SHORT else _literal(*pair) for pair in headers])
         if self._first:
             # A peer that makes its table smaller later is then owed no word about it.
             self._first = False
@@ -79,7 +86,8 @@ def _string(data: bytes) -> bytes:
 class Decoder:
     """Of one connection: a block means what the blocks before it have made of the table."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int = LONGEST) -> None:
+        self._longest = longest
         self._table: deque[Pair] = deque()
         self._sizes: deque[int] = deque()
         self._size, self._most = 0, TABLE
@@ -133,9 +141,12 @@ class Decoder:
                 if keep:
                     self._keep(pair, len(name) + len(raw) + _ENTRY)
             size += len(pair[0]) + len(pair[1]) + _ENTRY
-            if size > LONGEST:
-                raise Malformed(f"more than {LONGEST} bytes of headers")
-            pairs.append(pair)
+            if size <= self._longest:
+                pairs.append(pair)
+            elif size > MOST:
+                raise Malformed(f"more than {MOST} bytes of headers")
+        if size > self._longest:
+            raise TooLong(f"more than {self._longest} bytes of headers")
         return pairs
 
     def _at(self, number: int) -> Pair:

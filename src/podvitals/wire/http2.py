@@ -17,7 +17,7 @@ from podvitals.wire.stream import CallFailed, PeerLost, Status, Stream
 LITTLE = 16 * 1024
 """Bytes that may wait for the end of the event loop's turn."""
 MOST_UNREAD = 128 * 1024
-"""Bytes of our answers (to pings, settings) that a peer may leave unread."""
+"""Bytes of our answers (to pings and settings, headers) that a peer may leave unread, beside the data its windows take."""
 
 
 class _Reading(threading.local):
@@ -42,7 +42,7 @@ class Connection(asyncio.BufferedProtocol):
         self._greeted = asyncio.Event()
         self._closed = asyncio.Event()
         self._freed = asyncio.Event()
-        self._flushing = False
+        self._flushing = self._grown = False
         self._reason = ""
         self._buffer = memoryview(bytearray(fairness.MOST))
         self._fairness = fairness.Fairness()
@@ -64,7 +64,9 @@ class Connection(asyncio.BufferedProtocol):
 
     async def writable(self) -> None:
         """Returns when the socket takes data. Raises PeerLost."""
-        await self._can_write.wait()
+        # Of many that waited the first may have filled it again.
+        while not self._can_write.is_set():
+            await self._can_write.wait()
         self._check()
 
     async def room(self) -> None:
@@ -83,6 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             number = self.protocol.open(headers)
         except StreamOver as error:
+            self._end(f"{error}")  # so that the next call finds that another connection is needed
             raise PeerLost(f"{error}") from None
         stream = self._streams[number] = Stream(self, number)
         self.flush()
@@ -137,13 +140,17 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 asyncio.get_running_loop().call_soon(self._write)
 
-    def _write(self) -> int:
-        """How many bytes went out."""
+    def _write(self) -> None:
         self._flushing = False
         data = self.protocol.take()
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-        return len(data)
+        if not data or self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(data)
+        if not self._can_write.is_set():
+            # Only data waits until the socket takes it. Of the rest, a peer that asks and asks and does not read would have us keep all.
+            self._unread += self.protocol.besides
+            if self._unread > MOST_UNREAD:
+                self._end("the other side does not read what it asks for")
 
     async def close(self) -> None:
         """Says goodbye, drops what is not sent and returns when the socket is closed."""
@@ -232,21 +239,16 @@ class Connection(asyncio.BufferedProtocol):
         except Violation as violation:
             self._write()  # the goodbye says why
             self._end(f"the other side does not keep to HTTP/2: {violation}")
-        else:
-            self._answer()
-
-    def _answer(self) -> None:
-        """Sends what HTTP/2 has to say by itself. A peer that asks and asks and does not read the answers would have us keep them all."""
-        answered = self._write()
-        if not self._can_write.is_set():
-            self._unread += answered
-            if self._unread > MOST_UNREAD:
-                self._end("the other side does not read what it asks for")
+        if self._grown:
+            self._grown = False
+            for stream in self._streams.values():
+                stream.window_grew()
+        self._write()
 
     # podvitals.wire.protocol.Handler. What is said of streams that are released already means nothing.
 
     def on_request(self, number: int, headers: tuple[Pair, ...]) -> None:
-        stream = self._streams[number] = Stream(self, number, read(headers))
+        stream = self._streams[number] = Stream(self, number, headers)
         if self._on_request is not None:
             self._on_request(stream)
 
@@ -254,10 +256,7 @@ class Connection(asyncio.BufferedProtocol):
         stream = self._streams.get(number)
         if stream is None:
             return
-        if stream.headers is None:
-            stream.headers = read(headers)
-        else:
-            stream.trailers = read(headers)
+        stream.said(headers)
         if ended:
             stream.ended()
 
@@ -271,22 +270,20 @@ class Connection(asyncio.BufferedProtocol):
         if (stream := self._streams.get(number)) is not None:
             stream.lost(f"the other side gave the call up (HTTP/2 error {code})")
 
+    def on_refused(self, number: int, why: str) -> None:
+        if (stream := self._streams.get(number)) is not None:
+            stream.refused(why)
+
     def on_window(self, number: int) -> None:
-        for stream in self._streams.values() if not number else filter(None, (self._streams.get(number),)):
+        if not number:
+            self._grown = True  # a frame of a few bytes: all streams are told once, when all is read
+        elif (stream := self._streams.get(number)) is not None:
             stream.window_grew()
 
     def on_settings(self) -> None:
         self._greeted.set()
         self._freed.set()
-        self.on_window(0)
+        self._grown = True
 
     def on_goaway(self) -> None:
         self._end("the other side is closing the connection")
-
-
-def read(headers: tuple[Pair, ...]) -> dict[str, str]:
-    """By name; what was said more than once under one name is joined as HTTP joins it."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        found[name] = f"{found[name]},{value}" if name in found else value
-    return found

@@ -44,9 +44,9 @@ class PassHandler(Protocol):
     async def pass_on(self, call: RawCall) -> RawAnswer: ...
 
 
-def own_metadata(headers: dict[str, str]) -> Pairs:
-    """Of a request's headers those that are its caller's, not HTTP/2's or gRPC's."""
-    return tuple((name, value) for name, value in headers.items() if not name.startswith(":") and name not in _OURS)
+def own_metadata(headers: Pairs) -> Pairs:
+    """Of a request's headers those that are its caller's, not HTTP/2's or gRPC's; a name may come twice."""
+    return tuple(pair for pair in headers if not pair[0].startswith(":") and pair[0] not in _OURS)
 
 
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -57,3 +57,9 @@ def timeout_of(text: str | None) -> float | None:
     if not text or text[-1] not in _UNITS or not (text[:-1].isascii() and text[:-1].isdecimal()) or len(text) > 9:
         return None
     return int(text[:-1]) * _UNITS[text[-1]]
+
+
+def timeout_text(seconds: float) -> str:
+    """As a `grpc-timeout` header, which has eight digits: never longer than it is, and never none."""
+    milliseconds = max(1, int(seconds * 1000))
+    return f"{milliseconds}m" if milliseconds < 10**8 else f"{min(int(seconds), 10**8 - 1)}S"

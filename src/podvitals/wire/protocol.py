@@ -7,7 +7,7 @@ the connection is ended. There is no push and no priority. Floods of frames that
 from typing import Protocol as Interface
 
 from podvitals.wire import frames
-from podvitals.wire.fields import LONGEST, Decoder, Encoder, Headers, Malformed, Pair
+from podvitals.wire.fields import LONGEST, LONGEST_REQUEST, MOST, Decoder, Encoder, Headers, Malformed, Pair, TooLong
 from podvitals.wire.frames import Code, Frames, Setting, Violation
 
 STREAM_WINDOW = 4 * 1024 * 1024
@@ -30,6 +30,9 @@ class Handler(Interface):
         """`size`: what it counts in the windows, to be given back by `consumed`."""
 
     def on_reset(self, number: int, code: int) -> None: ...
+
+    def on_refused(self, number: int, why: str) -> None:
+        """What it said on this stream is not taken; the stream is over."""
 
     def on_window(self, number: int) -> None:
         """More may be sent: on this stream, or (0) on any."""
@@ -58,7 +61,10 @@ class Protocol:
         self._handler, self._client = handler, client
         self.most_calls = _MOST
         """Calls the peer takes at once."""
-        self._frames, self._encoder, self._decoder = Frames(), Encoder(), Decoder()
+        self.besides = 0
+        """Bytes of what was taken last that no window bounds: all but data."""
+        self._of_data = 0
+        self._frames, self._encoder, self._decoder = Frames(), Encoder(), Decoder(LONGEST if client else LONGEST_REQUEST)
         self._preface = b"" if client else frames.PREFACE
         self._flows: dict[int, _Flow] = {}
         self._out: list[bytes] = []
@@ -73,6 +79,7 @@ class Protocol:
 
     def take(self) -> bytes:
         """What is to be sent."""
+        self.besides, self._of_data = sum(map(len, self._out)) - self._of_data, 0
         if not self._out:
             return b""
         data = b"".join(self._out) if len(self._out) > 1 else self._out[0]
@@ -85,7 +92,11 @@ class Protocol:
         return bool(self._out)
 
     def greet(self) -> None:
-        ours = {Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW, Setting.MAX_CONCURRENT_STREAMS: MOST_CALLS}
+        ours = {
+            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+            Setting.MAX_CONCURRENT_STREAMS: MOST_CALLS,
+            Setting.MAX_HEADER_LIST_SIZE: LONGEST if self._client else LONGEST_REQUEST,
+        }
         if self._client:
             self._out.append(frames.PREFACE)
             ours[Setting.ENABLE_PUSH] = 0
@@ -125,6 +136,7 @@ class Protocol:
             self._out.append(frames.frame(frames.DATA, frames.END_STREAM if last else 0, number, bytes(data[sent : sent + size])))
             flow.window -= size
             self._window -= size
+            self._of_data += frames.HEAD + size
             sent += size
             if last:
                 self._said_all(number, flow)
@@ -233,29 +245,39 @@ class Protocol:
             raise Violation(Code.PROTOCOL_ERROR, "a continuation of nothing")
         block = self._block[2]
         block += payload
-        if len(block) > LONGEST:
-            raise Violation(Code.ENHANCE_YOUR_CALM, f"more than {LONGEST} bytes of headers")
+        if len(block) > MOST:
+            raise Violation(Code.ENHANCE_YOUR_CALM, f"more than {MOST} bytes of headers")
         if flags & frames.END_HEADERS:
             first, self._block = self._block[0], None
             self._fields(first, number, bytes(block))
 
     def _fields(self, flags: int, number: int, block: bytes) -> None:
-        headers = self._decoder.decode(block)  # whoever it is for: the table goes on
+        try:
+            headers = self._decoder.decode(block)  # whoever it is for: the table goes on
+        except TooLong as error:
+            return self._refuse(number, str(error))
         ended = bool(flags & frames.END_STREAM)
         flow = self._flows.get(number)
         if flow is None:
-            self._unknown(number, headers, ended)
-            return
+            return self._unknown(number, headers, ended)
         if flow.ended:
             raise Violation(Code.STREAM_CLOSED, "headers after the end of a stream")
         if flow.heard and not ended:
             raise Violation(Code.PROTOCOL_ERROR, "trailers that do not end the stream")
         if not flow.heard and not ended and headers and headers[0][0] == ":status" and headers[0][1].startswith("1"):
-            return  # what comes before a response means nothing to gRPC
+            return None  # what comes before a response means nothing to gRPC
         flow.heard = True
         if ended:
             self._ended(number, flow)
-        self._handler.on_headers(number, headers, ended)
+        return self._handler.on_headers(number, headers, ended)
+
+    def _refuse(self, number: int, why: str) -> None:
+        if number in self._flows:
+            self.reset(number, Code.ENHANCE_YOUR_CALM)
+            self._handler.on_refused(number, why)
+        elif not self._client and number > self._last:
+            self._last = number
+            self._out.append(frames.reset(number, Code.ENHANCE_YOUR_CALM))
 
     def _unknown(self, number: int, headers: tuple[Pair, ...], ended: bool) -> None:
         if self._client:
@@ -293,7 +315,7 @@ class Protocol:
             if payload:
                 raise Violation(Code.FRAME_SIZE_ERROR, "settings in an answer to settings")
             return
-        for name, value in frames.settings_of(payload):
+        for name, value in dict(frames.settings_of(payload)).items():  # of one that is set more than once the last counts
             self._set(name, value)
         self._greeted = True
         self._out.append(_SETTINGS_TAKEN)

@@ -289,8 +289,7 @@ def _refusal(stream: Stream) -> CallFailed | None:
 
 
 def _raw(stream: Stream, method: str, request: bytes) -> RawCall:
-    headers = stream.headers or {}
-    return RawCall(method, request, timeout_of(headers.get("grpc-timeout")), own_metadata(headers))
+    return RawCall(method, request, timeout_of((stream.headers or {}).get("grpc-timeout")), own_metadata(stream.last))
 
 
 _HEADERS = [(":status", "200"), ("content-type", "application/grpc")]

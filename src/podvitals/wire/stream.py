@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from podvitals.wire.fields import Headers
+from podvitals.wire.fields import Headers, Pair
 from podvitals.wire.messages import MESSAGE_LIMIT
 
 if TYPE_CHECKING:
@@ -65,11 +65,13 @@ class CallFailed(Exception):
 class Stream:
     """One gRPC call. Made by `Connection.open` or handed to `on_request`; its owner calls `close()` in the end, whatever happened."""
 
-    def __init__(self, connection: "Connection", number: int, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, connection: "Connection", number: int, headers: tuple[Pair, ...] | None = None) -> None:
         self.number = number
-        self.headers = headers
+        self.headers = None if headers is None else dict(headers)
         """What the peer sent first: the request's headers on a server, the response's on a client."""
         self.trailers: dict[str, str] = {}
+        self.last: tuple[Pair, ...] = headers or ()
+        """The newest of both, as they came: a name may come twice."""
         self.on_gone: Callable[[], object] | None = None
         """Called once when the peer gave the call up, or its connection broke."""
         self.on_arrived: Callable[[], object] | None = None
@@ -80,6 +82,9 @@ class Stream:
         self._unacknowledged = 0
         self._ended = False
         self._said_all = False
+        self.only_first = False
+        """What comes after the first message is dropped: a unary answer has no second."""
+        self._deaf = False
         self._failure: PeerLost | CallFailed | None = None
         self._arrived = asyncio.Event()
         self._window = asyncio.Event()
@@ -91,7 +96,7 @@ class Stream:
 
     def whole(self) -> bytes | None:
         """The message, where the peer said just one and ended; it stays to be taken by `message()`."""
-        return self._messages[0] if self._ended and self._failure is None and len(self._messages) == 1 else None
+        return self._messages[0] if self._messages and self._ended and self._failure is None and not self._partial else None
 
     def first(self) -> bytes | None:
         """The first message of a call that is over, without waiting. Raises PeerLost or CallFailed where it came to a bad end."""
@@ -109,6 +114,7 @@ class Stream:
             self._arrived.clear()
             await self._arrived.wait()
         message = self._messages.popleft()
+        self._cut()
         if not self._messages:
             self._acknowledge()
             self._connection.flush()
@@ -155,12 +161,19 @@ class Stream:
 
     # Called by the connection.
 
+    def said(self, headers: tuple[Pair, ...]) -> None:
+        self.last = headers
+        if self.headers is None:
+            self.headers = dict(headers)
+        else:
+            self.trailers = dict(headers)
+
     def received(self, data: bytes, flow_controlled: int, ended: bool) -> None:
         self._unacknowledged += flow_controlled
-        if self._failure is None:
+        if self._failure is None and not self._deaf:
             self._partial += data
-            self._split()
-        if not self._messages:
+            self._cut()
+        if self.only_first or not self._messages:
             self._acknowledge()
         if ended:
             self._end()
@@ -172,7 +185,10 @@ class Stream:
 
     def _end(self) -> None:
         self._ended = True
-        if self._partial and self._failure is None:
+        self._check_rest()
+
+    def _check_rest(self) -> None:
+        if self._ended and self._partial and not self._messages and self._failure is None:
             self._failure = CallFailed(Status.INTERNAL, "the stream ended in the middle of a message")
 
     def _tell(self) -> None:
@@ -180,18 +196,26 @@ class Stream:
         if self.on_arrived is not None:
             self.on_arrived()
 
-    def _split(self) -> None:
-        while len(self._partial) >= PREFIX:
-            compressed, size = _PREFIX.unpack_from(self._partial)
-            if compressed:
-                return self._refuse(Status.UNIMPLEMENTED, "compressed messages are not accepted")
-            if size > MESSAGE_LIMIT:
-                return self._refuse(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes is larger than the {MESSAGE_LIMIT} accepted")
-            if len(self._partial) < PREFIX + size:
-                return None
+    def _cut(self) -> None:
+        """Makes a message of what has come, unless one waits: a message of two bytes costs fifty."""
+        if self._messages or len(self._partial) < PREFIX:
+            return self._check_rest()
+        compressed, size = _PREFIX.unpack_from(self._partial)
+        if compressed:
+            return self._refuse(Status.UNIMPLEMENTED, "compressed messages are not accepted")
+        if size > MESSAGE_LIMIT:
+            return self._refuse(Status.RESOURCE_EXHAUSTED, f"a message of {size} bytes is larger than the {MESSAGE_LIMIT} accepted")
+        if len(self._partial) >= PREFIX + size:
             self._messages.append(bytes(self._partial[PREFIX : PREFIX + size]))
             del self._partial[: PREFIX + size]
-        return None
+            if self.only_first:
+                self._deaf = True
+                self._partial.clear()
+        return self._check_rest()
+
+    def refused(self, why: str) -> None:
+        self._refuse(Status.RESOURCE_EXHAUSTED, why)
+        self._tell()
 
     def _refuse(self, status: Status, text: str) -> None:
         self._partial.clear()
