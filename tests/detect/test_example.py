@@ -43,7 +43,8 @@ def test_a_mistake_in_the_rules_is_told_as_the_page_says(tmp_path: Path) -> None
 
 
 def run(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")} | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none of ours
     return subprocess.run(
         [sys.executable, *words], cwd=directory, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
