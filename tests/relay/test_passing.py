@@ -246,3 +246,30 @@ async def test_an_answer_of_tiny_messages_without_end_is_not_kept(place: Path) -
     async with RawServer(answer).at(place / "dra.sock"), way(place) as found, raw_client(found.passed) as client:
         for _ in range(2):
             assert await client.call(METHOD, message(REQUEST)) == (dict(OK), message(b"ab"), {"grpc-status": "0"})
+
+
+@pytest.mark.parametrize(("code", "status"), [(2, "13"), (8, "1"), (11, "8"), (12, "7"), (0, "13")])
+async def test_a_call_that_a_living_driver_resets_is_answered_and_not_made_again(place: Path, code: int, status: str) -> None:
+    server = RawServer(lambda h2, stream: h2.reset_stream(stream, code))
+    async with server.at(place / "dra.sock"), way(place) as found, raw_client(found.passed) as client:
+        for _ in range(2):
+            headers, _, trailers = await client.call(METHOD, message(REQUEST))
+            assert (headers | trailers)["grpc-status"] == status
+        assert sum(isinstance(event, RequestReceived) for event in server.events) == 2
+
+
+async def test_a_call_that_a_driver_refused_before_it_began_is_made_again(place: Path) -> None:
+    asked = 0
+
+    def answer(h2: H2Connection, stream: int) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            return h2.reset_stream(stream, 7)
+        h2.send_headers(stream, OK)
+        return h2.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+
+    async with RawServer(answer).at(place / "dra.sock"), way(place) as found, raw_client(found.passed) as client:
+        for _ in range(2):
+            assert (await client.call(METHOD, message(REQUEST)))[2] == {"grpc-status": "0"}
+        assert asked == 3

@@ -30,7 +30,7 @@ PROTOCOL, SIZE, FLOW, CLOSED = Code.PROTOCOL_ERROR, Code.FRAME_SIZE_ERROR, Code.
         (frame(frames.HEADERS, END_HEADERS, 1, b"\x80"), Code.COMPRESSION_ERROR),
         (head(1, flags=0) + head(3), PROTOCOL),
         (head(1, flags=0) + frame(frames.CONTINUATION, END_HEADERS, 3), PROTOCOL),
-        (head(1, flags=0) + frame(frames.CONTINUATION, 0, 1, bytes(16_000)) * 70, Code.ENHANCE_YOUR_CALM),
+        (head(1, flags=0) + frame(frames.CONTINUATION, 0, 1, bytes(16_000)) * 9, Code.ENHANCE_YOUR_CALM),
         (frame(frames.CONTINUATION, END_HEADERS, 1), PROTOCOL),
         (frame(frames.PRIORITY, 0, 1, b"four"), SIZE),
         (frame(frames.RST_STREAM, 0, 1, u32(8)), PROTOCOL),

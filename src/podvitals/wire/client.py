@@ -22,7 +22,7 @@ from podvitals.wire.endpoint import LONGEST_PATH
 from podvitals.wire.fields import Headers
 from podvitals.wire.http2 import Connection
 from podvitals.wire.messages import ClaimRef, PluginInfo, PrepareResult
-from podvitals.wire.passing import Outcome, Pairs, RawAnswer, RawCall, timeout_text
+from podvitals.wire.passing import Outcome, Pairs, RawAnswer, RawCall, answer_of_reset, timeout_text
 from podvitals.wire.services import GET_INFO, NOTIFY, prepare_method, unprepare_method, watch_method
 from podvitals.wire.stream import PREFIX, CallFailed, PeerLost, Status, Stream
 
@@ -84,10 +84,15 @@ class PluginClient:
         try:
             async with asyncio.timeout(call.timeout), self._open(call.method, call.request, call.timeout, call.metadata) as stream:
                 stream.only_first = True
-                message = await self._next(stream, call.method)
-                if message is not None:
-                    await self._next(stream, call.method)
-                return self._answer(stream, call.method, message)
+                try:
+                    message = await self._next(stream, call.method)
+                    if message is not None:
+                        await self._next(stream, call.method)
+                    return self._answer(stream, call.method, message)
+                except PluginUnreachable:
+                    if (answer := answer_of_reset(stream.reset)) is None:
+                        raise
+                    return answer
         except TimeoutError:
             raise self._late(call) from None
 
@@ -128,7 +133,7 @@ class PluginClient:
             except (PeerLost, CallFailed) as error:
                 raise self._broken(stream, method, error) from None
         except PluginUnreachable:
-            return None
+            return answer_of_reset(stream.reset)
         except PluginError as error:
             return error
 

@@ -268,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_reset(self, number: int, code: int) -> None:
         if (stream := self._streams.get(number)) is not None:
-            stream.lost(f"the other side gave the call up (HTTP/2 error {code})")
+            stream.lost(f"the other side gave the call up (HTTP/2 error {code})", code)
 
     def on_refused(self, number: int, why: str) -> None:
         if (stream := self._streams.get(number)) is not None:

@@ -32,6 +32,17 @@ class RawAnswer:
     trailers: Pairs
 
 
+_OF_RESET = {8: (1, "CANCEL"), 11: (8, "ENHANCE_YOUR_CALM"), 12: (7, "INADEQUATE_SECURITY")}
+
+
+def answer_of_reset(code: int | None) -> RawAnswer | None:
+    """What gRPC takes a call for that its server ended with this code of HTTP/2; None where it was not begun (REFUSED_STREAM)."""
+    if code is None or code == 7:
+        return None
+    status, name = _OF_RESET.get(code, (13, str(code)))
+    return RawAnswer(None, (("grpc-status", str(status)), ("grpc-message", f"the driver reset the call (HTTP/2 error {name})")))
+
+
 Outcome = RawAnswer | PluginError | None
 """How a call that was begun ended: with its answer, with an error that is its answer, or with neither."""
 

@@ -85,6 +85,8 @@ class Stream:
         self.only_first = False
         """What comes after the first message is dropped: a unary answer has no second."""
         self._deaf = False
+        self.reset: int | None = None
+        """HTTP/2's code, where the peer ended the call with one."""
         self._failure: PeerLost | CallFailed | None = None
         self._arrived = asyncio.Event()
         self._window = asyncio.Event()
@@ -229,7 +231,8 @@ class Stream:
     def window_grew(self) -> None:
         self._window.set()
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str, reset: int | None = None) -> None:
+        self.reset = reset
         # A server may reset a stream it has ended already: then all is said.
         if not self._ended or self.on_gone is not None:
             self._failure = self._failure or PeerLost(reason)
