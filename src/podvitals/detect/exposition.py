@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from podvitals.detect.findings import Finding
 from podvitals.detect.rules.rule import Class, Rules
 from podvitals.device.health import Health
+from podvitals.device.text import clean
 
 _PRODUCT = ("productName", "product", "model", "kind", "type", "driver")
 _NO_PRODUCT = "pci"
@@ -64,4 +65,5 @@ def _sample(name: str, labels: Mapping[str, str], value: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """As the format asks; what a device calls itself may hold anything, and a person may look at it on a terminal."""
+    return clean(text).replace("\\", "\\\\").replace('"', '\\"')
