@@ -14,6 +14,7 @@ from datetime import datetime
 import msgspec
 
 from podvitals.claim.pod import Pod
+from podvitals.cli.asking import state_at
 from podvitals.cli.cluster import Reading
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
@@ -106,7 +107,7 @@ async def read_states(reading: Reading) -> AgentStates:
     """Every agent that can be asked, within PATIENCE seconds."""
     states = AgentStates()
     sockets = [path for path in os.environ.get(SOCKETS, "").split(":") if path]
-    asked = [(path, _from_socket(path)) for path in sockets] or [
+    asked = [(path, state_at(path)) for path in sockets] or [
         (pod.metadata.name, _from_proxy(reading, pod)) for pod in await _agent_pods(reading)
     ]
     places = asyncio.Semaphore(_AT_ONCE)
@@ -127,11 +128,6 @@ async def read_states(reading: Reading) -> AgentStates:
 async def _agent_pods(reading: Reading) -> list[Pod]:
     listing = await reading.allowed(reading.client.list(PODS, reading.agent_namespace, labels=AGENT_LABEL), "the agents' pods")
     return [pod for pod in listing.items if pod.status.phase == "Running"] if listing else []
-
-
-async def _from_socket(path: str) -> bytes:
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session, session.get("http://agent/state") as response:
-        return await response.read()
 
 
 async def _from_proxy(reading: Reading, pod: Pod) -> bytes:

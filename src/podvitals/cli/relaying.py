@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from podvitals.agent.listen import Answers, Listener
+from podvitals.cli.asking import state_at
 from podvitals.cli.ending import until_told
 from podvitals.errors import LocalError, SocketTaken
 from podvitals.relay.run import Relay, RelaySettings
@@ -72,17 +73,9 @@ async def listen(listener: Listener, alone: Callable[[], None]) -> None:
 async def _ask(path: Path) -> bytes:
     try:
         async with asyncio.timeout(5.0):
-            reader, writer = await asyncio.open_unix_connection(path)
-            try:
-                writer.write(b"GET /state HTTP/1.1\r\nHost: relay\r\n\r\n")
-                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-            finally:
-                writer.close()
+            return await state_at(str(path))
     except TimeoutError:
         raise LocalError(f"the relay at {path} does not answer: it hangs; see its log, or restart it") from None
     except OSError as error:
-        raise LocalError(f"no relay answers at {path}: {error.strerror or error}; is it running, and with this --run-dir?") from None
-    first = head.split(b"\r\n", 1)[0].decode("latin-1")
-    if " 200 " not in first:
-        raise LocalError(f"the relay at {path} answered {first!r}; see its log")
-    return body
+        why = error.strerror or error
+        raise LocalError(f"no relay answers at {path}: {why}; is it running, and with this --run-dir?") from None
