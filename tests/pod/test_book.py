@@ -355,3 +355,18 @@ def test_a_pod_that_may_have_begun_before_the_clock_was_set_back_has_what_was_af
     book.see(msgspec.structs.replace(seen, status=msgspec.structs.replace(seen.status, start_time=rfc3339(began))), START + 100)
     book.hold("uid-a", (holding("gpu-0"),))
     assert [fault.message for fault in the_entry(book, "uid-a").faults] == faults
+
+
+def test_a_pod_that_ended_without_saying_when_ended_at_the_latest_when_that_was_first_seen_also_after_a_restart() -> None:
+    node = Node(state("gpu-0"))
+    first = node.book()
+    stranger = asking(pod("stranger"))
+    evicted = msgspec.structs.replace(stranger, status=msgspec.structs.replace(stranger.status, phase="Failed", reason="Evicted"))
+    first.see(evicted, START + 1)
+    a_pod(first, "a", "gpu-0")
+    first.see(pod("a", ended=END), END + 0.5)
+    second = node.book(saved(first))
+    second.see(evicted, END + 60)
+    second.see(pod("a", ended=END), END + 60)
+    second.synced()
+    assert node.set(second, broken(END + 70), END + 70) == ["uid-a"]

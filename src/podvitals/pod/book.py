@@ -135,8 +135,7 @@ class Book:
             if not pod.ended:
                 self._close(record)
             elif not record.known:
-                end = ended_at(pod)
-                self._doubt = max(self._doubt, math.inf if end is None else end)
+                self._doubt = max(self._doubt, self._over(record, wall))
                 if self._synced:
                     self._close_all(self._doubt)
             elif record.final is not None:
@@ -300,6 +299,14 @@ class Book:
             self._unknown[uid] = None
         elif self._unknown.pop(uid, self) is None and not record.known:
             self._close_all()
+
+    def _over(self, record: Record, wall: float) -> float:
+        """When a pod of which nobody knows what it held was over at the latest: where it does not say, when that was first seen."""
+        end = ended_at(record.pod) if record.ended is None else record.ended
+        if end is None and record.final is None:
+            record.ended = wall
+            self._unsaved[record.pod.metadata.uid] = None
+        return wall if end is None else end
 
     def _close_all(self, until: float = math.inf) -> None:
         """A pod is over, since `until` (Unix seconds), of which nobody ever knew what it held: it may have been any device."""

@@ -239,7 +239,7 @@ class Desk:
 
     def everything(self) -> Mapping[str, Memo | None]:
         """All that should survive a restart, for a memory that begins anew."""
-        return {record.pod.metadata.uid: record.memo() for record in self.book if record.holdings}
+        return {record.pod.metadata.uid: record.memo() for record in self.book if record.holdings or record.ended is not None}
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
 
