@@ -200,8 +200,14 @@ class Verdict:
     def _unknown(self, holder: Holder, at: float) -> bool:
         """Whether there was a pod of which nobody knew what it held: it may have been this one's devices."""
         others = [one for one in self.oracle.holders.values() if one is not holder]
-        gone = any(one.ended is not None and not one.shown and one.ended > (holder.ended or 0.0) - 1.0 for one in others)
+        gone = any(one.ended is not None and not one.shown and self._over(one, one.ended) > (holder.ended or 0.0) - 1.0 for one in others)
         return gone or any(one.created < at + 0.5 and at < one.since + WITHIN for one in others)
+
+    def _over(self, holder: Holder, ended: float) -> float:
+        """When the pod was over at the latest, as far as anybody can tell: one that does not say when it ended, when that was seen."""
+        for begin, until in () if holder.told else sorted(self.oracle.upsets):
+            ended = max(ended, until) if begin <= ended + 1.0 else ended
+        return ended
 
     @staticmethod
     def _then(fault: FaultEntry, episode: Episode) -> bool:
