@@ -108,6 +108,14 @@ def test_what_was_asked_for_and_is_not_there_is_not_taken_for_health(tmp_path: P
     assert (outcome.returncode, outcome.stderr) == (2, f"podvitals check: sim:{tmp_path}/toys finds no device\n")
 
 
+def test_a_machine_on_which_nothing_is_found_is_not_taken_for_a_healthy_one(tmp_path: Path) -> None:
+    (tmp_path / "sys").mkdir()
+    (tmp_path / "dev").mkdir()
+    outcome = podvitals("check", "--root", str(tmp_path))
+    assert outcome.returncode == 2
+    assert "podvitals check: no device was found, which says nothing of their health: is sysfs mounted?" in outcome.stderr
+
+
 def test_a_family_that_may_not_read_what_is_there_is_told_to_be_left_out(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.pci("0000:3b:00.0", "030200")

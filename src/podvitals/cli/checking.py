@@ -143,6 +143,8 @@ async def _live(request: Request, rules: Rules, recorder: Recorder | None) -> in
         await look.schedule.start()
         await (_watch(request, look) if request.watch else _once(request, look))
     missed = [*look.schedule.failures, *(f"{name} finds no device" for name in look.schedule.empty_handed if request.detectors)]
+    if not missed and not look.schedule.devices:
+        missed = ["no device was found, which says nothing of their health: is sysfs mounted? (--root; podvitals detectors)"]
     _complain(missed)
     code = _exit_code(look.findings())
     return code if code or not missed else _EXIT[Health.UNKNOWN]
