@@ -216,7 +216,7 @@ class Checkpoint:
             if whole:
                 db.execute("DELETE FROM entry")
             for kind, key, value in self._encoded(rows, now, wall):
-                old = db.execute("SELECT sum FROM entry WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+                old = None if whole else db.execute("SELECT sum FROM entry WHERE kind = ? AND key = ?", (kind, key)).fetchone()
                 digest ^= int.from_bytes(old[0]) if old else 0
                 if value is None:
                     db.execute("DELETE FROM entry WHERE kind = ? AND key = ?", (kind, key))
