@@ -1,7 +1,9 @@
 """The relay between real sockets: what the kubelet and the driver each see of it."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -228,8 +230,11 @@ async def test_one_relay_takes_over_from_another_without_a_gap(node: Node) -> No
             await kubelet.sees("g0", Health.HEALTHY)
 
 
-async def test_a_relay_that_took_over_tells_all_again_when_the_one_before_ends_since_the_kubelet_then_forgets(node: Node) -> None:
+async def test_a_relay_that_took_over_tells_all_again_when_the_one_before_ends_since_the_kubelet_then_forgets(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
     """It clears what it knows of a driver when any of its streams ends; the next heartbeat is up to 5 s away."""
+    caplog.set_level("INFO")
 
     def listener() -> Listener:
         return Listener(Answers(lambda: b"", _nothing, lambda: ()), node.run_dir / "relay.sock", None)
@@ -242,11 +247,68 @@ async def test_a_relay_that_took_over_tells_all_again_when_the_one_before_ends_s
         (registration,) = kubelet.registrations
         reports = len(registration.reports)
         taking = asyncio.create_task(listen(after := listener(), relay.retell))
+        async with asyncio.timeout(5):
+            while "another relay runs here" not in caplog.text:
+                await asyncio.sleep(0)
         await before.stop()
         (report,) = await kubelet.reported(NAME, more_than=reports)
         assert report.health is Health.UNHEALTHY
         await taking
         await after.stop()
+
+
+class Slow(FakeDriver):
+    """Its prepares take until they may end."""
+
+    def __init__(self, *where: Any, **how: Any) -> None:
+        super().__init__(*where, **how)
+        self.may = asyncio.Event()
+
+    async def prepare(self, claims: Sequence[ClaimRef]) -> Mapping[str, PrepareResult]:
+        await self.may.wait()
+        return await super().prepare(claims)
+
+
+async def test_a_stand_in_that_is_replaced_ends_its_calls_first(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """A kubelet drops the calls of a registration that goes, and a prepare that fails costs its pod a minute."""
+    caplog.set_level("INFO")
+    async with node.relay(), node.kubelet() as kubelet, AsyncExitStack() as former:
+        await former.enter_async_context(FakeDriver(node.place, NAME, versions=(DRA_V1BETA1, DRA_V1)))
+        old = await kubelet.registered(NAME)
+        await kubelet.prepare(NAME)
+        await former.aclose()
+        driver = Slow(node.place, NAME, versions=(DRA_V1, DRA_V1BETA1))
+        async with PluginClient(old.endpoint) as client:
+            call = asyncio.create_task(client.prepare(DRA_V1, [CLAIM]))
+            async with driver:
+                await driver.called("NotifyRegistrationStatus")
+                async with asyncio.timeout(5):
+                    while not any(said in caplog.text for said in ("until its calls have ended", "no longer stands in")):
+                        await asyncio.sleep(0)
+                driver.may.set()
+                assert await call == {"uid-1": PrepareResult()}
+                async with asyncio.timeout(5):
+                    while old.endpoint in endpoints(kubelet):
+                        await asyncio.sleep(0)
+
+
+async def test_a_relay_that_ends_lets_its_calls_end_first(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with AsyncExitStack() as relaying, node.kubelet() as kubelet, FakeDriver(node.place, NAME) as driver:
+        await relaying.enter_async_context(node.relay())
+        await kubelet.registered(NAME)
+        await kubelet.prepare(NAME)
+        driver.hang()
+        call = asyncio.create_task(kubelet.prepare(NAME, CLAIM))
+        await driver.called("NodePrepareResources", 2)
+        ending = asyncio.create_task(relaying.aclose())
+        async with asyncio.timeout(5):
+            while "ends when its calls have" not in caplog.text and not ending.done():
+                await asyncio.sleep(0)
+        driver.resume()
+        assert await call == {"uid-1": PrepareResult()}
+        await ending
+        await kubelet.gone(NAME)
 
 
 async def _nothing() -> bytes:

@@ -17,7 +17,7 @@ from podvitals.relay.calls import Calls
 from podvitals.relay.health import Health
 from podvitals.relay.keeping import Keeping, Kept, Left
 from podvitals.relay.places import Places, Sockets
-from podvitals.relay.standing import Answer, Close, Effect, Open, StandIn, Standing
+from podvitals.relay.standing import HOLD, Answer, Close, Effect, Open, StandIn, Standing
 from podvitals.relay.state import CallsView, Towards
 from podvitals.wire.client import PluginClient
 from podvitals.wire.messages import HEALTH_VERSIONS, PLUGIN_TYPE, PluginInfo
@@ -25,6 +25,9 @@ from podvitals.wire.server import PluginServer
 
 log = logging.getLogger(__name__)
 
+LONGEST_CALL = HOLD + 5.0
+"""Seconds that calls under way are given where what they came by is to go: the kubelet waits no longer."""
+LOOK_AGAIN = 0.1
 RETRY_SOCKETS = 5.0
 """Seconds until sockets that could not be made are tried again."""
 
@@ -42,19 +45,22 @@ class _Registration:
         self._on_notified(registered, error)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Servers:
-    """A stand-in that is open."""
+    """A stand-in that is open; `until`: when it goes at the latest, once it is to go."""
 
     sockets: Sockets
     registration: PluginServer
     endpoint: PluginServer
     kept: Kept
+    until: float = 0.0
 
     async def stop(self) -> None:
         # The registration first: the kubelet lets go of the endpoint before it finds it gone.
-        await self.registration.stop()
-        await self.endpoint.stop()
+        try:
+            await self.registration.stop()
+        finally:
+            await self.endpoint.stop()
 
 
 class Front:
@@ -76,6 +82,8 @@ class Front:
         """No link of a bypass shows the driver itself to the kubelet (any more)."""
         self._places, self._registrations, self._keeping, self._clock = places, registrations, keeping, clock
         self._servers: dict[int, _Servers] = {}
+        self._leaving: list[_Servers] = []
+        """Those that go when the calls on them have ended."""
         self._to_do: deque[Open | Close] = deque()
         self._told: dict[Socket, Answer] = {}
         self._wake = asyncio.Event()
@@ -108,7 +116,12 @@ class Front:
     @property
     def idle(self) -> bool:
         """Nobody stands in for the driver, and it is not registered any more."""
-        return not (self.standing.stand_ins or self._to_do or self._servers or self._registrations())
+        return not (self.standing.stand_ins or self._to_do or self._servers or self._leaving or self._registrations())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way on any of its endpoints."""
+        return any(servers.endpoint.busy for servers in (*self._servers.values(), *self._leaving))
 
     async def run(self) -> None:
         """Until cancelled; then its sockets are gone."""
@@ -117,13 +130,14 @@ class Front:
                 self._wake.clear()
                 again = await self._work()
                 await self._tell()
-                ends = [at for at in (self.standing.next_deadline(), again) if at is not None]
+                ends = [at for at in (self.standing.next_deadline(), again, await self._let_go()) if at is not None]
                 await set_by(self._wake, self._clock, min(ends, default=None))
                 self._do(self.standing.expire(self._clock.now()))
         finally:
-            for servers in self._servers.values():
+            for servers in (*self._servers.values(), *self._leaving):
                 await self._stop(servers)
             self._servers.clear()
+            self._leaving.clear()
 
     # --- how ---------------------------------------------------------------------------------------------------------------------
 
@@ -142,10 +156,22 @@ class Front:
                     log.error("cannot stand in", extra={"driver": self.driver, "reason": str(error)})
                     return self._clock.now() + RETRY_SOCKETS
             elif (servers := self._servers.pop(effect.stand_in.number, None)) is not None:
-                await self._stop(servers)
-                log.info("no longer stands in", extra={"driver": self.driver, "endpoint": str(servers.sockets.endpoint)})
+                servers.until = self._clock.now() + LONGEST_CALL
+                self._leaving.append(servers)
+                if servers.endpoint.busy:
+                    log.info("stands in until its calls have ended", extra={"driver": self.driver, "endpoint": servers.kept.endpoint})
             self._to_do.popleft()
         return None
+
+    async def _let_go(self) -> float | None:
+        """Of the stand-ins that are to go, those without a call; when to look at the others. The kubelet drops the calls of a registration
+        that goes, and a prepare that fails costs its pod a minute; calls that are made from now on go to the newest."""
+        now = self._clock.now()
+        for servers in [one for one in self._leaving if now >= one.until or not one.endpoint.busy]:
+            await self._stop(servers)
+            self._leaving.remove(servers)
+            log.info("no longer stands in", extra={"driver": self.driver, "endpoint": str(servers.sockets.endpoint)})
+        return now + LOOK_AGAIN if self._leaving else None
 
     async def _open(self, stand_in: StandIn) -> None:
         servers = self._servers[stand_in.number] = await self._serve(stand_in, self._places.make(self.driver))

@@ -15,7 +15,7 @@ from podvitals.node.limits import Limits
 from podvitals.node.watch import DriverView, NodeSettings, NodeWatch
 from podvitals.relay.bypass import Bypass, Registered
 from podvitals.relay.calls import Calls
-from podvitals.relay.front import Front
+from podvitals.relay.front import LONGEST_CALL, LOOK_AGAIN, Front
 from podvitals.relay.health import Health
 from podvitals.relay.keeping import Keeping, Left
 from podvitals.relay.places import Places
@@ -66,7 +66,7 @@ class Relay:
         await asyncio.to_thread(self._places.prepare)
 
     async def run(self) -> None:
-        """Until cancelled; then its sockets are gone."""
+        """Until cancelled; then, once its calls have ended, its sockets are gone. Cancelled again, it waits for no call."""
         left = await self._keeping.take()
         swept = await asyncio.to_thread(self._places.sweep)
         if swept:
@@ -74,10 +74,24 @@ class Relay:
         self.node.subscribe(self._changed)
         self.node.subscribe_drivers(self._moved)
         self._bypassed = await asyncio.to_thread(self._bypass.marked)
+        working = asyncio.create_task(self._run(left), name="relay: at work")
         try:
-            await self._run(left)
+            await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await self._calls_end()
+            raise
         finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
             self._keeping.close()
+
+    async def _calls_end(self) -> None:
+        """Returns when no call is under way, or none may be any more."""
+        until = self._clock.now() + LONGEST_CALL
+        if busy := [driver for driver, front in self.fronts.items() if front.busy]:
+            log.info("ends when its calls have", extra={"drivers": ",".join(sorted(busy))})
+        while self._clock.now() < until and any(front.busy for front in self.fronts.values()):
+            await self._clock.sleep_until(self._clock.now() + LOOK_AGAIN)
 
     async def _run(self, left: list[Left]) -> None:
         async with asyncio.TaskGroup() as self._tasks:

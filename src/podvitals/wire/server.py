@@ -85,8 +85,15 @@ class PluginServer:
         self._watches = {watch_method(version) for version in HEALTH_VERSIONS if health is not None and version in versions}
         self._listener: Listener | None = None
         self._calls: set[asyncio.Task[None]] = set()
+        self._unfinished: set[asyncio.Task[None]] = set()
+        """Of those the ones that will end: health streams do not."""
         self._passing: dict[Stream, Callable[[], None]] = {}
         """Calls that are passed on without a task, and what gives each up."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way; a health stream is none."""
+        return bool(self._passing or self._unfinished)
 
     async def start(self) -> None:
         """Listens, with mode 0600. A dead process's socket is taken over.
@@ -145,6 +152,9 @@ class PluginServer:
         call = asyncio.create_task(self._serve(stream, method, given), name=f"{clean(method, 200)} on {self.path}")
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
+        if method not in self._watches:
+            self._unfinished.add(call)
+            call.add_done_callback(self._unfinished.discard)
 
         def gone() -> None:
             call.cancel()
