@@ -38,15 +38,15 @@ class Managed:
         self._watching = asyncio.create_task(self._watch(self._process), name=f"crash: process {self.name}")
         return at
 
-    async def end(self, number: signal.Signals = signal.SIGKILL) -> float:
-        """Until it has ended: by SIGKILL where it does not end otherwise. When that was."""
+    async def end(self, number: signal.Signals = signal.SIGKILL, within: float = ENDS_WITHIN) -> float:
+        """Until it has ended: by SIGKILL where it does not end otherwise `within` seconds. When that was."""
         if self._process is None or self._watching is None:
             return time.monotonic()
         self._meant = True
         self._process.signal(number)
         if self.stopped:
             self._process.signal(signal.SIGCONT)
-        done, _ = await asyncio.wait({self._watching}, timeout=ENDS_WITHIN)
+        done, _ = await asyncio.wait({self._watching}, timeout=within)
         if not done:
             self._process.signal(signal.SIGKILL)
             await asyncio.wait({self._watching})

@@ -18,6 +18,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "deleted": ("sleep", "3600"),
     "deleted-early": ("sleep", "3600"),
 }
+LONGEST_CALL = 50.0
+"""Seconds a relay is given to end: its calls are let end first."""
 READY = 2.0
 """Seconds a new driver is given before its readiness probe would say yes."""
 
@@ -37,7 +39,7 @@ class Acts:
             world.last_fault = time.monotonic()
             world.note(f"fault  {act} is over")
             return
-        how = "stopped" if "-stop" in act.kind else "process"
+        how, kept = "stopped" if "-stop" in act.kind else "process", world.kept()
         world.order.broke(act.part, how, time.monotonic())
         try:
             if act.part == "kubelet":
@@ -48,10 +50,16 @@ class Acts:
                 await self._kill(act)
             world.last_fault = time.monotonic()
             world.note(f"fault  {act} is over")
-            if act.part not in ("agent", "keeper") and not await world.works(COMES_UP):
+            if not await self._works(act, kept):
                 world.note(f"fault  {act}: what it broke does not work again within {COMES_UP:.0f} s")
         finally:
             world.order.mended(act.part, how, time.monotonic())
+
+    async def _works(self, act: Act, kept: int) -> bool:
+        """`kept`: how often a relay had found a keeper before."""
+        if act.kind == "keeper-kill":
+            return await self.world.seen.until(lambda: self.world.kept() > kept, COMES_UP)
+        return act.part in ("agent", "keeper") or await self.world.works(COMES_UP)
 
     async def _roll_driver(self, act: Act) -> None:
         """As a DaemonSet with maxSurge does it: a new instance, and after a while the old one ends."""
@@ -68,7 +76,7 @@ class Acts:
         if not await self.world.seen.until(lambda: self.world.registered(self.world.relay), COMES_UP):
             self.world.note(f"fault  {act}: the kubelet did not take the new one within {COMES_UP:.0f} s")
         await asyncio.sleep(act.lasts)
-        await old.end(signal.SIGTERM)
+        await old.end(signal.SIGTERM, LONGEST_CALL)
 
     def _process(self, act: Act) -> Managed:
         world = self.world

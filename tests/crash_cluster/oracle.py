@@ -65,13 +65,16 @@ class Order:
             return True
         if self.killed["relay"].last(since, now) is None:
             return False
-        kept = all(spans["keeper"].last(since, now) is None for spans in (self.killed, self.stopped))
-        return not kept or (since <= self.killed["relay"].began() and now <= self.killed["relay"].began() + limits.UNDER_WAY)
+        at = self.killed["relay"].began()
+        kept = all(spans["keeper"].last(at, now) is None for spans in (self.killed, self.stopped))
+        return not kept or since <= at >= now - limits.UNDER_WAY
 
 
 def claims_of(pod: Object, held: Collection[DeviceKey]) -> list[Claim]:
-    """What the pod's field says, and the agent's annotation."""
-    said = [("field", resource, health, message) for resource, (health, message) in field_of(pod).items()]
+    """What the pod's field says, and the agent's annotation. Of a pod that does not run yet the field counts for nothing: it is what it was
+    when the kubelet last turned from preparing it, which waits for drivers."""
+    shown = field_of(pod) if pod["status"].get("phase") == "Running" else {}
+    said = [("field", resource, health, message) for resource, (health, message) in shown.items()]
     said += [
         ("annotation", f"{one['driver']}/{one['pool']}/{one['device']}", one["health"], one.get("message", "")) for one in entries(pod)
     ]

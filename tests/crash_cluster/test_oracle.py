@@ -6,11 +6,12 @@ import pytest
 
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
+from tests.cluster.api import Object
 from tests.crash.oracle import Claim
 from tests.crash.truth import Driver, State, Truth
 from tests.crash_cluster import limits
 from tests.crash_cluster.judge import Judge
-from tests.crash_cluster.oracle import Order, Pod, effects, end_of
+from tests.crash_cluster.oracle import Order, Pod, claims_of, effects, end_of
 from tests.crash_cluster.world import PARTS
 
 KEY = DeviceKey("sdk.crash.example", "node1", "s0")
@@ -120,6 +121,8 @@ def test_without_a_keeper_a_prepare_may_fail_until_the_relay_is_back(order: Orde
     order.broke("relay", "process", 10.0)
     order.broke("keeper", how, 11.0)
     assert Pod("a", "uid", 10.5).failed(12.5, order)
+    order.mended("keeper", how, 12.0)
+    assert Pod("a", "uid", 12.1).failed(12.5, order)
     order.mended("relay", "process", 14.0)
     assert not Pod("a", "uid", 14.5).failed(15.0, order)
 
@@ -163,6 +166,16 @@ def test_a_failed_prepare_is_given_the_time_until_it_is_tried_again(order: Order
     pod.failed(101.0, order)
     assert not pod.late(order, 101.0 + limits.RETRIED)
     assert pod.late(order, 101.0 + limits.RETRIED + limits.STARTS + 1)
+
+
+def test_of_a_pod_that_does_not_run_yet_the_field_is_no_claim() -> None:
+    resource = {"resourceID": str(KEY), "health": "Unhealthy", "message": "broken n=1"}
+    status = {"allocatedResourcesStatus": [{"name": "claim:devices", "resources": [resource]}]}
+    pod: Object = {"metadata": {"uid": "uid", "name": "a"}, "status": {"phase": "Running", "containerStatuses": [status]}}
+    (claim,) = claims_of(pod, [KEY])
+    assert (claim.where, claim.health, claim.serial) == ("field", Health.UNHEALTHY, 1)
+    pod["status"]["phase"] = "Pending"
+    assert not claims_of(pod, [KEY])
 
 
 GIVEN = {"one": frozenset({"s0"}), "two": frozenset({"s0"})}

@@ -170,6 +170,10 @@ class World:
     def _ended(self, process: Managed, code: int) -> None:
         self.found(Wrong("died", f"{process.name} (pid {process.pid}) ended by itself with code {code}: its log says why"))
 
+    def kept(self) -> int:
+        """How often a relay found a keeper."""
+        return sum(log.read_text().count("a keeper holds the sockets") for log in (self.root / "logs").glob("relay-*.log"))
+
     # --- the truth ---------------------------------------------------------------------------------------------------------------
 
     async def change(self, driver: str, device: str, health: Health) -> None:
