@@ -13,6 +13,7 @@ from podvitals.device.health import Health
 from podvitals.errors import PluginUnreachable
 from podvitals.relay.bypass import Registered, registered
 from podvitals.relay.calls import Calls
+from podvitals.relay.run import Relay, RelaySettings
 from podvitals.testing.clock import ManualClock
 from podvitals.testing.driver import FakeDriver
 from podvitals.testing.kubelet import FakeKubelet
@@ -309,6 +310,27 @@ async def test_a_relay_that_ends_lets_its_calls_end_first(node: Node, caplog: py
         assert await call == {"uid-1": PrepareResult()}
         await ending
         await kubelet.gone(NAME)
+
+
+async def test_a_relay_that_is_told_twice_to_end_waits_for_no_call(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    relay = Relay(RelaySettings(node.place / "plugins_registry", node.kubelet_place / "plugins_registry", node.run_dir))
+    await relay.prepare()
+    running = asyncio.create_task(relay.run())
+    async with node.kubelet() as kubelet, FakeDriver(node.place, NAME) as driver:
+        await kubelet.registered(NAME)
+        await kubelet.prepare(NAME)
+        driver.hang()
+        call = asyncio.create_task(kubelet.prepare(NAME, CLAIM))
+        await driver.called("NodePrepareResources", 2)
+        running.cancel()
+        async with asyncio.timeout(5):
+            while "ends when its calls have" not in caplog.text:
+                await asyncio.sleep(0)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        with pytest.raises(PluginUnreachable):
+            await call
 
 
 async def _nothing() -> bytes:
