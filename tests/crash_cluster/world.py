@@ -97,7 +97,7 @@ class World:
             running = [tasks.create_task(world.seen.run(), name="crash: watches"), tasks.create_task(world._tick(), name="crash: oracle")]
             try:
                 world._start()
-                if not (await world.works(COMES_UP) and await world.seen.until(lambda: not world.unpublished(), COMES_UP)):
+                if not (await world.works(COMES_UP) and await world.seen.until(world._is_up, COMES_UP)):
                     world.found(Wrong("no world", f"it did not come up within {COMES_UP:.0f} s: {await world.relay_says()}"))
                 yield world
             finally:
@@ -200,6 +200,9 @@ class World:
                 return False
             await asyncio.sleep(0.1)  # there is nothing to watch in a relay
         return True
+
+    def _is_up(self) -> bool:
+        return not self.unpublished() and (self.kept() > 0 or self._twin == twins.WITHOUT_KEEPER)
 
     def _complete(self, said: Object) -> bool:
         drivers = {one["driver"]: one for one in said.get("drivers", ())}
