@@ -78,8 +78,6 @@ class Front:
     ) -> None:
         self.driver, self.calls, self.health = driver, calls, health
         self.standing = Standing()
-        self.direct_gone = False
-        """No link of a bypass shows the driver itself to the kubelet (any more)."""
         self._places, self._registrations, self._keeping, self._clock = places, registrations, keeping, clock
         self._servers: dict[int, _Servers] = {}
         self._leaving: list[_Servers] = []

@@ -148,10 +148,9 @@ class Relay:
             for driver in sorted(before - marked):
                 log.info("no longer bypassed", extra={"driver": driver})
                 self._moved(driver)
-            for driver, front in list(self.fronts.items()):
-                if driver not in marked and front.standing.registered is not None and not front.direct_gone:
-                    front.direct_gone = True
-                    await asyncio.to_thread(self._bypass.unlink, driver)
+            # What the kubelet has of us again, it is not to have directly too.
+            ours = [driver for driver, front in self.fronts.items() if driver not in marked and front.standing.registered is not None]
+            await asyncio.to_thread(self._bypass.unlink_all, ours)
             for driver in [name for name, front in self.fronts.items() if front.idle]:
                 del self.fronts[driver]
                 self._running.pop(driver).cancel()
@@ -173,7 +172,6 @@ class Relay:
         await self._clock.sleep_until(self._clock.now() + KUBELET_LOOKS)
         if driver in self._bypassed:
             front.withdraw()
-            front.direct_gone = False
 
     def _changed(self, keys: frozenset[DeviceKey]) -> None:
         by_driver: dict[str, list[DeviceKey]] = {}
