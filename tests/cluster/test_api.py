@@ -12,6 +12,9 @@ from tests.api.test_listing import *  # noqa: F403
 from tests.api.test_status import *  # noqa: F403
 from tests.api.test_watching import *  # noqa: F403
 from tests.api.test_writing import *  # noqa: F403
+from tests.cluster.releases import Shown, needs
+
+needs(Shown.MESSAGE)(test_a_kubelet_s_field_is_kept_with_its_messages)  # noqa: F405
 
 
 @pytest_asyncio.fixture
