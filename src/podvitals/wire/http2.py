@@ -229,8 +229,8 @@ class Connection(asyncio.BufferedProtocol):
             self._read(data)
         finally:
             _reading.answers = None
-        for connection in answers:
-            connection._write()
+            for connection in answers:
+                connection._write()
         self._fairness.end(self._transport)
 
     def _read(self, data: bytes) -> None:
