@@ -13,6 +13,7 @@ from podvitals.device.health import Health
 from podvitals.errors import PluginUnreachable
 from podvitals.relay.bypass import Registered, registered
 from podvitals.relay.calls import Calls
+from podvitals.relay.front import LONGEST_CALL
 from podvitals.relay.run import Relay, RelaySettings
 from podvitals.testing.clock import ManualClock
 from podvitals.testing.driver import FakeDriver
@@ -116,14 +117,13 @@ async def test_a_held_call_is_answered_before_its_callers_deadline_and_says_why(
 
 
 async def test_other_versions_are_registered_before_the_old_are_taken_back(node: Node) -> None:
-    async with node.relay(), node.kubelet() as kubelet:
+    clock = ManualClock()
+    async with node.relay(clock), node.kubelet() as kubelet:
         async with FakeDriver(node.place, NAME, versions=(DRA_V1BETA1,)):
             old = await kubelet.registered(NAME)
         async with FakeDriver(node.place, NAME, versions=(DRA_V1,)) as driver:
             await driver.called("NotifyRegistrationStatus")
-            async with asyncio.timeout(5):
-                while len(kubelet.registrations) != 1 or kubelet.registrations[0].info == old:
-                    await asyncio.sleep(0)
+            await becomes(lambda: len(kubelet.registrations) == 1 and kubelet.registrations[0].info != old, clock)
             assert await kubelet.prepare(NAME, CLAIM) == {"uid-1": PrepareResult()}
 
 
@@ -270,27 +270,24 @@ class Slow(FakeDriver):
         return await super().prepare(claims)
 
 
-async def test_a_stand_in_that_is_replaced_ends_its_calls_first(node: Node, caplog: pytest.LogCaptureFixture) -> None:
-    """A kubelet drops the calls of a registration that goes, and a prepare that fails costs its pod a minute."""
-    caplog.set_level("INFO")
-    async with node.relay(), node.kubelet() as kubelet, AsyncExitStack() as former:
+async def test_a_stand_in_that_is_replaced_stays_for_a_kubelet_that_found_it_and_until_its_calls_have_ended(node: Node) -> None:
+    """A kubelet that prepares a pod calls one driver after the other, by what was registered when it began, and drops the calls of a
+    registration that goes; a prepare that fails costs its pod a minute."""
+    clock = ManualClock()
+    async with node.relay(clock), node.kubelet() as kubelet, AsyncExitStack() as former:
         await former.enter_async_context(FakeDriver(node.place, NAME, versions=(DRA_V1BETA1, DRA_V1)))
         old = await kubelet.registered(NAME)
-        await kubelet.prepare(NAME)
         await former.aclose()
-        driver = Slow(node.place, NAME, versions=(DRA_V1, DRA_V1BETA1))
-        async with PluginClient(old.endpoint) as client:
-            call = asyncio.create_task(client.prepare(DRA_V1, [CLAIM]))
-            async with driver:
-                await driver.called("NotifyRegistrationStatus")
-                async with asyncio.timeout(5):
-                    while not any(said in caplog.text for said in ("until its calls have ended", "no longer stands in")):
-                        await asyncio.sleep(0)
+        async with Slow(node.place, NAME, versions=(DRA_V1, DRA_V1BETA1)) as driver:
+            await becomes(lambda: len(endpoints(kubelet)) == 2, clock)
+            async with PluginClient(old.endpoint) as client:
+                call = asyncio.create_task(client.prepare(DRA_V1, [CLAIM]))
+                later = clock.now() + LONGEST_CALL + 5
+                await becomes(lambda: clock.now() > later, clock)
+                assert not call.done()
                 driver.may.set()
                 assert await call == {"uid-1": PrepareResult()}
-                async with asyncio.timeout(5):
-                    while old.endpoint in endpoints(kubelet):
-                        await asyncio.sleep(0)
+                await becomes(lambda: old.endpoint not in endpoints(kubelet), clock)
 
 
 async def test_a_relay_that_ends_lets_its_calls_end_first(node: Node, caplog: pytest.LogCaptureFixture) -> None:

@@ -33,7 +33,7 @@ def test_a_driver_that_comes_and_goes_within_the_hold_changes_nothing() -> None:
 def test_other_versions_are_offered_beside_the_old_and_the_old_goes_when_they_are_taken() -> None:
     standing = registered()
     assert standing.serves((DRA_V1BETA1,)) == (Open(StandIn(2, (DRA_V1BETA1, *BOTH))),)
-    assert standing.notified(2, True, "") == (Close(StandIn(1, V1)), Answer(True, ""))
+    assert standing.notified(2, True, "") == (Close(StandIn(1, V1), lingers=True), Answer(True, ""))
     assert standing.stand_ins == (StandIn(2, (DRA_V1BETA1, *BOTH)),)
 
 
@@ -140,7 +140,7 @@ def test_what_another_relay_left_serves_until_one_of_our_own_is_registered() -> 
     assert isinstance(opened, Open)
     assert standing.serves((DRA_V1,)) == ()
     assert standing.stand_ins == (left, opened.stand_in)
-    assert standing.notified(opened.stand_in.number, True, "") == (Close(left), Answer(True, ""))
+    assert standing.notified(opened.stand_in.number, True, "") == (Close(left, lingers=True), Answer(True, ""))
     assert standing.serves((DRA_V1,)) == ()
 
 

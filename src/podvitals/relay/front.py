@@ -47,13 +47,13 @@ class _Registration:
 
 @dataclass(slots=True, eq=False)
 class _Servers:
-    """A stand-in that is open; `until`: when it goes at the latest, once it is to go."""
+    """A stand-in that is open; `goes`: when, once it is to go, or when its calls have ended after that."""
 
     sockets: Sockets
     registration: PluginServer
     endpoint: PluginServer
     kept: Kept
-    until: float = 0.0
+    goes: float = 0.0
 
     async def stop(self) -> None:
         # The registration first: the kubelet lets go of the endpoint before it finds it gone.
@@ -154,9 +154,11 @@ class Front:
                     log.error("cannot stand in", extra={"driver": self.driver, "reason": str(error)})
                     return self._clock.now() + RETRY_SOCKETS
             elif (servers := self._servers.pop(effect.stand_in.number, None)) is not None:
-                servers.until = self._clock.now() + LONGEST_CALL
+                # From now on what the kubelet has taken is to be inherited, and not this.
+                self._keeping.forget(servers.kept)
+                servers.goes = self._clock.now() + (LONGEST_CALL if effect.lingers else 0.0)
                 self._leaving.append(servers)
-                if servers.endpoint.busy:
+                if effect.lingers or servers.endpoint.busy:
                     log.info("stands in until its calls have ended", extra={"driver": self.driver, "endpoint": servers.kept.endpoint})
             self._to_do.popleft()
         return None
@@ -165,11 +167,11 @@ class Front:
         """Of the stand-ins that are to go, those without a call; when to look at the others. The kubelet drops the calls of a registration
         that goes, and a prepare that fails costs its pod a minute; calls that are made from now on go to the newest."""
         now = self._clock.now()
-        for servers in [one for one in self._leaving if now >= one.until or not one.endpoint.busy]:
+        for servers in [one for one in self._leaving if now >= one.goes and (now >= one.goes + LONGEST_CALL or not one.endpoint.busy)]:
             await self._stop(servers)
             self._leaving.remove(servers)
             log.info("no longer stands in", extra={"driver": self.driver, "endpoint": str(servers.sockets.endpoint)})
-        return now + LOOK_AGAIN if self._leaving else None
+        return min((max(one.goes, now + LOOK_AGAIN) for one in self._leaving), default=None)
 
     async def _open(self, stand_in: StandIn) -> None:
         servers = self._servers[stand_in.number] = await self._serve(stand_in, self._places.make(self.driver))

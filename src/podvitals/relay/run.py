@@ -29,6 +29,8 @@ MOST_DEVICES = 16_384
 """A driver's, as many as the kubelet's cache takes."""
 LOOK_EVERY = 1.0
 """Seconds between two looks whether a driver is to be bypassed."""
+QUIET = 0.5
+"""Seconds without a call after which a relay that is told to end has no more to wait for."""
 KUBELET_LOOKS = 3.0
 """Seconds the kubelet is given to find a driver's own registration (1 s is usual) before the stand-in goes."""
 
@@ -86,12 +88,18 @@ class Relay:
             self._keeping.close()
 
     async def _calls_end(self) -> None:
-        """Returns when no call is under way, or none may be any more."""
-        until = self._clock.now() + LONGEST_CALL
+        """Returns when no call has been under way for a moment, or none may be any more. A kubelet that prepares a pod calls one driver
+        after the other."""
+        now = self._clock.now()
+        until, quiet = now + LONGEST_CALL, now
         if busy := [driver for driver, front in self.fronts.items() if front.busy]:
             log.info("ends when its calls have", extra={"drivers": ",".join(sorted(busy))})
-        while self._clock.now() < until and any(front.busy for front in self.fronts.values()):
-            await self._clock.sleep_until(self._clock.now() + LOOK_AGAIN)
+            quiet += QUIET
+        while now < min(until, quiet):
+            await self._clock.sleep_until(now + LOOK_AGAIN)
+            now = self._clock.now()
+            if any(front.busy for front in self.fronts.values()):
+                quiet = now + QUIET
 
     async def _run(self, left: list[Left]) -> None:
         async with asyncio.TaskGroup() as self._tasks:

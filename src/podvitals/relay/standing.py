@@ -37,9 +37,10 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Take them away."""
+    """Take them away. `lingers`: not at once, for a kubelet that prepares a pod calls by the registrations it found when it began."""
 
     stand_in: StandIn
+    lingers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Standing:
     def _judged(self, registered: bool, error: str) -> tuple[Effect, ...]:
         effects: tuple[Effect, ...] = ()
         if registered:
-            effects = () if self.registered is None else (Close(self.registered),)
+            effects = () if self.registered is None else (Close(self.registered, lingers=True),)
             self.registered, self.newest, self._inherited = self.newest, None, False
         return (*effects, *self._say(registered, error))
 
