@@ -7,12 +7,13 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import pytest
 from h2.connection import H2Connection
+from h2.events import StreamEnded
 
 from podvitals.device.health import Health
 from podvitals.errors import InvalidInput, LocalError, PluginProtocolError, PluginUnreachable, SocketTaken
@@ -20,6 +21,7 @@ from podvitals.wire.client import PluginClient
 from podvitals.wire.convert import encode_claims, encode_info
 from podvitals.wire.endpoint import LONGEST_PATH, is_live
 from podvitals.wire.messages import DRA_V1, HEALTH_V1, MESSAGE_LIMIT, ClaimRef, PrepareResult
+from podvitals.wire.passing import Outcome, RawAnswer, RawCall
 from podvitals.wire.server import PluginServer
 from podvitals.wire.services import GET_INFO, prepare_method, watch_method
 from tests.wire.peers import message, open_windows, raw_client
@@ -304,3 +306,39 @@ def test_a_socket_of_another_kind_cannot_be_asked(short: Path) -> None:
         sock.bind(str(short / "s"))
         with pytest.raises(LocalError, match="cannot tell whether somebody listens"):
             is_live(short / "s")
+
+
+class Failing:
+    """A `PassHandler` of which every call fails, with a long text; `begins`: without a task."""
+
+    def __init__(self, *, begins: bool) -> None:
+        self.begins, self.calls = begins, 0
+        self.answer = RawAnswer(None, (("grpc-status", "13"), ("grpc-message", "x" * 50_000)))
+
+    def begin(self, call: RawCall, done: Callable[[Outcome], None]) -> Callable[[], None] | None:
+        if not self.begins:
+            return None
+        self.calls += 1
+        return asyncio.get_running_loop().call_soon(done, self.answer).cancel
+
+    async def pass_on(self, call: RawCall) -> RawAnswer:
+        self.calls += 1
+        return self.answer
+
+
+@pytest.mark.parametrize("begins", [False, True])
+async def test_a_caller_that_does_not_read_for_a_while_gets_all_its_answers_in_the_end(short: Path, begins: bool) -> None:
+    """A kubelet that stands still while calls fail at length: nothing of what waits for it is a flood it asked for."""
+    handler, count, ended = Failing(begins=begins), 30, 0
+    async with PluginServer(short / "s", other=handler), raw_client(short / "s") as client:
+        headers = [(":method", "POST"), (":scheme", "http"), (":path", "/x.Y/Z"), (":authority", "x"), ("content-type", "application/grpc")]
+        for number in range(count):
+            client.h2.send_headers(2 * number + 1, headers)
+            client.h2.send_data(2 * number + 1, message(b""), end_stream=True)
+        client.flush()
+        async with asyncio.timeout(5):
+            while handler.calls < count:
+                await asyncio.sleep(0)
+            while ended < count and (data := await client.reader.read(65536)):
+                ended += sum(isinstance(event, StreamEnded) for event in client.h2.receive_data(data))
+    assert ended == count

@@ -145,9 +145,10 @@ class Connection(asyncio.BufferedProtocol):
         data = self.protocol.take()
         if not data or self._transport is None or self._transport.is_closing():
             return
+        waits = not self._can_write.is_set()
         self._transport.write(data)
-        if not self._can_write.is_set():
-            # Only data waits until the socket takes it. Of the rest, a peer that asks and asks and does not read would have us keep all.
+        if waits:
+            # Calls wait until the socket takes more. Of the rest, a peer that asks and asks and does not read would have us keep all.
             self._unread += self.protocol.besides
             if self._unread > MOST_UNREAD:
                 self._end("the other side does not read what it asks for")

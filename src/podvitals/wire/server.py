@@ -188,7 +188,7 @@ class PluginServer:
         if outcome is None:
             left = None if call.timeout is None else max(0.001, call.timeout - (time.monotonic() - began))
             self._begin(stream, call.method, replace(call, timeout=left))
-        elif isinstance(outcome, RawAnswer) and (outcome.message is None or stream.takes(outcome.message)):
+        elif isinstance(outcome, RawAnswer) and stream.takes(outcome.message or b""):
             with contextlib.suppress(PeerLost):
                 stream.send_headers(_HEADERS)
                 if outcome.message is not None:
@@ -203,11 +203,13 @@ class PluginServer:
         try:
             try:
                 answer = await (self._answer(stream, method) if given is None else self._given(given))
+                await stream.writable()
                 stream.send_headers(_HEADERS)
                 started = True
                 if isinstance(answer, RawAnswer):
                     if answer.message is not None:
                         await stream.send(answer.message)
+                        await stream.writable()
                     stream.send_headers(answer.trailers, end=True)
                     return
                 if isinstance(answer, bytes):
@@ -229,6 +231,7 @@ class PluginServer:
             except Exception as error:
                 log.exception("%s on %s failed", clean(method, 200), self.path)
                 status = CallFailed(Status.UNKNOWN, clean(f"{type(error).__name__}: {error}"))
+            await stream.writable()
             stream.send_headers(_trailers(status, started), end=True)
         except PeerLost as error:
             log.debug("%s on %s: %s", method, self.path, error)

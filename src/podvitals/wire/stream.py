@@ -146,6 +146,10 @@ class Stream:
             if not sent:
                 await self._window.wait()
 
+    async def writable(self) -> None:
+        """Returns when the socket takes data. Raises PeerLost."""
+        await self._connection.writable()
+
     def takes(self, message: bytes) -> bool:
         """Whether `send_now` can be called."""
         return self._failure is None and self._connection.takes(PREFIX + len(message), self.number)
