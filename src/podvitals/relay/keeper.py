@@ -101,10 +101,14 @@ class Keeper:
 
 def listen(path: str) -> socket.socket:
     """When no other keeper listens there: that of a relay which is about to be replaced goes with it."""
+    said = False
     while True:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
             if probe.connect_ex(path):
                 break
+        if not said:
+            sys.stderr.write(f"another keeper listens at {path}: waiting until it ends\n")
+        said = True
         time.sleep(_AGAIN)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -112,6 +116,7 @@ def listen(path: str) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listening.bind(path)
     listening.listen(16)
+    sys.stderr.write(f"holding the relay's sockets, to be asked at {path}\n")
     return listening
 
 
