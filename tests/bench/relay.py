@@ -77,9 +77,9 @@ class Node:
         return int(Path(f"/proc/{self.relay.pid}/schedstat").read_text().split()[0]) / 1e9
 
     async def kept(self) -> None:
-        """Returns when one stand-in is registered, and a keeper has had the time to hear of it."""
+        """Returns when a stand-in is registered, and a keeper has had the time to hear of it."""
         async with asyncio.timeout(30):
-            while len(self.kubelet.registrations) != 1:
+            while not self.kubelet.registrations:
                 await asyncio.sleep(0.05)
         await asyncio.sleep(2 * LOOK_EVERY)
 
