@@ -39,7 +39,7 @@ class Acts:
             world.last_fault = time.monotonic()
             world.note(f"fault  {act} is over")
             return
-        how, kept = "stopped" if "-stop" in act.kind else "process", world.kept()
+        how = "stopped" if "-stop" in act.kind else "process"
         world.order.broke(act.part, how, time.monotonic())
         try:
             if act.part == "kubelet":
@@ -50,15 +50,14 @@ class Acts:
                 await self._kill(act)
             world.last_fault = time.monotonic()
             world.note(f"fault  {act} is over")
-            if not await self._works(act, kept):
+            if not await self._works(act):
                 world.note(f"fault  {act}: what it broke does not work again within {COMES_UP:.0f} s")
         finally:
             world.order.mended(act.part, how, time.monotonic())
 
-    async def _works(self, act: Act, kept: int) -> bool:
-        """`kept`: how often a relay had found a keeper before."""
+    async def _works(self, act: Act) -> bool:
         if act.kind == "keeper-kill":
-            return await self.world.seen.until(lambda: self.world.kept() > kept, COMES_UP)
+            return await self.world.seen.until(self.world.kept, COMES_UP)
         return act.part in ("agent", "keeper") or await self.world.works(COMES_UP)
 
     async def _roll_driver(self, act: Act) -> None:
