@@ -284,10 +284,37 @@ def test_where_the_clock_was_set_back_before_an_end_or_after_it_the_health_is_kn
     node = Node(state("gpu-0"))
     book = node.book()
     a_pod(book, "a", "gpu-0")
-    book.set_back(START - 3550, START + 50)
+    book.set_back(START - 3550, END + 50)
     node.set(book, broken(START - 3500), START - 3500)
     book.see(pod("a", ended=END), seen)
     assert the_entry(book, "uid-a").health is health
+
+
+def test_an_end_later_than_any_time_before_the_clock_was_set_back_is_in_order_whenever_it_is_seen() -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    book.set_back(START - 3550, START + 50)
+    node.set(book, broken(START - 3500), START - 3500)
+    book.see(pod("a", ended=END), END + 60)
+    assert the_entry(book, "uid-a").health is Health.UNHEALTHY
+
+
+@pytest.mark.parametrize("first", [START - 3490, START - 100])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_health_at_an_end_between_two_settings_back_of_the_clock_is_not_known(first: float, restarted: bool) -> None:
+    node = Node(state("gpu-0"))
+    book = node.book()
+    a_pod(book, "a", "gpu-0")
+    saved(book)
+    book.set_back(first, START + 110)
+    book.set_back(START - 7080, START - 3430)
+    if restarted:
+        book = node.book(saved(book))
+        book.see(pod("a"), START - 7075)
+    node.set(book, broken(START - 7070), START - 7070)
+    book.see(pod("a", ended=START - 3475 if first < START - 3000 else START + 5), START + 700)
+    assert (the_entry(book, "uid-a").health, the_entry(book, "uid-a").message) == (Health.UNKNOWN, NOT_KNOWN_AT_END)
 
 
 def test_what_began_before_the_clock_was_set_back_began_before_an_end_after_it() -> None:

@@ -25,12 +25,14 @@ POST_MORTEM_WINDOW = 600.0
 _WRITTEN_ROUNDING = 0.001
 # Times stand on a pod to the millisecond.
 _MOST_LATE_FAULTS = 3
+_NOBODY_KNOWS = 1e11
+# Unix seconds, as good as never: memory is JSON, which has no infinity.
 
 StateOf = Callable[[Pod, Holding], DeviceState]
 
 
 class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What of a pod survives a restart. `final`: the entries as of its end at `ended` (Unix seconds). The last two are Record's."""
+    """What of a pod survives a restart. `final`: the entries as of its end at `ended` (Unix seconds). The last three are Record's."""
 
     uid: str
     namespace: str
@@ -40,19 +42,22 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
     final: tuple[DeviceEntry, ...] | None = None
     closed: frozenset[DeviceKey] = frozenset()
     set_back: float | None = None
+    shown: float = 0.0
     omitted: Omitted = ALL_LISTED
 
 
 class Record:
     """One pod. `known`: whether it is known what it holds, be it nothing. `closed`: devices that have served another pod since this one
     ended. `earlier`: the faults that stood on it when it was first seen. `set_back`: the earliest that the wall clock was during its life,
-    where that was before its life began; 0.0 where it is not known. `omitted`: what `final`, taken from the pod itself, leaves out."""
+    where that was before its life began; 0.0 where it is not known. `shown`: the latest time it may have shown before it was set back in
+    that life: any up to then may have come twice. `omitted`: what `final`, taken from the pod itself, leaves out."""
 
-    __slots__ = ("closed", "earlier", "ended", "final", "holdings", "known", "omitted", "pod", "set_back")
+    __slots__ = ("closed", "earlier", "ended", "final", "holdings", "known", "omitted", "pod", "set_back", "shown")
 
     def __init__(self, pod: Pod, memo: Memo | None) -> None:
         self.pod = pod
         self.set_back: float | None = memo.set_back if memo else None
+        self.shown = memo.shown if memo else 0.0
         self.omitted = memo.omitted if memo else ALL_LISTED
         self.earlier: dict[DeviceKey, Earlier] = {}
         self.holdings: tuple[Holding, ...] = memo.holdings if memo else ()
@@ -74,19 +79,25 @@ class Record:
         """It is seen for the first time. Where its life begins later by the clock that started it, that was set back by nobody knows how
         much, and any fault on record may be of its life. (A pod that was not started yet goes by the API server's clock.)"""
         if wall < self.began and self.pod.status.start_time:
-            self.set_back = 0.0
+            self.set_back, self.shown = 0.0, _NOBODY_KNOWS
         self.lived(wall)
 
-    def lived(self, wall: float) -> bool:
-        """It was there at `wall`; True where its life had not begun by then: the clock was set back."""
-        if wall >= self.began:
-            return False
-        self.set_back = wall
-        return True
+    def lived(self, wall: float, shown: float = _NOBODY_KNOWS) -> None:
+        """It was there at `wall`. Where its life had not begun by then the clock was set back, from `shown` at the latest."""
+        if wall < self.began:
+            self.set_back, self.shown = wall, max(self.shown, shown)
+
+    def stepped(self, to: float, shown: float) -> bool:
+        """The clock was set back in its life; whether that is to be remembered."""
+        before = self.set_back, self.shown
+        self.shown = max(self.shown, shown)
+        self.lived(to, shown)
+        return before != (self.set_back, self.shown)
 
     def memo(self) -> Memo:
         meta = self.pod.metadata
-        return Memo(meta.uid, meta.namespace, meta.name, self.holdings, self.ended, self.final, self.closed, self.set_back, self.omitted)
+        as_of_end = self.ended, self.final, self.closed
+        return Memo(meta.uid, meta.namespace, meta.name, self.holdings, *as_of_end, self.set_back, self.shown, self.omitted)
 
 
 class Book:
@@ -126,9 +137,9 @@ class Book:
             record = self._records[uid] = Record(pod, self._remembered.pop(uid, None))
             record.met(wall)
             if record.began <= self._twice[1]:
-                record.lived(self._twice[0])
+                record.stepped(*self._twice)
             self._take_over(record, earlier, wall)
-            if record.set_back is not None:
+            if record.shown:
                 self._unsaved[uid] = None
             for key in record.keys:
                 self._by_key.setdefault(key, {})[uid] = None
@@ -180,7 +191,7 @@ class Book:
     def set_back(self, to: float, since: float) -> None:
         """The clock was, to a time not before `to`, from one not after `since` (Unix seconds). Every pod that lives was there then, known
         what it holds or not; and so may one have been that is seen later and began before."""
-        back = [record for record in self._records.values() if record.final is None and record.lived(to)]
+        back = [record for record in self._records.values() if record.final is None and record.stepped(to, since)]
         self._unsaved.update((record.pod.metadata.uid, None) for record in back)
         self._twice = (min(to, self._twice[0]), max(since, self._twice[1]))
 
@@ -323,8 +334,7 @@ class Book:
     def _end(self, record: Record, wall: float) -> None:
         end = ended_at(record.pod)
         ended = record.ended = wall if end is None else end
-        twice = record.set_back is not None and ended >= began(record.pod)
-        state, sure = self._stating(record), in_order(ended, wall, twice=twice)
+        state, sure = self._stating(record), in_order(ended, wall, twice=ended <= record.shown)
         record.final = entries(record.began, record.holdings, lambda key: as_of(state(key), ended, wall, sure=sure))
         record.earlier = {}
         record.closed |= {key for key in record.keys if self._serves_another(record, key)}

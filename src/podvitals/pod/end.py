@@ -17,7 +17,7 @@ NOT_KNOWN_AT_END = "its health when the pod ended is not known"
 
 def in_order(ended: float, seen: float, *, twice: bool) -> bool:
     """Whether times on record tell what came before an end that was seen at `seen`: not where the clock was set back between the two.
-    `twice`: it showed that time before it was set back, and perhaps again later; only an end that is seen at once is surely the later."""
+    `twice`: it may have shown that time before it was set back and again after it; only an end that is seen at once is surely the later."""
     return ended <= seen + EXIT_ROUNDING and (not twice or seen <= ended + 2 * EXIT_ROUNDING)
 
 
