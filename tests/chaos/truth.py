@@ -90,6 +90,8 @@ class Truth:
         self.history: dict[DeviceKey, list[Moment]] = {}
         self.late: dict[DeviceKey, list[float]] = {}
         """When faults were read whose lease was over: they are on the record, beside those that were seen."""
+        self.overtaken: set[tuple[DeviceKey, float]] = set()
+        """Faults of an endpoint that was not asked, and when it was: what it said later may be all that is left of what it said."""
         self.changed: set[DeviceKey] = set()
         self._due = math.inf
 
@@ -200,6 +202,8 @@ class Truth:
         kept, speaker.kept = speaker.kept, {}
         for arrived, entries in kept.values():
             self._take(source, entries, now, arrived, late=True)
+            broken = (entry.device for entry in entries if entry.health is Health.UNHEALTHY)
+            self.overtaken.update((self._key((source, device)), now) for device in broken)
 
     def _take(self, source: SourceKey, entries: tuple[Entry, ...], now: float, arrived: float, *, late: bool = False) -> None:
         worst: dict[str, Entry] = {}

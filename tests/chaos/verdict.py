@@ -106,7 +106,10 @@ class Verdict:
                 raise Wrong("fault lost", f"{holder.name} has lost a fault of {key}: {'; '.join(episode.last.parts)!r}; on record {told}")
 
     def _owed(self, holder: Holder, key: DeviceKey, episode: Episode) -> bool:
-        """Whether it was reported: no agent died between hearing and saving it, or it stood on this pod."""
+        """Whether it was reported: not by an endpoint that mended it before it was asked, no agent died between hearing and saving it, or it
+        stood on this pod."""
+        if episode.end == episode.start and (key, episode.start) in self.truth.overtaken:
+            return False
         alone = False  # on the pod, in no checkpoint: then each further agent finds it there, or another writer has taken it away
         for number, (saved, restarted) in enumerate(self.oracle.restarts):
             if episode.start <= saved and self._unseen_step(saved, restarted) and not self._stood(number, holder, key, episode):
