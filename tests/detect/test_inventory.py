@@ -89,6 +89,34 @@ def test_a_detector_that_could_never_say_anything_is_refused() -> None:
         check_detector(Slow())
 
 
+def test_a_detector_whose_functions_are_of_the_wrong_kind_is_refused_with_what_to_write() -> None:
+    class Listed(Detector):
+        def devices(self) -> list[Device]:
+            return []
+
+    class Awaited(Listed):
+        async def check(self, device: Device) -> Reading:  # type: ignore[override]
+            return Reading.healthy()
+
+    class Asked(Detector):
+        async def devices(self) -> list[Device]:  # type: ignore[override]
+            return []
+
+        def check(self, device: Device) -> Reading:
+            return Reading.healthy()
+
+    class Silent(Listed):
+        async def watch(self) -> None:  # type: ignore[override]
+            """Forgot to yield."""
+
+    with pytest.raises(InvalidInput, match=r"Awaited: check\(\) is `async def`, .*write a plain `def check`; .*`async def watch`"):
+        check_detector(Awaited())
+    with pytest.raises(InvalidInput, match="write a plain `def devices`"):
+        check_detector(Asked())
+    with pytest.raises(InvalidInput, match=r"Silent: watch\(\) has no `yield`"):
+        check_detector(Silent())
+
+
 def test_the_lease_is_three_intervals_in_whole_seconds() -> None:
     detector = Detector()
     for interval, lease in ((5.0, 15.0), (0.1, 1.0), (0.5, 2.0)):

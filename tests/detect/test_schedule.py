@@ -65,6 +65,19 @@ async def test_an_answer_that_is_no_reading_is_unknown(answer: object) -> None:
         await frame.says("t1", Health.UNKNOWN, "which is not a Reading")
 
 
+@pytest.mark.filterwarnings("error")
+async def test_what_is_said_of_an_answer_that_is_no_reading_is_the_same_each_time() -> None:
+    async def read() -> Reading:
+        return Reading.healthy()
+
+    toys = Toys("t1", "t2", "t3")
+    toys.readings |= {"t1": read, "t2": object, "t3": lambda: "fine"}
+    async with running(toys) as frame:
+        await frame.says("t1", Health.UNKNOWN, "it returned an object of type coroutine, which is not a Reading")
+        await frame.says("t2", Health.UNKNOWN, "it returned an object of type object, which is not a Reading")
+        await frame.says("t3", Health.UNKNOWN, "it returned 'fine', which is not a Reading")
+
+
 @pytest.mark.parametrize("error", [SystemExit("bye"), StopIteration(), KeyboardInterrupt()])
 async def test_whatever_a_check_raises_neither_ends_the_process_nor_its_thread(error: BaseException) -> None:
     toys = Toys("t1", "t2")

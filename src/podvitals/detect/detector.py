@@ -3,6 +3,7 @@
 The frame (schedule.py) owns everything else: threads, timeouts, leases, failures, and devices that vanish.
 """
 
+import inspect
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,6 +154,7 @@ def check_detector(detector: Detector) -> Detector:
         raise InvalidInput(f"detector {detector} has neither check() nor watch(): it would never say anything")
     if type(detector).devices is Detector.devices:
         raise InvalidInput(f"detector {detector} has no devices()")
+    _check_kinds(detector)
     for name in ("interval", "timeout"):
         if not getattr(detector, name) > 0:
             raise InvalidInput(f"detector {detector}: {name} must be more than 0 seconds")
@@ -169,3 +171,16 @@ def check_detector(detector: Detector) -> Detector:
             f"to be late: make it {LEAST_LEASE:g} × interval at least"
         )
     return detector
+
+
+def _check_kinds(detector: Detector) -> None:
+    """`devices` and `check` are called in a thread, `watch` is iterated in the event loop: the wrong kind of function would never speak."""
+    for name in ("devices", "check"):
+        function = getattr(detector, name)
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise InvalidInput(
+                f"detector {detector}: {name}() is `async def`, but is called in a thread of its own, where it may block: "
+                f"write a plain `def {name}`; readings that are pushed come from `async def watch`"
+            )
+    if inspect.iscoroutinefunction(detector.watch):
+        raise InvalidInput(f"detector {detector}: watch() has no `yield`: it is an async generator of (device name, reading)")

@@ -1,6 +1,7 @@
 """One detector at work: its rounds of calls, its watch, and what becomes of calls that fail or hang. Every outcome is told to the board."""
 
 import asyncio
+import inspect
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -127,7 +128,7 @@ class Run:
             pushed = self.detector.watch()
             async for name, reading in pushed:
                 if not isinstance(reading, Reading):
-                    raise TypeError(f"it told {reading!r:.80}, which is not a Reading")
+                    raise TypeError(f"it told {_shown(reading)}, which is not a Reading")
                 self._push(name, reading)
         except Exception as error:  # noqa: BLE001 - an author's code may raise anything
             return f"failed: {_text(error)}"
@@ -189,7 +190,7 @@ class Run:
         try:
             reading, now, wall = call.result()
             if not isinstance(reading, Reading):
-                raise TypeError(f"it returned {reading!r:.80}, which is not a Reading")
+                raise TypeError(f"it returned {_shown(reading)}, which is not a Reading")
         except Unreadable as error:
             self._tell(self._board.fail(self._index, name, f"{self.detector}: {error}", error.still))
         except Exception as error:  # noqa: BLE001 - an author's code may raise anything
@@ -253,6 +254,15 @@ class _Lane:
         if self._worker is not None:
             self._worker.end()
             self._worker = None
+
+
+def _shown(answer: object) -> str:
+    """What an author gave in place of a Reading: a plain value as it is, else its type alone, for an address would be another each time."""
+    if inspect.iscoroutine(answer):
+        answer.close()  # or the interpreter would warn each time that nobody awaited it
+    return (
+        f"{answer!r:.80}" if isinstance(answer, bool | int | float | str | bytes | None) else f"an object of type {type(answer).__name__}"
+    )
 
 
 def _text(error: BaseException) -> str:
