@@ -21,7 +21,7 @@ from podvitals.driver.plugin import Driver
 from podvitals.driver.settings import Settings
 from podvitals.errors import InvalidInput, PodvitalsError
 from podvitals.testing import FakeKubelet
-from tests.driver.make import Toys
+from tests.driver.make import DRIVER, Toys
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "minimal_driver.py"
 NOBODY = "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}], "
@@ -120,6 +120,37 @@ def test_an_authors_main_says_its_error_in_one_line_and_exits_with_its_code(caps
         Driver("toy.example.com", Toys("t1")).main(["--kubeconfig", "/nonexistent/config"])
     assert ended.value.code == 2
     assert capsys.readouterr().err == "toy.example.com: kubeconfig: /nonexistent/config does not exist\n"
+
+
+TOY = """
+from podvitals import Detector, Device, Driver, Reading
+class Toys(Detector):
+    def devices(self): return [Device("{device}")]
+    {kind} check(self, device): return Reading.healthy()
+    def join(self, others): {join}
+Driver("{name}"{detector}).main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why", "code"),
+    [
+        ({"name": "Toy_Driver"}, "Toy_Driver: driver name 'Toy_Driver' is not a DNS subdomain", 2),
+        ({"kind": "async def"}, "toy.example.com: detector Toys: check() is `async def`", 2),
+        ({"device": "Bad_Device"}, "toy.example.com: Toys: device name 'Bad_Device'", 2),
+        ({"detector": ""}, "toy.example.com: driver toy.example.com has no detector", 2),
+        ({"detector": ", Toys"}, "toy.example.com: <class '__main__.Toys'> is not a detector; write Toys()", 2),
+        ({"join": "1 / 0"}, "toy.example.com: internal error: ZeroDivisionError: division by zero; PODVITALS_DEBUG=1 shows where", 70),
+    ],
+)
+async def test_what_an_author_got_wrong_is_one_line_and_no_traceback(wrong: dict[str, str], why: str, code: int, place: Path) -> None:
+    right = {"name": DRIVER, "device": "t1", "kind": "def", "join": "pass", "detector": ", Toys()"}
+    (place / "plugins_registry").mkdir()
+    async with process(place, "-c", TOY.format(**right | wrong)) as driver:
+        _, errors = await driver.communicate()
+    assert driver.returncode == code
+    (line,) = errors.decode().splitlines()
+    assert line.startswith(why)
 
 
 def test_node_and_pod_come_from_the_downward_api(monkeypatch: pytest.MonkeyPatch) -> None:

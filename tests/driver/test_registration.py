@@ -108,9 +108,10 @@ async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["Toy", "1toy.example.com", "toy_", "a" * 64, ""])
-def test_a_driver_name_kubernetes_or_cdi_would_refuse_is_refused(name: str) -> None:
+async def test_a_driver_name_kubernetes_or_cdi_would_refuse_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="driver name"):
-        Driver(name, Toys("t1"))
+        async with FakeKubelet(tmp_path) as kubelet, Driver(name, Toys("t1")).serving(kubelet):
+            pass
 
 
 def test_a_node_name_that_cannot_be_a_pool_is_refused() -> None:

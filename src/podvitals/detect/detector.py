@@ -148,8 +148,11 @@ class Detector:
         return float(max(1, -(-(self.lease or 3 * self.interval) // 1)))
 
 
-def check_detector(detector: Detector) -> Detector:
+def check_detector(detector: object) -> Detector:
     """Refuses a detector that cannot work, before anything starts."""
+    if not isinstance(detector, Detector):
+        meant = f"; write {detector.__name__}()" if isinstance(detector, type) else ""
+        raise InvalidInput(f"{detector!r:.80} is not a detector{meant}")
     if not (detector.checks or detector.watches):
         raise InvalidInput(f"detector {detector} has neither check() nor watch(): it would never say anything")
     if type(detector).devices is Detector.devices:

@@ -1,16 +1,17 @@
 """What the author of a driver writes: `Driver("toy.example.com", Toys(root)).main()`."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from podvitals.claim.resource import ResourceClaim
 from podvitals.clock import SYSTEM, Clock
-from podvitals.detect.detector import Detector
+from podvitals.detect.detector import Detector, check_detector
 from podvitals.detect.schedule import Schedule
 from podvitals.device.key import check_driver_name
 from podvitals.driver.auxiliary import For, speaking_for
@@ -46,11 +47,11 @@ class Driver:
     """A DRA driver made of detectors.
 
     `prepare(claim, devices)` may return CdiEdits: what containers that use the claim are given beside their devices' nodes and
-    environment. It may block, or be `async`; an exception fails the claim, with its text. Raises InvalidInput for a name Kubernetes would
-    refuse."""
+    environment. It may block, or be `async`; an exception fails the claim, with its text. A name Kubernetes would refuse, and a detector
+    that cannot work, are refused when it starts, not here: only `main` can say so without a traceback."""
 
     def __init__(self, name: str, *detectors: Detector, prepare: Hook | None = None) -> None:
-        self.name = check_driver(name)
+        self.name = name
         self._parts = Parts(name, detectors, prepare)
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
@@ -65,14 +66,28 @@ class Driver:
             self.run(flags)
 
         try:
+            self._check()
             command.main(list(arguments) if arguments is not None else None, prog_name=Path(sys.argv[0]).name or self.name)
         except PodvitalsError as error:
-            print(f"{self.name}: {error}", file=sys.stderr)  # noqa: T201 - the process's own last word
-            sys.exit(error.exit_code)
+            self._last_word(str(error), error.exit_code)
+        except Exception as error:
+            if os.environ.get("PODVITALS_DEBUG"):
+                raise
+            self._last_word(f"internal error: {type(error).__name__}: {error}; PODVITALS_DEBUG=1 shows where", 70)
 
     def run(self, flags: Mapping[str, Any], beside: Beside = alone) -> None:
         """Serves as the flags say, until SIGTERM or SIGINT. Raises PodvitalsError."""
+        self._check()
         _run(self._serve, flags, beside)
+
+    def _check(self) -> None:
+        check_driver(self.name)
+        for detector in self._parts.detectors:
+            check_detector(detector)
+
+    def _last_word(self, text: str, code: int) -> NoReturn:
+        print(f"{self.name}: {text}", file=sys.stderr)  # noqa: T201 - the process's own
+        sys.exit(code)
 
     async def _serve(self, settings: Settings, config: ClusterConfig, beside: Beside) -> None:
         stop = _told_to_end()
@@ -92,6 +107,7 @@ class Driver:
     ) -> AsyncIterator[Serving]:
         """For tests: serves in this process, in the directory of a FakeKubelet. `claims`: what prepare finds, where there is no
         `client`."""
+        self._check()
         settings = Settings(node, kubelet.directory / "plugins_registry", kubelet.directory / "cdi", pod_uid)
         given = None if client is not None else GivenClaims(claims)
         async with serving(self._parts, settings, client, claims=given, clock=clock) as served:
