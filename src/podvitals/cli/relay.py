@@ -1,6 +1,7 @@
 """`podvitals relay`: stands in for drivers at the kubelet, until SIGTERM or Ctrl-C; `podvitals relay status`: what it says of itself."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -10,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from podvitals.cli.options import Command, GivenPath, output_option
-from podvitals.errors import LocalError
 
 if TYPE_CHECKING:
     from podvitals.relay.bypass import Bypass
 
 
+def _absolute(_context: click.Context, _parameter: click.Parameter, path: Path) -> Path:
+    """The kubelet and whoever reads a log have another working directory."""
+    return Path(os.path.abspath(path))
+
+
 def _directory(flag: str, default: Path, text: str) -> Callable[[Command], Command]:
-    return click.option(flag, type=GivenPath(), metavar="DIR", default=default, show_default=True, help=text)
+    return click.option(flag, type=GivenPath(), callback=_absolute, metavar="DIR", default=default, show_default=True, help=text)
 
 
 _plugin_dir = _directory("--plugin-dir", Path("/var/lib/podvitals/plugins_registry"), "where drivers register with the relay")
@@ -140,17 +145,15 @@ def keep(run_dir: Path) -> None:
     A process of 4 MB that does nothing else; the relay finds it by itself. Without it, prepares that begin in the second in which no
     relay runs fail, and are tried again 60 to 90 s later.
     """
-    import os
     from importlib.util import find_spec
 
     from podvitals.relay.keeping import NAME
+    from podvitals.relay.places import make_run_dir
     from podvitals.wire.endpoint import check_path
 
     path = check_path(run_dir / NAME)
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise LocalError(f"cannot make directory {run_dir}: {error.strerror}: run as root, or choose another") from None
+    if make_run_dir(run_dir):
+        click.echo(f"podvitals: {run_dir} was not there: no relay has run with this --run-dir yet", err=True)
     # A program of its own, without what this one has loaded.
     program = find_spec("podvitals.relay.keeper")
     assert program is not None

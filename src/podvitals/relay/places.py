@@ -35,17 +35,16 @@ class Places:
 
     def prepare(self) -> None:
         """Makes `run_dir`. Blocks. LocalError where it cannot, or where the kubelet's directory is not there."""
-        try:
-            self.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise LocalError(
-                f"cannot make directory {self.run_dir}: {os.strerror(error.errno or 0)}: run as root, or choose another"
-            ) from None
+        make_run_dir(self.run_dir)
+        kubelets = f"the kubelet's plugin directory {self.kubelet_dir}"
+        if not os.path.isdir(self.kubelet_dir):
+            wrong = "is not a directory" if os.path.exists(self.kubelet_dir) else "does not exist"
+            raise LocalError(f"{kubelets} {wrong}: mount it from the host, or give another --kubelet-dir")
         for directory in (self.run_dir, self.kubelet_dir):
-            if directory.is_dir() and directory.stat().st_mode & stat.S_IWOTH:
+            if directory.stat().st_mode & stat.S_IWOTH:
                 raise LocalError(f"directory {directory} is writable by everybody, who could then stand in for drivers: chmod o-w it")
         if not os.access(self.kubelet_dir, os.W_OK | os.X_OK):
-            raise LocalError(f"kubelet's plugin directory {self.kubelet_dir} is not writable: mount it from the host, and run as root")
+            raise LocalError(f"{kubelets} is not writable: run as root, or give another --kubelet-dir")
 
     def make(self, driver: str) -> Sockets:
         """Two new paths for a stand-in of this driver."""
@@ -73,6 +72,20 @@ class Places:
             time.sleep(_BOUND)
         gone = [path for path in silent if _silent(path) and _remove(path)]
         return sum(path.parent == self.kubelet_dir for path in gone)
+
+
+def make_run_dir(path: Path) -> bool:
+    """Sees to it that a relay or its keeper can work there; whether it was not there before. Blocks. LocalError that says what to do."""
+    there = os.path.exists(path)
+    if there and not os.path.isdir(path):
+        raise LocalError(f"{path} is not a directory: give another --run-dir")
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LocalError(f"cannot make directory {path}: {error.strerror}: run as root, or give another --run-dir") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise LocalError(f"directory {path} is not writable: run as root, or give another --run-dir")
+    return not there
 
 
 def _silent(path: Path) -> bool:
