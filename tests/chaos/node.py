@@ -23,10 +23,10 @@ class Node:
 
     def __init__(self, agent: "Agent", on_changed: Callable[[frozenset[DeviceKey]], None]) -> None:
         self.agent, self.world, self._on_changed = agent, agent.world, on_changed
-        self.board = agent.world.kit.board()
+        self.standstill = Standstill(agent.clock.now())
+        self.board = agent.world.kit.board(self.standstill)
         self.plugs: dict[int, Plug] = {}
         self.loaded, self.ready = Signal(agent.later), Signal(agent.later)
-        self.standstill = Standstill(agent.clock.now())
         self._count = 0
         self._expiry: Timer | None = None
         self._rows = Rows()

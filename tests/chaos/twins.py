@@ -11,6 +11,7 @@ from podvitals.node.limits import Limits
 from podvitals.node.record import SourceKey
 from podvitals.node.rows import Rows
 from podvitals.node.session import Event
+from podvitals.node.standstill import Standstill
 from podvitals.node.switchboard import Switchboard
 from podvitals.node.told import NOTHING, Told
 from podvitals.pod.book import Memo
@@ -22,8 +23,8 @@ from tests.chaos.kit import Kit
 class _Board(Kit):
     kind: type[Switchboard] = Switchboard
 
-    def board(self) -> Switchboard:
-        return self.kind(Limits())
+    def board(self, standstill: Standstill) -> Switchboard:
+        return self.kind(Limits(), standstill=standstill)
 
 
 class _Desk(Kit):

@@ -90,13 +90,16 @@ class Verdict:
         for newer, episode in enumerate(reversed(found)):
             if episode.start > until:
                 continue
-            if self._touched(episode):
+            if self._touched(key, episode):
                 # A record that was taken over goes on with what is said next, or is left at what was saved before.
                 at = len(found) - 1 - newer
                 beside = [one for one in found[max(at - 1, 0) : at + 2] if one is not episode]
                 episode = episode._replace(every=(*episode.every, *(merged for one in beside for merged in one.every)))
-            over = self.world.loop.now if episode.end is None else episode.end
-            if over < holder.since + 1.5 or self.oracle.unsure.get(key, 0.0) >= episode.start or not self._owed(holder, key, episode):
+            if (
+                self._over_by(episode) < holder.since + 1.5
+                or self.oracle.unsure.get(key, 0.0) >= episode.start
+                or not self._owed(holder, key, episode)
+            ):
                 continue
             since = max(at for at, one in enumerate(moments) if one.at == found[-1].start and one.merged.health is Health.UNHEALTHY)
             unknown_after = any(one.merged.health is Health.UNKNOWN for one in moments[since:])
@@ -106,8 +109,8 @@ class Verdict:
                 raise Wrong("fault lost", f"{holder.name} has lost a fault of {key}: {'; '.join(episode.last.parts)!r}; on record {told}")
 
     def _owed(self, holder: Holder, key: DeviceKey, episode: Episode) -> bool:
-        """Whether it was reported: not by an endpoint that mended it before it was asked, no agent died between hearing and saving it, or it
-        stood on this pod."""
+        """Whether it was reported: no endpoint mended it before it was asked, and no agent died between hearing and saving it, or it stood
+        on this pod."""
         if episode.end == episode.start and (key, episode.start) in self.truth.overtaken:
             return False
         alone = False  # on the pod, in no checkpoint: then each further agent finds it there, or another writer has taken it away
@@ -133,12 +136,20 @@ class Verdict:
     def _recorded(self, holder: Holder, entry: DeviceEntry | None, episode: Episode) -> bool:
         if entry is None:
             return False
-        open_end = self._touched(episode) or holder.ended is not None
+        open_end = self._touched(entry.key, episode) or holder.ended is not None
         faults = [fault for fault in entry.faults if fault.health is Health.UNHEALTHY]
         return any(contains(fault.message, merged.parts) for fault in faults for merged in (episode.every if open_end else (episode.last,)))
 
-    def _touched(self, episode: Episode) -> bool:
-        """Whether an agent died or stood still in its course: what was said last then may not be what was seen or saved last."""
+    def _over_by(self, episode: Episode) -> float:
+        """When it was over at the earliest: of a lease that ended while no agent was there, its last renewal may not have been saved."""
+        over = self.world.loop.now if episode.end is None else episode.end
+        return min((saved for saved, restarted in self.oracle.restarts if saved < over <= restarted), default=over)
+
+    def _touched(self, key: DeviceKey, episode: Episode) -> bool:
+        """Whether an agent died or stood still in its course, or another endpoint was asked at its end: what was said last then may not be
+        what was seen or saved last."""
+        if (key, episode.end) in self.truth.overtaken:
+            return True
         over = self.world.loop.now if episode.end is None else episode.end
         breaks = (*self.oracle.restarts, *self.oracle.stalls)
         return any(begin <= over and end >= episode.start for begin, end in breaks)
