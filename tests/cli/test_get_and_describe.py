@@ -15,6 +15,8 @@ from tests.cli.cluster import DRIVER, NODE, Cluster, device
 
 BROKEN = device("gpu-3", Health.UNHEALTHY, "Xid 79: GPU has fallen off the bus")
 
+ELSEWHERE = " in namespace default (another: -n, all: -A)"
+
 
 async def test_the_list_tells_which_pod_is_ill_and_why(cluster: Cluster) -> None:
     await cluster.agent_seen(3)
@@ -37,7 +39,7 @@ async def test_what_is_listed_can_be_narrowed(cluster: Cluster) -> None:
     assert "default     web" in (await cluster.run("get", "pods", "-A"))[1]
     assert (await cluster.run("get", "pods", "-n", "kube-system"))[1].startswith("No pods in namespace kube-system")
     code, _, err = await cluster.run("get", "pods", "nobody")
-    assert (code, err) == (4, "podvitals: there is no pod nobody: `podvitals get pods` lists them\n")
+    assert (code, err) == (4, f"podvitals: there is no pod nobody{ELSEWHERE}: `podvitals get pods` lists them\n")
 
 
 async def test_machines_get_the_same_as_json_and_yaml(cluster: Cluster) -> None:
@@ -143,3 +145,27 @@ async def test_a_pod_that_is_not_there_is_told_with_the_namespace(cluster: Clust
     code, out, err = await cluster.run("describe", "pod", "ghost", "-n", "ml")
     assert (code, out) == (4, "")
     assert err == "podvitals: there is no pod 'ghost' in namespace 'ml'; another namespace? (-n)\n"
+
+
+async def test_kind_and_name_may_be_one_word_as_for_kubectl(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", BROKEN)
+    await cluster.pod("web")
+    for page in (("pod/trainer",), ("pods", "trainer"), ("po/trainer",)):
+        assert "Xid 79" in (await cluster.run("describe", *page))[1], page
+    assert f"Device {DRIVER}/{NODE}/gpu-3" in (await cluster.run("describe", f"device/{NODE}/gpu-3"))[1]
+    for words, names in ((("pod/web",), ["web"]), (("pod/trainer", "pods/web"), ["trainer", "web"])):
+        assert [line.split()[0] for line in (await cluster.run("get", *words))[1].splitlines()[1:]] == names
+
+
+async def test_what_cannot_be_named_so_is_told_with_what_can(cluster: Cluster) -> None:
+    for words, why in (
+        (("get", "pod/web", "node/gpu-07"), "after pod/web each name is written pod/NAME: one kind at a time"),
+        (("get", "job/web"), "'job/web' is none of pods, devices, drivers, nodes"),
+        (("describe", "node", "lab"), "of nodes, `podvitals get nodes lab` tells what is known"),
+        (("describe", "drivers"), "of drivers, `podvitals get drivers` tells what is known"),
+        (("describe", "job", "web"), "'job' is none of pod, device: `describe pod NAME`"),
+    ):
+        code, out, err = await cluster.run(*words)
+        assert (code, out, err.count("\n")) == (2, "", 1), words
+        assert why in err

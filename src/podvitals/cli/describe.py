@@ -1,9 +1,10 @@
-"""`podvitals describe pod NAME` and `podvitals describe device NAME`."""
+"""`podvitals describe pod NAME` (or pod/NAME) and `podvitals describe device NAME`."""
 
 from typing import Any
 
 import click
 
+from podvitals.cli.kinds import kind_called, kind_named
 from podvitals.cli.options import (
     Where,
     agent_namespace_option,
@@ -18,7 +19,22 @@ from podvitals.cli.output import columns, encode, print_lines
 from podvitals.device.health import Health
 
 
-@click.group(name="describe")
+class _Kinds(click.Group):
+    """`describe KIND NAME`, and `describe KIND/NAME` as kubectl takes it."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        kind, name = kind_named(args[0])
+        rest = [name, *args[1:]] if kind else args[1:]
+        kind = kind or kind_called(args[0])
+        if kind is None:
+            raise click.UsageError(f"{args[0]!r} is none of {', '.join(self.commands)}: `describe pod NAME`, `describe device NAME`", ctx)
+        if kind[:-1] not in self.commands:
+            wanted = " ".join(("podvitals get", kind, *(word for word in rest[:1] if not word.startswith("-"))))
+            raise click.UsageError(f"it describes pods and devices; of {kind}, `{wanted}` tells what is known", ctx)
+        return super().resolve_command(ctx, [kind[:-1], *rest])
+
+
+@click.group(name="describe", cls=_Kinds)
 def command() -> None:
     """Tell everything about a pod's devices, or about one device."""
 

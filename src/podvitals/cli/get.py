@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from podvitals.cli.kinds import KINDS, kind_called, kind_named
 from podvitals.cli.options import (
     Where,
     agent_namespace_option,
@@ -22,7 +23,6 @@ from podvitals.device.health import Health
 if TYPE_CHECKING:
     from podvitals.cli.cluster import Reading
 
-_KINDS = {"pods": ("pod", "po"), "devices": ("device", "dev"), "drivers": ("driver",), "nodes": ("node", "no")}
 _LONGEST_CELL = 100
 _REDRAW_AFTER = 2.0
 """Seconds between two looks of `get -w` where nothing the API watches has changed: an agent's own state is only asked for."""
@@ -53,19 +53,22 @@ class Answer:
     missing: Sequence[str] = ()
 
 
-class _Kind(click.ParamType[str]):
+class _Kind(click.ParamType[tuple[str, str]]):
+    """A kind, or KIND/NAME as kubectl writes it, with the name, else ""."""
+
     name = "kind"
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        kind = next((kind for kind, aliases in _KINDS.items() if value.lower() in (kind, *aliases)), None)
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        kind, name = kind_named(value)
+        kind = kind or kind_called(value)
         if kind is None:
-            raise click.BadParameter(f"{value!r} is none of {', '.join(_KINDS)}", ctx, param)
-        return kind
+            raise click.BadParameter(f"{value!r} is none of {', '.join(KINDS)}", ctx, param)
+        return kind, name
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        return [CompletionItem(kind) for kind in _KINDS if kind.startswith(incomplete)]
+        return [CompletionItem(kind) for kind in KINDS if kind.startswith(incomplete)]
 
 
 @click.command(name="get")
@@ -80,18 +83,30 @@ class _Kind(click.ParamType[str]):
 @cluster_options
 @agent_namespace_option
 @exit_code_option
-def command(kind: str, watch: bool, exit_code: bool, **options: Any) -> None:
+def command(kind: tuple[str, str], names: tuple[str, ...], watch: bool, exit_code: bool, **options: Any) -> None:
     """List pods, devices, drivers or nodes with the health of their devices.
 
-    NAMES restrict the list: names of pods, drivers or nodes, or device names (driver/pool/device or a tail of it)."""
-    fields = ("names", "namespace", "all_namespaces", "labels", "unhealthy", "form", "agent_namespace")
-    request = Request(kind=kind, where=Where.of(options), **{name: options[name] for name in fields})
+    NAMES restrict the list: names of pods, drivers or nodes, or device names (driver/pool/device or a tail of it). Like kubectl, it also
+    takes KIND/NAME: pod/llm-0."""
+    fields = ("namespace", "all_namespaces", "labels", "unhealthy", "form", "agent_namespace")
+    given = {name: options[name] for name in fields}
+    request = Request(kind=kind[0], names=_names(*kind, names), where=Where.of(options), **given)
     if watch and request.form in ("json", "yaml"):
         raise click.UsageError("-w prints a table; for machines use `kubectl get pods -w -o json`")
-    if request.labels and kind != "pods":
-        raise click.UsageError(f"-l chooses pods; for {kind} give names, or --unhealthy")
+    if request.labels and request.kind != "pods":
+        raise click.UsageError(f"-l chooses pods; for {request.kind} give names, or --unhealthy")
     answer = run(_watch(request) if watch else _once(request))
     exit_if_ill(exit_code, answer.worst)
+
+
+def _names(kind: str, first: str, others: Sequence[str]) -> tuple[str, ...]:
+    """The names of `get KIND NAME...`, or of `get KIND/NAME KIND/NAME...`, where `first` is the first of them."""
+    if not first:
+        return tuple(others)
+    named = [kind_named(other) for other in others]
+    if any(its != kind for its, _ in named):
+        raise click.UsageError(f"after {kind[:-1]}/{first} each name is written {kind[:-1]}/NAME: one kind at a time")
+    return first, *(name for _, name in named)
 
 
 async def _once(request: Request) -> Answer:
@@ -179,7 +194,11 @@ def _refuse_unknown(request: Request, found: set[str]) -> None:
 
     missing = [name for name in request.names if name not in found]
     if missing:
-        raise NotFound(f"there is no {request.kind[:-1]} {', '.join(missing)}: `podvitals get {request.kind}` lists them", status=404)
+        place = ""
+        if request.kind == "pods":
+            place = " in any namespace" if request.all_namespaces else f" in namespace {request.namespace} (another: -n, all: -A)"
+        there_is = f"there is no {request.kind[:-1]} {', '.join(missing)}{place}"
+        raise NotFound(f"{there_is}: `podvitals get {request.kind}` lists them", status=404)
 
 
 async def _watch(request: Request) -> Answer:
