@@ -23,7 +23,7 @@ class Node:
 
     def __init__(self, agent: "Agent", on_changed: Callable[[frozenset[DeviceKey]], None]) -> None:
         self.agent, self.world, self._on_changed = agent, agent.world, on_changed
-        self.standstill = Standstill(agent.clock.now())
+        self.standstill = Standstill()
         self.board = agent.world.kit.board(self.standstill)
         self.plugs: dict[int, Plug] = {}
         self.loaded, self.ready = Signal(agent.later), Signal(agent.later)

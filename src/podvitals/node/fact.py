@@ -137,11 +137,12 @@ class Source:
         # An auxiliary source that was taken away for good would hold its devices at Unknown for ever.
         return next(iter(self.ended.values())) + RETENTION if self.key.source and self.ended else None
 
-    @property
-    def reason(self) -> str:
-        """Why nothing newer came."""
+    def reason(self, stood_still: bool) -> str:
+        """Why nothing newer came. `stood_still`: this process could not have heard it."""
         if self.why == "missed":
             return "podvitals was not running"
+        if stood_still:
+            return "podvitals itself stood still"
         return f"{'source' if self.key.source else 'driver'} {self.why}"
 
 
@@ -152,10 +153,10 @@ def _due(fact: Fact) -> float | None:
     return min(fact.batch.due, math.inf if gone is None else gone + GONE_AFTER)
 
 
-def ended_text(fact: Fact, seconds: float, why: str) -> str:
+def ended_text(fact: Fact, seconds: float, stood_still: bool) -> str:
     """No time, no age: however often this is said of the same verdict, it reads the same."""
     said = f"{fact.health}: {fact.message}" if fact.message else str(fact.health)
-    return clean(f"nothing heard from {fact.source.key} for {seconds:g}s ({why}); last known: {said}")
+    return clean(f"nothing heard from {fact.source.key} for {seconds:g}s ({fact.source.reason(stood_still)}); last known: {said}")
 
 
 def adds_nothing(fact: Fact | None, said: tuple[Health, str, str], wall: float) -> bool:

@@ -23,6 +23,7 @@ from podvitals.node.lease import Batch, Batches, Deadlines, move
 from podvitals.node.outcome import NOBODY, Delivery, Outcome, Summary
 from podvitals.node.record import DeviceState, Fault, SourceKey
 from podvitals.node.rows import FactKey, FactRow, Rows
+from podvitals.node.standstill import Standstill
 from podvitals.node.unsaved import Unsaved, whole
 from podvitals.wire.messages import DeviceReport
 
@@ -30,8 +31,8 @@ __all__ = ["GONE_AFTER", "RETENTION", "Delivery", "DeviceState", "Fault", "Ledge
 
 
 class Ledger:
-    def __init__(self, devices_per_driver: int = 8192) -> None:
-        self._limit = devices_per_driver
+    def __init__(self, devices_per_driver: int = 8192, standstill: Standstill | None = None) -> None:
+        self._limit, self._standstill = devices_per_driver, standstill
         self._sources: dict[SourceKey, Source] = {}
         self._devices: dict[DeviceKey, Device] = {}
         self._per_driver: dict[str, int] = {}
@@ -157,10 +158,9 @@ class Ledger:
             devices: dict[Device, None] = {}
             while (due := self._deadlines.pop(at)) is not None:
                 if isinstance(due, Source):
-                    devices |= dict.fromkeys(self._end_source(due, now))
+                    devices |= dict.fromkeys(self._end_source(due, at, now))
                 elif isinstance(due, Batch):
-                    ended = _of(due)
-                    devices |= dict.fromkeys(self._end(ended, due.lease, ended[0].source.reason, now))
+                    devices |= dict.fromkeys(self._end(_of(due), due.lease, at, now))
             changed |= self._settle((device for device in devices if device not in later), wall - (now - at))
         return frozenset(changed)
 
@@ -337,14 +337,15 @@ class Ledger:
                 changed.add(device.key)
         return frozenset(changed)
 
-    def _end(self, facts: Sequence[Fact], seconds: float, why: str, now: float) -> list[Device]:
+    def _end(self, facts: Sequence[Fact], seconds: float, at: float, now: float) -> list[Device]:
+        still = self._standstill is not None and self._standstill.explains(at - seconds, at)
         texts: dict[tuple[Health, str], str] = {}
         devices = []
         for fact in facts:
             if fact.batch is not None:
                 self._unsaved.heard[fact.batch] = None
             said = (fact.health, fact.message)
-            fact.ended = texts.get(said) or texts.setdefault(said, ended_text(fact, seconds, why))
+            fact.ended = texts.get(said) or texts.setdefault(said, ended_text(fact, seconds, still))
             fact.last_heard = fact.heard()
             move(fact, None)
             fact.source.ended[fact] = now
@@ -354,11 +355,11 @@ class Ledger:
             self._deadlines.push(facts[-1].source)
         return devices
 
-    def _end_source(self, source: Source, now: float) -> list[Device]:
+    def _end_source(self, source: Source, at: float, now: float) -> list[Device]:
         """Gone for long enough to be Unknown, or, an auxiliary one, to be forgotten."""
         if not source.gone_told:
             source.gone_told = True
-            devices = self._end([fact for fact in source.facts.values() if fact.batch is not None], GONE_AFTER, source.reason, now)
+            devices = self._end([fact for fact in source.facts.values() if fact.batch is not None], GONE_AFTER, at, now)
         else:
             late = [fact for fact, ended in source.ended.items() if ended + RETENTION <= now]
             devices = [fact.device for fact in late]

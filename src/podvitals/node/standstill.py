@@ -1,8 +1,10 @@
 """When did this process stand still? Pure.
 
 A process that was stopped, or whose machine slept, reads afterwards what lay in its sockets. Such a report is not as new as it looks: it
-may have come right after the process stood still, so its leases count from then.
+may have come right after the process stood still, so its leases count from then. And a lease that ends meanwhile says nothing of a driver.
 """
+
+import math
 
 TICK = 1.0
 """Seconds between two looks."""
@@ -13,21 +15,30 @@ OLD_NEWS = 0.5
 
 
 class Standstill:
-    """Times are boottime."""
+    """Times are boottime, and count from the first look. `woke`: when the last standstill was over."""
 
-    def __init__(self, now: float) -> None:
-        self._alive = now
-        self._since = self._until = now
+    def __init__(self) -> None:
+        self._alive = self._since = math.inf
+        self.woke = -math.inf
 
     def look(self, now: float) -> None:
         """To be called at least every NOTICED_AFTER seconds."""
         if now - self._alive > NOTICED_AFTER:
-            self._since, self._until = self._alive, now + OLD_NEWS
+            self._since, self.woke = self._alive, now
         self._alive = now
 
     def arrived(self, now: float, opened: float) -> float:
         """When a report read `now` came, at the earliest; its connection was `opened` then."""
         self.look(now)
-        old = now < self._until and opened < self._until - OLD_NEWS
+        old = now < self.woke + OLD_NEWS and opened < self.woke
         # A connection may have been opened since the last look, and before the standstill.
         return max(self._since, opened) if old else now
+
+    @property
+    def seconds(self) -> float:
+        """How long the last one was."""
+        return max(0.0, self.woke - self._since)
+
+    def explains(self, since: float, until: float) -> bool:
+        """Why nothing was heard in that time, or could be: the process stood still, and has listened for less than half of it since."""
+        return self._since <= until and since < self.woke and 2 * (until - self.woke) < until - since

@@ -16,19 +16,20 @@ from podvitals.node.memory import Heard, Memory
 from podvitals.node.record import SourceKey
 from podvitals.node.rows import Rows
 from podvitals.node.session import Connected, Disconnected, Effect, Event, Session, Speaks, Stage
+from podvitals.node.standstill import Standstill
 from podvitals.node.told import NOTHING, Reason, Telling, Told
 from podvitals.wire.messages import Report
 from podvitals.wire.report import Decoder
 
 
 class Switchboard:
-    """`leave`: drivers whose health stream is not opened (ARCHITECTURE rule 13)."""
+    """`leave`: drivers whose health stream is not opened (ARCHITECTURE rule 13). `standstill`: of whoever looks often enough."""
 
-    def __init__(self, limits: Limits | None = None, leave: frozenset[str] = frozenset()) -> None:
+    def __init__(self, limits: Limits | None = None, leave: frozenset[str] = frozenset(), standstill: Standstill | None = None) -> None:
         self.limits = limits or Limits()
-        self.ledger = Ledger(self.limits.devices_per_driver)
+        self.ledger = Ledger(self.limits.devices_per_driver, standstill)
         self.session = Session()
-        self._leave = leave
+        self._leave, self._standstill = leave, standstill
         self._places: dict[int, Place] = {}
         self._asked_for: dict[str, dict[DeviceKey, str]] = {}
         self._ended = frozenset[DeviceKey]()
@@ -191,6 +192,8 @@ class Switchboard:
 
     def _end_leases(self, now: float, wall: float) -> None:
         """Before anything else: who slept must not say of one device what is new, and of another what ended long ago."""
+        if self._standstill is not None:
+            self._standstill.look(now)
         if ended := self.ledger.expire(now, wall):
             self._ended |= ended
 

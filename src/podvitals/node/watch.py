@@ -99,7 +99,8 @@ class NodeWatch:
     ) -> None:
         self._settings, self._clock = settings, clock
         self._manner = Manner(settings.leave, registrar, confirms, owners)
-        self._board = Switchboard(settings.limits, settings.leave)
+        self._standstill = Standstill()
+        self._board = Switchboard(settings.limits, settings.leave, self._standstill)
         self._discovery = Discovery(settings.plugin_dir, self._found, self._lost, self._is_driver, settings.limits)
         self._keeper = Keeper(settings.checkpoint, self._board, clock)
         self._endpoints: dict[int, Endpoint] = {}
@@ -110,7 +111,6 @@ class NodeWatch:
         self._on_drivers: list[Callable[[str], None]] = []
         self._earlier = asyncio.Event()
         self._sleeps_until: float | None = None
-        self._standstill = Standstill(clock.now())
         self._sayings = Sayings()
         self._refused: dict[SourceKey, Counter[str]] = {}
         self.loaded, self.ready = asyncio.Event(), asyncio.Event()
@@ -183,13 +183,13 @@ class NodeWatch:
         """Until cancelled. May be called once. While what is remembered is read, drivers are asked who they are already."""
         try:
             async with asyncio.TaskGroup() as self._group:
+                self._group.create_task(self._tick(), name="node: noticing a standstill")
                 self._group.create_task(self._discovery.run(), name="node: plugin directory")
                 self._tell(await self._keeper.load())
                 self.loaded.set()
                 self._group.create_task(self._end_leases(), name="node: leases")
                 self._group.create_task(self._keeper.run(), name="node: checkpoint")
                 self._group.create_task(self._become_ready(), name="node: becoming ready")
-                self._group.create_task(self._tick(), name="node: noticing a standstill")
         finally:
             if self.loaded.is_set():
                 await self._keeper.finish()
@@ -218,8 +218,14 @@ class NodeWatch:
             self._tell(self._board.expire(self._clock.now(), self._clock.wall()))
 
     async def _tick(self) -> None:
+        told = self._standstill.woke
         while True:
             self._standstill.look(now := self._clock.now())
+            if told != self._standstill.woke and self._sayings.may("stood still", "", now):
+                log.warning(
+                    "this process stood still: it was stopped, or the machine slept", extra={"seconds": f"{self._standstill.seconds:.0f}"}
+                )
+            told = self._standstill.woke
             await self._clock.sleep_until(now + TICK)
 
     async def _sleep(self, deadline: float) -> None:
