@@ -238,6 +238,10 @@ async def test_the_agent_tells_what_it_knows(cluster: Cluster, driver: FakeDrive
         state = await (await session.get("http://agent/state")).json()
         assert (state["node"], state["ready"]) == ("node1", True)
         assert [(one["driver"], one["connected"], one["devices"]) for one in state["drivers"]] == [(DRIVER, True, 1)]
+        (endpoint,), (first,) = state["drivers"], state["devices"]
+        assert [name for name in (*endpoint, *first) if "_" in name] == []
+        assert all(time.endswith("Z") for time in (endpoint["since"], endpoint["speaksSince"], endpoint["lastReport"], first["since"]))
+        assert endpoint["smallestLeaseSeconds"] > 0
         assert [(one["device"], one["health"], one["holders"][0]["pod"]) for one in state["devices"]] == [("gpu-0", "Healthy", "a")]
         assert [(one["pod"], one["health"]) for one in state["pods"]] == [("a", "Healthy")]
         metrics = await (await session.get("http://agent/metrics")).text()

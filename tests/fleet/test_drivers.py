@@ -10,9 +10,10 @@ from podvitals.cli.documents import driver_document
 from podvitals.cli.tables import drivers_table
 from podvitals.fleet.drivers import DriverView, Voice, with_published
 from podvitals.fleet.inventory import AgentView
+from podvitals.pod.entry import moment
 from tests.fleet.pods import DRIVER, NODE, NOW
 
-ENDPOINT = {"driver": DRIVER, "endpoint": "/run/new.sock", "connected": True, "speaks": True, "health_version": "v1.DRAResourceHealth"}
+ENDPOINT = {"driver": DRIVER, "endpoint": "/run/new.sock", "connected": True, "speaks": True, "healthVersion": "v1.DRAResourceHealth"}
 
 
 def told(*drivers: dict[str, object]) -> list[DriverView]:
@@ -26,10 +27,10 @@ def told(*drivers: dict[str, object]) -> list[DriverView]:
     ("said", "state"),
     [
         ({}, "speaks"),
-        ({"devices": 8, "smallest_lease": 15.0}, "speaks"),
-        ({"devices": 8, "smallest_lease": None}, "silent: its leases have ended"),
+        ({"devices": 8, "smallestLeaseSeconds": 15.0}, "speaks"),
+        ({"devices": 8, "smallestLeaseSeconds": None}, "silent: its leases have ended"),
         ({"speaks": False}, "connected, no report yet"),
-        ({"speaks": False, "health_version": ""}, "reports no health"),
+        ({"speaks": False, "healthVersion": ""}, "reports no health"),
         ({"connected": False, "speaks": False, "trouble": "connection refused"}, "not connected: connection refused"),
         ({"connected": False, "speaks": False}, "not connected"),
         ({"left": True, "connected": False, "speaks": False}, "left to the kubelet"),
@@ -51,8 +52,14 @@ def test_another_source_does_not_make_the_driver_itself_a_standby() -> None:
 
 
 def test_the_table_tells_who_speaks_since_when_and_what_was_refused() -> None:
-    said = {"since": NOW - 300, "last_report": NOW - 4, "devices": 8, "smallest_lease": 15.0, "refusals": {"entry": 3, "too large": 1}}
-    views = told(said, {"source": "dcgm", "endpoint": "/run/dcgm.sock", "last_report": 0.0})
+    said = {
+        "since": moment(NOW - 300),
+        "lastReport": moment(NOW - 4),
+        "devices": 8,
+        "smallestLeaseSeconds": 15.0,
+        "refusals": {"entry": 3, "too large": 1},
+    }
+    views = told(said, {"source": "dcgm", "endpoint": "/run/dcgm.sock", "lastReport": None})
     header, itself, source = drivers_table(views, NOW).lines()
     assert header.split() == ["DRIVER", "NODE", "SOURCE", "STATE", "SINCE", "LAST", "REPORT", "DEVICES", "LEASE", "REFUSALS"]
     assert " ".join(itself.split()) == f"{DRIVER} {NODE} itself speaks 5m 4s ago 8 15s 3 entry, 1 too large"

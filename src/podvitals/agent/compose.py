@@ -12,8 +12,6 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from podvitals import __version__
 from podvitals.agent.account import Account, pod_name
 from podvitals.agent.claims import ClaimReader
@@ -269,8 +267,7 @@ class Agent:
             self.lease.renewed,
             self.desk.outbox.dirty,
         )
-        drivers = [msgspec.to_builtins(view) for view in self.node.drivers()]
-        return state(part, self.desk.book, self.node.states(), drivers, self._clock.now())
+        return state(part, self.desk.book, self.node.states(), self.node.drivers(), self._clock.now())
 
     def _lease_age(self) -> float:
         renewed = self.lease.renewed

@@ -44,7 +44,7 @@ class _Device(msgspec.Struct, rename="camel"):
     faults: tuple[FaultEntry, ...] = ()
 
 
-class _Driver(msgspec.Struct):
+class _Driver(msgspec.Struct, rename="camel"):
     driver: str
     source: str = ""
     endpoint: str = ""
@@ -52,10 +52,10 @@ class _Driver(msgspec.Struct):
     speaks: bool = True
     left: bool = False
     trouble: str = ""
-    since: float | None = None
-    last_report: float | None = None
+    since: datetime | None = None
+    last_report: datetime | None = None
     devices: int = 0
-    smallest_lease: float | None = None
+    smallest_lease_seconds: float | None = None
     versions: tuple[str, ...] = ()
     health_version: str = ""
     refusals: dict[str, int] = {}
@@ -76,8 +76,7 @@ class AgentStates:
         """What one agent answered. Raises msgspec.MsgspecError for what is not an agent's answer."""
         state = msgspec.json.decode(document, type=_State)
         for device in state.devices:
-            since = device.since.timestamp() if device.since else None
-            word = Reported(state.node, device.health, device.message, device.action, since, device.faults)
+            word = Reported(state.node, device.health, device.message, device.action, _unix(device.since), device.faults)
             self.devices[DeviceKey(device.driver, device.pool, device.device)] = word
         speaking = {(driver.driver, driver.source) for driver in state.drivers if driver.speaks}
         for driver in state.drivers:
@@ -86,7 +85,7 @@ class AgentStates:
 
 
 def _driver_view(node: str, driver: _Driver, *, anybody: bool) -> DriverView:
-    serves, lapsed = bool(driver.health_version), driver.devices > 0 and driver.smallest_lease is None
+    serves, lapsed = bool(driver.health_version), driver.devices > 0 and driver.smallest_lease_seconds is None
     return DriverView(
         driver.driver,
         node,
@@ -94,13 +93,17 @@ def _driver_view(node: str, driver: _Driver, *, anybody: bool) -> DriverView:
         driver.devices,
         driver.source,
         driver.endpoint,
-        driver.since or None,
-        driver.last_report or None,
-        driver.smallest_lease,
+        _unix(driver.since),
+        _unix(driver.last_report),
+        driver.smallest_lease_seconds,
         driver.versions,
         driver.refusals,
         clean(driver.trouble, 80),
     )
+
+
+def _unix(time: datetime | None) -> float | None:
+    return time.timestamp() if time is not None else None
 
 
 async def read_states(reading: Reading) -> AgentStates:
