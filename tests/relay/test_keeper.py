@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from podvitals.cli.relay import NO_KEEPER, _page
 from podvitals.clock import SYSTEM
 from podvitals.device.health import Health
 from podvitals.relay import keeper
 from podvitals.relay.keeping import NAME as KEEPER
 from podvitals.relay.keeping import Keeping, Kept, Left
 from podvitals.relay.run import Relay
+from podvitals.relay.state import metrics
 from podvitals.testing.clock import ManualClock
 from podvitals.testing.driver import FakeDriver
 from podvitals.wire.client import PluginClient
@@ -150,6 +152,32 @@ async def taken(node: Node) -> list[Kept]:
         one.endpoint.close()
     ours.close()
     return [one.kept for one in left]
+
+
+def gauge(relay: Relay) -> float:
+    (line,) = [line for line in metrics(relay.state()).decode().splitlines() if line.startswith("podvitals_relay_keeper ")]
+    return float(line.split()[1])
+
+
+async def test_whether_a_keeper_is_there_can_be_seen_from_the_relay(node: Node) -> None:
+    clock = ManualClock()
+    async with node.relay(clock) as relay:
+        await relay.node.ready.wait()
+        assert (relay.state().keeper, gauge(relay)) == (False, 0.0)
+        with keeping(node):
+            await found(node)
+            await becomes(lambda: relay.state().keeper, clock)
+            assert gauge(relay) == 1.0
+        await becomes(lambda: not relay.state().keeper, clock)
+        assert gauge(relay) == 0.0
+
+
+def test_a_person_who_asks_is_told_of_a_keeper_that_is_missing() -> None:
+    said: dict[str, object] = {"waiting": [], "drivers": [], "pluginDir": "d"}
+    asked = [_page({**said, "keeper": there}, 0.0, wide=False)[0] for there in (False, True)]
+    assert asked == [NO_KEEPER, "A keeper holds its sockets."]
+    # A relay that is not replaced yet may be older than who asks it.
+    assert _page(said, 0.0, wide=False) == ["No driver is registered in d."]
 
 
 async def test_the_next_keeper_waits_for_the_one_before_and_is_given_everything(node: Node) -> None:

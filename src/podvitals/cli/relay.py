@@ -15,6 +15,8 @@ from podvitals.cli.options import Command, GivenPath, output_option
 if TYPE_CHECKING:
     from podvitals.relay.bypass import Bypass
 
+NO_KEEPER = "No keeper holds its sockets: prepares that begin while it restarts will fail. Start one: podvitals relay keep"
+
 
 def _absolute(_context: click.Context, _parameter: click.Parameter, path: Path) -> Path:
     """The kubelet and whoever reads a log have another working directory."""
@@ -99,6 +101,8 @@ def _page(answer: dict[str, Any], now: float, *, wide: bool) -> list[str]:
     from podvitals.cli.output import Table, age
 
     lines = [f"not ready: waiting for {what}" for what in answer["waiting"]]
+    if "keeper" in answer:
+        lines.append("A keeper holds its sockets." if answer["keeper"] else NO_KEEPER)
     if not answer["drivers"]:
         return [*lines, f"No driver is registered in {answer['pluginDir']}."]
     header = (

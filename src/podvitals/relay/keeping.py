@@ -61,6 +61,11 @@ class Keeping:
         self._keeper: socket.socket | None = None
         self._ours: dict[str, Left] = {}
 
+    @property
+    def kept(self) -> bool:
+        """Whether a keeper is there."""
+        return self._keeper is not None
+
     async def take(self) -> list[Left]:
         """What relays before this one have left. Empty where no keeper runs."""
         left = await asyncio.to_thread(self._take)

@@ -128,7 +128,15 @@ class Relay:
         fronts, now = self.fronts, self._clock.now()
         drivers = [relayed(name, fronts[name].towards() if name in fronts else None, own, now) for name, own in sorted(by_driver.items())]
         settings = self._settings
-        return RelayView(__version__, self._started, str(settings.plugin_dir), str(settings.kubelet_dir), self.waiting(), tuple(drivers))
+        return RelayView(
+            __version__,
+            self._started,
+            str(settings.plugin_dir),
+            str(settings.kubelet_dir),
+            self.waiting(),
+            self._keeping.kept,
+            tuple(drivers),
+        )
 
     def _moved(self, driver: str) -> None:
         """An endpoint of the driver came, connected or went."""

@@ -3,6 +3,7 @@
 version, started     which relay this is; since when it runs (RFC 3339, UTC)
 pluginDir, kubeletDir
 waiting              what readiness waits for; nothing when ready
+keeper               whether one holds the relay's sockets (keeping.py)
 drivers              each driver that registered here:
   kubelet            registered | offered | refused: REASON | away, withdrawn in N s | withdrawn
   standIns           endpoint, versions, registered: what the kubelet sees in its place
@@ -66,6 +67,7 @@ class RelayView(msgspec.Struct, frozen=True, rename="camel"):
     plugin_dir: str
     kubelet_dir: str
     waiting: tuple[str, ...]
+    keeper: bool
     drivers: tuple[RelayedView, ...]
 
 
@@ -147,6 +149,7 @@ def metrics(view: RelayView) -> bytes:
                 for reason, count in sorted(_refusals(one).items())
             ],
         ),
+        ("keeper", "gauge", "Whether a keeper holds the relay's sockets", [("", view.keeper)]),
         ("ready", "gauge", "Whether the plugin directory has been read", [("", not view.waiting)]),
     ]
     lines = []
