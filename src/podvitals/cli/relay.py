@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from podvitals.relay.bypass import Bypass
 
 NO_KEEPER = "No keeper holds its sockets: prepares that begin while it restarts will fail. Start one: podvitals relay keep"
+_HEADER = ("DRIVER", "KUBELET", "STREAMS", "DEVICES", "LEASE", "HELD", "FAILED", "REFUSED", "DRIVER'S ENDPOINT", "LAST REPORT", "STAND-IN")
 
 
 def _absolute(_context: click.Context, _parameter: click.Parameter, path: Path) -> Path:
@@ -105,19 +106,6 @@ def _page(answer: dict[str, Any], now: float, *, wide: bool) -> list[str]:
         lines.append("A keeper holds its sockets." if answer["keeper"] else NO_KEEPER)
     if not answer["drivers"]:
         return [*lines, f"No driver is registered in {answer['pluginDir']}."]
-    header = (
-        "DRIVER",
-        "KUBELET",
-        "STREAMS",
-        "DEVICES",
-        "LEASE",
-        "HELD",
-        "FAILED",
-        "REFUSED",
-        "DRIVER'S ENDPOINT",
-        "LAST REPORT",
-        "STAND-IN",
-    )
     rows = []
     for one in answer["drivers"]:
         newest = next((e for e in one["endpoints"] if e["speaks"]), None) or next((e for e in one["endpoints"] if e["connected"]), None)
@@ -138,7 +126,7 @@ def _page(answer: dict[str, Any], now: float, *, wide: bool) -> list[str]:
                 ", ".join(stand_in["endpoint"] for stand_in in one["standIns"]),
             )
         )
-    return lines + Table(header, rows, wide_from=10).lines(wide=wide)
+    return lines + Table(_HEADER, rows, wide_from=10).lines(wide=wide)
 
 
 @command.command("keep", short_help="hold the relay's sockets while it restarts")
