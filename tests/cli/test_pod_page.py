@@ -84,6 +84,28 @@ def test_a_silent_agent_is_told_and_nothing_reads_healthy() -> None:
     assert "last known Unhealthy, since 12:03:04" in text
 
 
+def test_what_a_silent_agent_knew_last_and_what_to_do_about_it_is_said() -> None:
+    text = page(pod(BROKEN, *HEALTHY), SILENT)
+    assert "? A DEVICE OF THIS POD WAS LAST KNOWN UNHEALTHY" in text
+    assert "last known Unhealthy, since 12:03:04" in text
+    assert "Do      power-cycle node gpu-07. A restart of this pod cannot help" in text
+    assert "? The health of 7 of 7 devices is unknown: agent on gpu-07 silent since" in text
+    untold = AgentView(NODE, NOW - 4, untold={"u1": NOW - 60})
+    assert "Do      power-cycle node gpu-07." in page(pod(BROKEN, entry("gpu-4", Health.UNHEALTHY, XID, -360)), untold)
+    over = page(pod(FLAPPED), SILENT)
+    assert "LAST KNOWN UNHEALTHY" not in over
+    assert "  Do  " not in over
+
+
+def test_beside_a_silent_agent_the_kubelets_field_agrees_with_nothing_but_what_was_written_last() -> None:
+    told = [page(pod(BROKEN, field=field(health)), SILENT) for health in (Health.UNHEALTHY, Health.HEALTHY)]
+    same, another = (" ".join(text.split()) for text in told)
+    assert "The kubelet's own field says what the agent wrote last." in same
+    assert "differs from what the agent wrote last: claim:gpus of container train: it says Healthy, the agent Unhealthy." in another
+    assert "agrees" not in same + another
+    assert "late or blind" not in same + another
+
+
 def test_devices_that_fall_silent_together_are_one_line_of_the_timeline_and_one_sentence() -> None:
     text = page(pod(*(entry(f"gpu-{n}", Health.UNKNOWN, "driver silent", -60) for n in range(8))))
     assert "gpu-0 … gpu-7 (8 devices)  → Unknown: driver silent" in text

@@ -93,14 +93,22 @@ def _headline(view: PodView, reader: Reader) -> list[str]:
     if blamed:
         return _explained(view, blamed, reader)
     lines = list(_not_explained(view, reader))
-    broken = [entry for entry in view.entries if entry.health is Health.UNHEALTHY]
+    broken = [(entry, fault) for entry in view.entries if (fault := _standing(view, entry)) or entry.health is Health.UNHEALTHY]
     if broken:
-        alone = len({device_name(entry) for entry in broken}) == 1
-        count = "A DEVICE" if alone else f"{view.count(Health.UNHEALTHY)} DEVICES"
-        ended, verbs = (" WHEN THE POD ENDED", ("WAS", "WERE")) if view.ended else ("", ("IS", "ARE"))
-        title = paint(f"  ✗ {count} OF THIS POD {verbs[0 if alone else 1]} UNHEALTHY{ended}", Health.UNHEALTHY)
-        return [title, *_accused(view, broken[0], None, reader), *([""] if lines else []), *lines]
+        names = len({device_name(entry) for entry, _ in broken})
+        count = "A DEVICE" if names == 1 else f"{names if view.doubted else view.count(Health.UNHEALTHY)} DEVICES"
+        past = view.ended or view.doubted
+        verb = ("WAS" if past else "IS") if names == 1 else ("WERE" if past else "ARE")
+        title = f"{count} OF THIS POD {verb} {'LAST KNOWN ' * view.doubted}UNHEALTHY{' WHEN THE POD ENDED' * view.ended}"
+        title = paint(f"  ? {title}", Health.UNKNOWN) if view.doubted else paint(f"  ✗ {title}", Health.UNHEALTHY)
+        return [title, *_accused(view, *broken[0], reader), *([""] if lines else []), *lines]
     return lines
+
+
+def _standing(view: PodView, entry: DeviceEntry) -> FaultEntry | None:
+    """The fault that lasted when an agent whose word is not taken now spoke last."""
+    last = entry.faults[-1] if view.doubted and entry.faults else None
+    return last if last is not None and last.health is Health.UNHEALTHY and last.until is None else None
 
 
 def _explained(view: PodView, blamed: list[Cause], reader: Reader) -> list[str]:
@@ -122,7 +130,7 @@ def _accused(view: PodView, entry: DeviceEntry, fault: FaultEntry | None, reader
     over = fault is not None and fault.until is not None
     if over and fault is not None:
         state = f"was {fault.health} {reader.clock(fault.start)}–{reader.clock(fault.until)}"
-    elif (view.silent or view.untold is not None) and fault is not None:
+    elif view.doubted and fault is not None:
         state = f"last known {fault.health}, since {reader.clock(fault.start)}"
     else:
         state = f"{entry.health} for {reader.ago(entry.since)} (since {reader.clock(entry.since)})" if entry.since else str(entry.health)
@@ -316,7 +324,7 @@ def _sources(view: PodView, reader: Reader) -> Iterable[str]:
             yield f"agent on {agent.node}, alive, could not write this pod since {since}: health is Unknown until it can."
         elif agent.alive(reader.now):
             yield f"agent on {agent.node}, alive {reader.ago(agent.renewed)} ago."
-        yield _AGREEMENT[view.agreement].format(difference=view.difference)
+        yield (_LAST_WORD if view.doubted else _AGREEMENT)[view.agreement].format(difference=view.difference)
     elif view.source is Source.KUBELET:
         yield "the kubelet's own field alone: no podvitals agent speaks for this pod, so there is no history,"
         yield "and the device of a silent driver may still read Healthy."
@@ -333,4 +341,8 @@ _AGREEMENT = {
     Agreement.SILENT: "The kubelet's own field says nothing.",
     Agreement.ENDED: "The pod has ended: health is as of then.",
     Agreement.NOT_ASKED: "",
+}
+_LAST_WORD = _AGREEMENT | {
+    Agreement.AGREES: "The kubelet's own field says what the agent wrote last.",
+    Agreement.DIFFERS: "The kubelet's own field differs from what the agent wrote last: {difference}.",
 }

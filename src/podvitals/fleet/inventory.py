@@ -83,7 +83,7 @@ class Newer:
 @dataclass(frozen=True, slots=True)
 class PodView:
     """`entries` is what may be believed now, worst first. `causes` rests on the record, which a silent agent does not take away. `untold`:
-    since when (Unix seconds) the agent, alive, could not write this pod; None where it could."""
+    since when (Unix seconds) the agent, alive, could not write this pod; None where it could. `agreement` is about what it wrote last."""
 
     pod: Pod
     source: Source
@@ -111,6 +111,11 @@ class PodView:
         healths = [entry.health for entry in self.entries]
         healths += [Health.UNHEALTHY] * bool(self.omitted.unhealthy) + [Health.UNKNOWN] * bool(self.omitted.unknown)
         return Health.worst(healths) if healths else None
+
+    @property
+    def doubted(self) -> bool:
+        """Whether the agent's last word is not taken: it is silent, or could not write this pod."""
+        return self.silent or self.untold is not None
 
     def count(self, health: Health | None = None) -> int:
         """How many distinct devices the pod holds, or holds in `health`."""
@@ -209,7 +214,7 @@ def _not_told(agent: AgentView, since: float, say: Callable[[float], str]) -> st
 
 
 def _silenced(entry: DeviceEntry, why: str, since: float | None) -> DeviceEntry:
-    """What is to be done about what was last known is not said: it may be over."""
+    """The fault on record says what was to be done about what was last known."""
     message = last_known(why, entry.health, entry.message)
     when = None if since is None else moment(since)
     return msgspec.structs.replace(entry, health=Health.UNKNOWN, message=message, action="", since=when)
