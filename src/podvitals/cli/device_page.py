@@ -9,6 +9,8 @@ from podvitals.device.text import clean
 from podvitals.errors import InvalidInput, NotFound
 from podvitals.fleet.devices import DeviceView
 
+_UNPUBLISHED = "It stands in no ResourceSlice: its driver has withdrawn it, or the kubelet has just wiped the node's slices."
+
 
 def the_one(devices: Iterable[DeviceView], name: str, missing: Sequence[str] = ()) -> DeviceView:
     """The device `name` means: its whole name or a unique tail of it. InvalidInput says which there are, NotFound what was not read."""
@@ -35,12 +37,14 @@ def device_page(view: DeviceView, missing: Sequence[str], reader: Reader) -> lis
         lines.append(f"  Why      {wrapped(clean(view.message), reader.width - 11, ' ' * 11)}")
     if view.action:
         lines.append(f"  Do       {clean(view.action)}")
-    lines.append(f"  Held by  {clean(', '.join(view.holders)) if view.holders else 'no pod'}")
+    holders = clean(", ".join(view.holders)) if view.holders else "no pod"
+    lines.append(f"  Held by  {wrapped(holders, reader.width - 11, ' ' * 11)}")
     if not view.published:
-        lines.append("  It stands in no ResourceSlice: its driver has withdrawn it, or the kubelet has just wiped the node's slices.")
+        lines.append(f"  {wrapped(_UNPUBLISHED, reader.width - 2, '  ')}")
     if view.attributes:
         lines += ["", strong("Attributes"), *Table(("NAME", "VALUE"), list(view.attributes.items())).lines(indent="  ", header=False)]
     if view.faults:
         rows = [(str(f.health), reader.clock(f.start), reader.clock(f.until) or "now", f.message) for f in view.faults]
         lines += ["", strong("Last faults"), *Table(("HEALTH", "FROM", "TO", "WHY"), rows).lines(indent="  ")]
-    return [*lines, "", f"{strong('Source')}  {clean(view.speaker)}." + "".join(f" ({clean(sentence)})" for sentence in missing)]
+    source = f"{clean(view.speaker)}." + "".join(f" ({clean(sentence)})" for sentence in missing)
+    return [*lines, "", f"{strong('Source')}  {wrapped(source, reader.width - 8, ' ' * 8)}"]
