@@ -60,6 +60,7 @@ async def killed(relay: Relay) -> None:
             await servers.endpoint.abandon()
         front._servers.clear()
     relay._keeping.close()
+    relay._keeping._path = Path("/nonexistent")  # it looks for a keeper no more, and gives it nothing
 
 
 @asynccontextmanager
