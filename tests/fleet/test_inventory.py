@@ -20,7 +20,7 @@ from podvitals.claim.resource import (
 from podvitals.claim.times import rfc3339
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
-from podvitals.fleet.devices import Reported, device_views, node_views, silenced
+from podvitals.fleet.devices import Reported, device_views, node_views, silenced, with_silence
 from podvitals.fleet.inventory import AGENT_SILENT_AFTER, UNTOLD, AgentView, Source, agent_view, pod_view
 from podvitals.pod.agreement import Agreement
 from podvitals.pod.cause import Verdict
@@ -146,6 +146,15 @@ def test_of_a_silent_agents_devices_only_what_was_last_known_is_said() -> None:
     assert silenced(reported, {"another": SILENT}, NOW) == reported
     told = silenced(reported, {NODE: SILENT}, NOW, lambda _: "12:08:23")[key]
     assert (told.health, told.message) == (Health.UNKNOWN, f"agent on {NODE} silent since 12:08:23; last known: Healthy")
+
+
+def test_a_silent_agent_is_named_for_devices_that_nobody_holds_too() -> None:
+    views = device_views([published("gpu-0", "gpu-7")], [pod_view(pod(entry("gpu-0")), SILENT, NOW, say=lambda _: "12:08:23")], {})
+    held, free = with_silence(views, {NODE: SILENT}, NOW, lambda _: "12:08:23")
+    assert held.message == f"agent on {NODE} silent since 12:08:23; last known: Healthy"
+    assert (free.health, free.message, free.since) == (Health.UNKNOWN, f"agent on {NODE} silent since 12:08:23", held.since)
+    for agents in ({NODE: ALIVE}, {NODE: AgentView(NODE, None)}, {}):
+        assert with_silence(views, agents, NOW) == views, "nobody says, and no agent owes an answer"
 
 
 def test_a_device_an_ended_pod_held_is_held_by_nobody() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from podvitals.cli.agents import read_states
 from podvitals.cli.cluster import Reading
 from podvitals.cli.output import clock
-from podvitals.fleet.devices import DeviceView, NodeView, device_views, node_views, silenced
+from podvitals.fleet.devices import DeviceView, NodeView, device_views, node_views, silenced, with_silence
 from podvitals.fleet.drivers import DriverView, with_published
 from podvitals.fleet.inventory import PodView
 from podvitals.kube.resources import NODES, SLICES
@@ -33,6 +33,7 @@ async def read_devices(reading: Reading) -> Snapshot:
         raise reading.refusals[0]  # "No devices." would be a lie
     published = slices.items if slices else []
     held, now = pods or [], reading.client.wall()
-    devices = device_views(published, held, silenced(states.devices, known, now, lambda moment: clock(moment, now)))
+    devices = device_views(published, held, silenced(states.devices, known, now, say := lambda moment: clock(moment, now)))
+    devices = with_silence(devices, known, now, say)
     drivers = with_published(states.drivers, published, known, now)
     return Snapshot(tuple(held), devices, drivers, node_views(nodes.items if nodes else [], known, devices, held))

@@ -152,6 +152,20 @@ def node_views(
     )
 
 
+def with_silence(
+    views: Iterable[DeviceView], agents: Mapping[str, AgentView], now: float, say: Callable[[float], str] = str
+) -> tuple[DeviceView, ...]:
+    """`views`, where those nobody says anything of are Unknown for the silence of their node's agent, as those that pods hold are."""
+    quiet = {node: agent for node, agent in agents.items() if agent.renewed is not None and not agent.alive(now)}
+    told = (
+        _saying(view, Reported(view.node, Health.UNKNOWN, silence(quiet[view.node], say), since=quiet[view.node].renewed), view.speaker)
+        if view.health is None and view.node in quiet
+        else view
+        for view in views
+    )
+    return tuple(sorted(told, key=lambda view: view.rank))
+
+
 def silenced(
     reported: Mapping[DeviceKey, Reported], agents: Mapping[str, AgentView], now: float, say: Callable[[float], str] = str
 ) -> dict[DeviceKey, Reported]:
