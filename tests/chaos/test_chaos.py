@@ -8,7 +8,7 @@ from tests.chaos.story import Step, Story, make
 from tests.chaos.twins import TWINS, KeyedByDriverAlone
 
 FIXED = range(1000, 1100)
-"""Held for good. New ones are tried by `make chaos`, in CI too (.ci/run), which prints what it finds."""
+"""Held for good. New ones are tried by `make chaos`, in CI too (.ci/run), which fails on what they find."""
 WITHIN_SEEDS = 200
 
 
