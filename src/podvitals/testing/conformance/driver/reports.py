@@ -18,7 +18,7 @@ CASES: Cases[DriverSubject] = Cases()
 _FUTURE = 60.0
 _OLDEST = 1_577_836_800
 """2020-01-01: no driver with health is older."""
-_BUSY = 50.0
+_BUSY = 20.0
 
 
 @CASES.case(
