@@ -60,7 +60,7 @@ async def api(cluster: Cluster) -> AsyncIterator[Api]:
 async def client(cluster: Cluster) -> AsyncIterator["Client"]:
     """As the administrator, with the client podvitals itself uses."""
     from podvitals.kube.client import Client
-    from podvitals.kube.config import load_config
+    from podvitals.kube.locate import load_config
 
     async with Client(await asyncio.to_thread(load_config, cluster.kubeconfig)) as client:
         yield client

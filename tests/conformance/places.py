@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from podvitals.kube.client import Client
-from podvitals.kube.config import load_config
+from podvitals.kube.locate import load_config
 from podvitals.testing.conformance.node import NodeSettings
 from podvitals.testing.conformance.node.reading import Reads
 from tests.cluster.cluster import NODE, Cluster

@@ -17,8 +17,9 @@ from podvitals.testing.conformance.execute import execute
 from podvitals.testing.conformance.node.gallery import Gallery
 from podvitals.testing.conformance.node.puppet import Puppet
 from podvitals.testing.conformance.node.reading import Shown, entries, shown
+from podvitals.testing.conformance.node.settings import NodeSettings
 from podvitals.testing.conformance.node.sight import Sight
-from podvitals.testing.conformance.node.stage import NodeSettings, to_the_end
+from podvitals.testing.conformance.node.stage import to_the_end
 from podvitals.testing.conformance.rawreport import HEALTHY, UNHEALTHY, Garbled, RawDevice, read_report, write_report
 from podvitals.testing.conformance.report import document, junit, milliseconds, summary
 from podvitals.wire.convert import decode_report, encode_report

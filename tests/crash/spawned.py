@@ -80,7 +80,7 @@ async def _kubelet(node: str, root: Path, kubeconfig: Path, state: Path) -> None
 
     from podvitals.clock import SYSTEM
     from podvitals.kube.client import Client
-    from podvitals.kube.config import load_config
+    from podvitals.kube.locate import load_config
     from podvitals.lab.kubelet.backoff import BackoffSettings
     from podvitals.lab.kubelet.run import Kubelet, KubeletSettings
     from podvitals.node.watch import NodeSettings, NodeWatch

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from podvitals.errors import InvalidInput, LocalError, PodvitalsError
-from podvitals.kube.config import ClusterConfig, ExecPlugin, Secret, TokenFile, in_cluster, load_config
+from podvitals.kube.config import ClusterConfig, ExecPlugin, Secret, TokenFile
 from podvitals.kube.kubeconfig import read_kubeconfig
+from podvitals.kube.locate import in_cluster, load_config
 
 CERTS = Path(__file__).parent / "certs"
 

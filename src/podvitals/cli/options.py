@@ -35,7 +35,7 @@ class Where:
         return cls(options["kubeconfig"], options["context"])
 
     def config(self) -> "ClusterConfig":
-        from podvitals.kube.config import load_config
+        from podvitals.kube.locate import load_config
 
         return load_config(self.kubeconfig, self.context)
 

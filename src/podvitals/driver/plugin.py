@@ -135,7 +135,7 @@ class HealthSource:
 def _run(serve: Callable[[Settings, ClusterConfig, Beside], Coroutine[Any, Any, None]], flags: Mapping[str, Any], beside: Beside) -> None:
     from podvitals.driver import logs
     from podvitals.driver.flags import settings_of
-    from podvitals.kube.config import load_config
+    from podvitals.kube.locate import load_config
 
     settings = settings_of(flags)
     logs.set_up(flags["log_format"])

@@ -1,16 +1,10 @@
-"""Where the API server is and how to talk to it, from a kubeconfig or from inside a cluster.
+"""Where the API server is and what proves who we are: values, however they were found (`locate`)."""
 
-`load_config` reads files: call it before the event loop runs, or in a thread.
-"""
-
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from podvitals.errors import InvalidInput, LocalError
-
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+from podvitals.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,39 +72,3 @@ class ClusterConfig:
             raise InvalidInput(f"the server of the Kubernetes API must be a URL such as https://host:6443{where}")
         shown = f"[{host}]" if ":" in host else host
         object.__setattr__(self, "address", f"{parts.scheme}://{shown}" + (f":{port}" if port else ""))
-
-
-def load_config(kubeconfig: Path | None = None, context: str | None = None) -> ClusterConfig:
-    """The explicit file; else $KUBECONFIG (a list of files, merged); else ~/.kube/config; else the service account of the pod we run in."""
-    from podvitals.kube.kubeconfig import read_kubeconfig
-
-    if kubeconfig is not None:
-        return read_kubeconfig([Path(kubeconfig)], context, explicit=True)
-    named = [Path(name) for name in os.environ.get("KUBECONFIG", "").split(":") if name]
-    if named:
-        return read_kubeconfig(named, context, explicit=False)
-    home = Path.home() / ".kube" / "config"
-    if home.exists():
-        return read_kubeconfig([home], context, explicit=True)
-    if context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        return in_cluster()
-    raise InvalidInput(
-        f"no kubeconfig: {home} does not exist and KUBECONFIG is not set. Name one with --kubeconfig; `podvitals lab` prints the lab's"
-    )
-
-
-def in_cluster(directory: Path = SERVICE_ACCOUNT) -> ClusterConfig:
-    """The service account Kubernetes mounts into a pod."""
-    host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-    if not host:
-        raise InvalidInput("this is not a pod of a cluster: KUBERNETES_SERVICE_HOST is not set")
-    try:
-        ca = (directory / "ca.crt").read_bytes()
-        (directory / "token").read_bytes()
-        namespace = (directory / "namespace").read_text().strip() if (directory / "namespace").exists() else "default"
-    except OSError as error:
-        raise LocalError(
-            f"cannot read the service account's files: {error.filename}: {error.strerror}; does the pod mount a service account token?"
-        ) from None
-    server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
-    return ClusterConfig(server, TokenFile(directory / "token"), ca, namespace=namespace, source="service account of this pod")

@@ -6,7 +6,8 @@ from podvitals.kube.client import Client
 from podvitals.testing.conformance.case import Case, Result
 from podvitals.testing.conformance.execute import execute
 from podvitals.testing.conformance.node import devices, endpoints, hostile, leases, pods, restarts, told
-from podvitals.testing.conformance.node.stage import NodeSettings, Stage
+from podvitals.testing.conformance.node.settings import NodeSettings
+from podvitals.testing.conformance.node.stage import Stage
 
 __all__ = ["CASES", "NodeSettings", "Stage", "try_node"]
 

@@ -3,16 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from podvitals.testing.conformance.case import Failed, Finding, passed
 from podvitals.testing.conformance.node.gallery import Gallery
 from podvitals.testing.conformance.node.puppet import Puppet
 from podvitals.testing.conformance.node.reading import Object, Shown, shown
+from podvitals.testing.conformance.node.settings import NodeSettings
 from podvitals.testing.conformance.rawreport import UNHEALTHY
-
-if TYPE_CHECKING:
-    from podvitals.testing.conformance.node.stage import NodeSettings
 
 EVENTUALLY = 3.0
 """Seconds within which a change is shown where how soon is not what is tried: a kubelet's pod worker takes one a second."""
@@ -25,7 +22,7 @@ Test = Callable[[Shown | None], bool]
 
 
 class Sight:
-    def __init__(self, gallery: Gallery, settings: "NodeSettings", name: str) -> None:
+    def __init__(self, gallery: Gallery, settings: NodeSettings, name: str) -> None:
         self.name = name
         self._gallery, self._settings = gallery, settings
 

@@ -4,10 +4,8 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from podvitals.errors import ApiError, ApiUnreachable, InvalidInput, NotFound
@@ -16,7 +14,8 @@ from podvitals.kube.resources import CLAIM_TEMPLATES, CLAIMS, DEVICE_CLASSES, EV
 from podvitals.testing.conformance.case import Failed
 from podvitals.testing.conformance.node.gallery import Gallery
 from podvitals.testing.conformance.node.puppet import Puppet
-from podvitals.testing.conformance.node.reading import Object, Reads, phase, why
+from podvitals.testing.conformance.node.reading import Object, phase, why
+from podvitals.testing.conformance.node.settings import NodeSettings
 from podvitals.testing.conformance.node.sight import Sight
 from podvitals.testing.conformance.rawreport import HEALTH_NAMES, UNHEALTHY
 from podvitals.wire.messages import ClaimRef, PreparedDevice
@@ -27,24 +26,6 @@ ADMIN_ACCESS = "resource.kubernetes.io/admin-access"
 RUNNING_WITHIN = 45.0
 GONE_WITHIN = 15.0
 FOREVER = ("sleep", "100000")
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSettings:
-    """`reads`: where the health of a pod's devices is looked for. `patience`: seconds a case waits beyond what is due, to see how late it
-    is; `begins`: how long for the state it begins with. `soon`: seconds that count as at once (a PATCH and a watch take 7 ms; a
-    busy machine more). `restart`: restarts the node side; None where nobody knows how. `image`: for the
-    pods' containers."""
-
-    plugin_dir: Path
-    node: str
-    reads: Reads = "field"
-    cdi_dir: Path = Path("/var/run/cdi")
-    image: str = "busybox:stable"
-    patience: float = 10.0
-    restart: Callable[[], Awaitable[None]] | None = None
-    begins: float = 15.0
-    soon: float = 1.0
 
 
 class Stage:
