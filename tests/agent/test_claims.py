@@ -117,18 +117,18 @@ async def test_an_allocation_that_nobody_has_reserved_may_still_change(monkeypat
 async def test_a_pod_that_changes_often_is_not_asked_for_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
 
-    def pause(number: int) -> float:
+    def pause(number: int, first: float, longest: float) -> float:
         tries.append(number)
         return 3600.0
 
-    monkeypatch.setattr(claims, "_pause", pause)
+    monkeypatch.setattr(claims, "doubled", pause)
     async with at_work() as stage:
         stage.api.put(a_claim(device=None))
         for count in range(1, 6):
             stage.want(a_pod())
             while len(tries) < count:
                 await asyncio.sleep(0)
-    assert tries == [0] * 5
+    assert tries == [1] * 5
 
 
 async def test_a_changed_pod_is_a_reason_to_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +178,21 @@ async def test_a_pod_whose_containers_name_none_of_its_claims_is_said_to_hold_no
         stage.api.put(a_claim())
         stage.want(idle)
         assert await stage.told() == ("uid-a", [])
+
+
+@pytest.mark.parametrize("results", [[], [{"request": "nic", "driver": "nic.example.com", "pool": "node-1", "device": "nic-0"}]])
+async def test_a_claim_that_gives_its_container_no_device_is_read_once_and_said_to_give_none(results: list[dict[str, str]]) -> None:
+    """A claim without requests is one of these (`requests`: "If empty, nothing needs to be allocated")."""
+    pod, claim = a_pod(), a_claim()
+    container = msgspec.convert({"name": "train", "resources": {"claims": [{"name": "c0", "request": "gpu"}]}}, ContainerSpec)
+    pod = msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, containers=(container,)))
+    claim["status"]["allocation"]["devices"]["results"] = results
+    async with at_work() as stage:
+        stage.api.put(claim)
+        stage.want(pod)
+        assert await stage.told() == ("uid-a", [])
+        await stage.quiet()
+        assert stage.asked == ["gpus"]
 
 
 async def test_a_claim_that_cannot_be_read_is_not_taken_for_nothing() -> None:

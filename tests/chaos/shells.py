@@ -1,12 +1,15 @@
 """The agent's shells as they are, but for what each asks of asyncio: events, timers and tasks are those of a simulated process."""
 
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from podvitals.agent.claims import ClaimReader, _complete, _pause, _Reading
+from podvitals.agent.claims import ClaimReader, _Reading
 from podvitals.agent.lease import PACE, Renewer
-from podvitals.claim.holdings import claim_names, holdings
-from podvitals.errors import NotFound, PodvitalsError, ServerFault, TooManyRequests
+from podvitals.claim.holdings import claim_names
+from podvitals.claim.pod import Pod
+from podvitals.claim.resource import ResourceClaim
+from podvitals.errors import NotFound
 from podvitals.kube.resources import CLAIMS
 from podvitals.pod.events import Announcer
 from podvitals.pod.publish import Publisher
@@ -70,32 +73,16 @@ class SimClaims(ClaimReader):
         self._agent = agent
 
     async def _follow(self, reading: _Reading) -> None:
+        reading.changed = cast("asyncio.Event", Signal(self._agent.later))
+        await super()._follow(reading)
+
+    async def _wait(self, reading: _Reading, seconds: float) -> None:
+        await cast("Signal", reading.changed).wait(seconds)
+
+    async def _get(self, pod: Pod) -> dict[str, ResourceClaim]:
         """As ClaimReader does, one claim after the other."""
-        uid = reading.pod.metadata.uid
-        signal = Signal(self._agent.later)
-        reading.changed = cast("asyncio.Event", signal)
-        tries = 0
-        while True:
-            reading.changed.clear()
-            pod = reading.pod
-            names, asked = claim_names(pod), 0.0
-            try:
-                claims = {}
-                for name in sorted(names):
-                    try:
-                        claims[name] = await self._client.get(CLAIMS, name, pod.metadata.namespace)
-                    except NotFound:
-                        continue
-            except PodvitalsError as error:
-                asked = error.retry_after * random.uniform(1.0, 1.5) if isinstance(error, TooManyRequests | ServerFault) else 0.0
-            else:
-                held = holdings(pod, claims)
-                complete = _complete(pod, names, claims, held)
-                if held or complete:
-                    self._on_held(uid, held)
-                if complete and not reading.changed.is_set():
-                    self._read[uid] = names
-                    self._reading.pop(uid, None)
-                    return
-            await signal.wait(_pause(tries) + asked)
-            tries += not reading.changed.is_set()
+        claims = {}
+        for name in sorted(claim_names(pod)):
+            with suppress(NotFound):
+                claims[name] = await self._client.get(CLAIMS, name, pod.metadata.namespace)
+        return claims

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from podvitals.claim.holdings import Holding, claim_names, holdings
+from podvitals.claim.holdings import Holding, claim_names, holdings, settled
 from podvitals.claim.pod import Pod
 from podvitals.claim.resource import ResourceClaim
 from podvitals.device.key import DeviceKey
@@ -192,3 +192,40 @@ def test_a_claim_named_twice_by_a_container_is_held_once_per_entry() -> None:
         ("train", "container", "claim:gpus", "g1"),
         ("train", "container", "claim:gpus/gpu", "g1"),
     ]
+
+
+ONE = claim("gpus-x7k", ("gpu", "g1"))
+
+
+@pytest.mark.parametrize(
+    ("claims", "why"),
+    [
+        ({}, "not there"),
+        (claim("gpus-x7k", ("gpu", "g1"), allocation=None), "not allocated"),
+        (claim("gpus-x7k", ("gpu", "g1"), reserved=[]), "reserved for nobody: it may be allocated anew"),
+        (claim("gpus-x7k", ("gpu", "g1"), reserved=[{"resource": "pods", "name": "trainer-0", "uid": "pod-0"}]), "another pod's"),
+        (claim("gpus-x7k", ("gpu", "g1"), owner="pod-0"), "made for another pod"),
+    ],
+)
+def test_what_a_pod_holds_is_not_settled_while_a_claim_is(claims: dict[str, ResourceClaim], why: str) -> None:
+    assert not settled(pod(containers=[uses("train", "gpus")]), claims), why
+    assert settled(pod(containers=[uses("train")]), claims), "nobody uses it"
+
+
+def test_what_a_pod_holds_is_settled_once_each_claim_is_its_own_whatever_it_gives() -> None:
+    it = pod(containers=[uses("train", ("gpus", "gpu"))])
+    assert settled(it, ONE)
+    assert settled(it, claim("gpus-x7k")), "a claim without requests"
+    assert settled(it, claim("gpus-x7k", ("nic", "n0"))), "the container uses a request that gave nothing"
+
+
+def test_what_a_pod_holds_is_not_settled_before_its_claim_has_a_name_unless_it_needs_none() -> None:
+    for status, over in (([], False), ([{"name": "gpus"}], True)):
+        assert settled(pod(containers=[uses("train", "gpus")], status={"resourceClaimStatuses": status}), {}) is over
+
+
+def test_what_a_pod_holds_is_not_settled_before_the_claim_of_its_extended_resource_is_its_own() -> None:
+    extended = {"resourceClaimName": "gpus-x7k", "requestMappings": [{"containerName": "train", "resourceName": "r", "requestName": "gpu"}]}
+    it = pod(containers=[uses("train")], status={"extendedResourceClaimStatus": extended})
+    assert not settled(it, {})
+    assert settled(it, ONE)

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from podvitals.claim.pod import ContainerState, ContainerStatus, Pod, PodStatus, Terminated
+from podvitals.claim.pod import ClaimStatus, ContainerState, ContainerStatus, Pod, PodClaim, PodStatus, Terminated
 from podvitals.claim.times import rfc3339
 from podvitals.device.health import Health
 from podvitals.node.record import MOST_FAULTS, Fault
@@ -144,6 +144,17 @@ def test_a_pod_that_ended_while_no_agent_was_there_has_the_health_of_its_end_and
     said = world.said(uid)
     assert said is not None
     assert (said.ended, world.entry(uid).health) == (moment(START + 5), Health.UNHEALTHY)
+
+
+def test_a_fault_is_added_although_a_pod_is_there_that_turned_out_to_need_no_claim() -> None:
+    world, uid = a_world()
+    ends(world, uid)
+    other = asking(pod("b"))
+    spec = msgspec.structs.replace(other.spec, resource_claims=(PodClaim(name="gpus", resource_claim_template_name="t"),))
+    status = msgspec.structs.replace(other.status, resource_claim_statuses=(ClaimStatus(name="gpus"),))
+    world.see(msgspec.structs.replace(other, spec=spec, status=status))
+    breaks(world, "late")
+    assert faults(world, uid) == [("late", True)]
 
 
 def test_a_fault_is_not_added_while_a_pod_may_hold_the_device_that_nobody_knows_yet() -> None:

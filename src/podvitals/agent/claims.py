@@ -11,13 +11,14 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 
-from podvitals.claim.holdings import Holding, claim_names, holdings
+from podvitals.claim.holdings import Holding, claim_names, holdings, settled
 from podvitals.claim.pod import Pod
 from podvitals.claim.resource import ResourceClaim
 from podvitals.clock import Clock
 from podvitals.errors import Forbidden, NotFound, PodvitalsError, ServerFault, TooManyRequests
 from podvitals.kube.client import Client
 from podvitals.kube.resources import CLAIMS
+from podvitals.pod.turns import doubled
 
 log = logging.getLogger(__name__)
 
@@ -70,34 +71,38 @@ class ClaimReader:
             reading.task.cancel()
 
     async def _follow(self, reading: _Reading) -> None:
-        uid = reading.pod.metadata.uid
-        tries = 0
+        uid, tries = reading.pod.metadata.uid, 1
         while True:
             reading.changed.clear()
-            pod = reading.pod
-            names, asked = claim_names(pod), 0.0
+            pod, asked = reading.pod, 0.0
             try:
-                claims = {claim.metadata.name: claim for claim in await self._get(pod, names)}
+                complete = self._take(pod, await self._get(pod))
             except PodvitalsError as error:
                 _tell(pod, error)
+                complete = False
                 asked = error.retry_after * random.uniform(1.0, 1.5) if isinstance(error, TooManyRequests | ServerFault) else 0.0
-            else:
-                held = holdings(pod, claims)
-                complete = _complete(pod, names, claims, held)
-                if held or complete:
-                    self._on_held(uid, held)
-                if complete and not reading.changed.is_set():
-                    self._read[uid] = names
-                    self._reading.pop(uid, None)
-                    return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_pause(tries) + asked):
-                    await reading.changed.wait()
+            if complete and not reading.changed.is_set():
+                self._read[uid] = claim_names(pod)
+                self._reading.pop(uid, None)
+                return
+            await self._wait(reading, doubled(tries, FIRST_PAUSE, LONGEST_PAUSE) * random.uniform(0.5, 1.0) + asked)
             # A pod that changes is no reason to ask more seldom.
             tries += not reading.changed.is_set()
 
-    async def _get(self, pod: Pod, names: frozenset[str]) -> list[ResourceClaim]:
-        """Those of the claims that exist."""
+    def _take(self, pod: Pod, claims: dict[str, ResourceClaim]) -> bool:
+        """Whether nothing more will come."""
+        held, complete = holdings(pod, claims), settled(pod, claims)
+        if held or complete:
+            self._on_held(pod.metadata.uid, held)
+        return complete
+
+    async def _wait(self, reading: _Reading, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await reading.changed.wait()
+
+    async def _get(self, pod: Pod) -> dict[str, ResourceClaim]:
+        """Those of its claims that exist, by name."""
 
         async def one(name: str) -> ResourceClaim | None:
             async with self._places:
@@ -106,34 +111,8 @@ class ClaimReader:
                 except NotFound:
                     return None
 
-        got = await asyncio.gather(*(one(name) for name in sorted(names)))
-        return [claim for claim in got if claim is not None]
-
-
-def _pause(tries: int) -> float:
-    """Seconds after so many tries that nothing but the time gave reason for."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries, 16)) * random.uniform(0.5, 1.0)
-
-
-def _complete(pod: Pod, names: frozenset[str], claims: dict[str, ResourceClaim], held: tuple[Holding, ...]) -> bool:
-    """Whether nothing more will come: each claim is allocated, and what it gives is this pod's. One that nobody has reserved may still be
-    allocated anew."""
-    if any(name not in claims or claims[name].status.allocation is None or not claims[name].status.reserved_for for name in names):
-        return False
-    extended = pod.status.extended_resource_claim_status is not None
-    containers = (*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers)
-    references = extended or any(container.resources.claims for container in containers)
-    return not references or {holding.claim_name for holding in held} == _referenced(pod, names)
-
-
-def _referenced(pod: Pod, names: frozenset[str]) -> frozenset[str]:
-    """The claims that some container names: one that none does gives nothing."""
-    named = {reference.name for spec in (*pod.spec.init_containers, *pod.spec.containers) for reference in spec.resources.claims}
-    generated = {status.name: status.resource_claim_name for status in pod.status.resource_claim_statuses}
-    used = {claim.resource_claim_name or generated.get(claim.name) for claim in pod.spec.resource_claims if claim.name in named}
-    if (extended := pod.status.extended_resource_claim_status) is not None:
-        used.add(extended.resource_claim_name)
-    return frozenset(name for name in used if name) & names
+        got = await asyncio.gather(*(one(name) for name in sorted(claim_names(pod))))
+        return {claim.metadata.name: claim for claim in got if claim is not None}
 
 
 def _tell(pod: Pod, error: PodvitalsError) -> None:

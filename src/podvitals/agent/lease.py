@@ -20,6 +20,7 @@ from podvitals.fleet.inventory import AGENT_SILENT_AFTER, UNTOLD, lease_name
 from podvitals.kube.client import Client
 from podvitals.kube.resources import LEASES
 from podvitals.pod.desk import UNTOLD_LIMIT, Vouch
+from podvitals.pod.turns import doubled
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Renewer:
             self._complain(str(error))
             self._failures += 1
             asked = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
-            return max(asked * 1.5, min(PERIOD, RETRY * 2.0 ** min(self._failures - 1, 16))) * random.uniform(0.7, 1.0)
+            return max(asked * 1.5, doubled(self._failures, RETRY, PERIOD)) * random.uniform(0.7, 1.0)
         self._failures = 0
         if self._trouble:
             log.info("lease renewed again", extra={"lease": lease_name(self._node)})

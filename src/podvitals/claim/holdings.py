@@ -56,7 +56,24 @@ def claim_names(pod: Pod) -> frozenset[str]:
 
 def names_claims(pod: Pod) -> bool:
     """Whether the pod asks for devices at all, be their claims made yet or not."""
-    return bool(pod.spec.resource_claims) or pod.status.extended_resource_claim_status is not None
+    needless = {status.name for status in pod.status.resource_claim_statuses if status.resource_claim_name is None}
+    asks = any(claim.name not in needless for claim in pod.spec.resource_claims)
+    return asks or pod.status.extended_resource_claim_status is not None
+
+
+def settled(pod: Pod, claims: Mapping[str, ResourceClaim]) -> bool:
+    """Whether what `holdings` tells stays so, be it nothing: each claim that a container uses is allocated and this pod's. One that nobody
+    has reserved may still be allocated anew."""
+    used = {reference.name for container, _ in _containers(pod) for reference in container.resources.claims}
+    made = {status.name: status.resource_claim_name for status in pod.status.resource_claim_statuses}
+    asked = [
+        (claim.resource_claim_name or made.get(claim.name, ""), claim.resource_claim_name is None)
+        for claim in pod.spec.resource_claims
+        if claim.name in used
+    ]
+    if (extended := pod.status.extended_resource_claim_status) is not None:
+        asked.append((extended.resource_claim_name, True))
+    return all(_is_given(pod, claims.get(name), owned=owned) for name, owned in asked if name is not None)
 
 
 def holdings(pod: Pod, claims: Mapping[str, ResourceClaim]) -> tuple[Holding, ...]:
@@ -112,11 +129,21 @@ def _holding(container: str, kind: Kind, entry: str, claim: str, claim_name: str
 
 
 def _allocated(pod: Pod, claim: ResourceClaim | None, *, owned: bool) -> tuple[DeviceResult, ...]:
-    if claim is None or claim.status.allocation is None or claim.metadata.namespace != pod.metadata.namespace:
-        return ()
-    if (owned and not _controlled(pod, claim)) or not _reserved(pod, claim):
+    if claim is None or claim.status.allocation is None or not _serves(pod, claim, owned=owned):
         return ()
     return claim.status.allocation.devices.results
+
+
+def _is_given(pod: Pod, claim: ResourceClaim | None, *, owned: bool) -> bool:
+    if claim is None or claim.status.allocation is None or not claim.status.reserved_for:
+        return False
+    return _serves(pod, claim, owned=owned)
+
+
+def _serves(pod: Pod, claim: ResourceClaim, *, owned: bool) -> bool:
+    if claim.metadata.namespace != pod.metadata.namespace or (owned and not _controlled(pod, claim)):
+        return False
+    return _reserved(pod, claim)
 
 
 def _controlled(pod: Pod, claim: ResourceClaim) -> bool:

@@ -16,6 +16,7 @@ from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.device.text import clean
 from podvitals.pod.entry import DeviceEntry
+from podvitals.pod.turns import doubled
 
 REPEAT_PACE = 10.0
 """Seconds between two writes of one event."""
@@ -138,7 +139,7 @@ class Notices:
         """`pause`: seconds until this one is tried again. `trouble`: the server has some, and so nothing is tried before."""
         self._troubles = self._troubles + 1 if trouble else 0
         if trouble:
-            self._resting_until = now + max(pause, min(LONGEST_REST, pause * 2.0 ** min(self._troubles - 1, 16)))
+            self._resting_until = now + max(pause, doubled(self._troubles, pause, LONGEST_REST))
         notice.not_before = now + (REPEAT_PACE if written else pause)
         if written:
             self._written.append((now, notice))

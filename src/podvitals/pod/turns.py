@@ -17,6 +17,11 @@ SPREAD = 0.5
 """The part of a Retry-After by which those that were told the same moment come later, each by another."""
 
 
+def doubled(times: int, first: float, longest: float) -> float:
+    """Seconds that double with each of `times`, from `first` to `longest`; how much of them is waited is to be drawn."""
+    return min(longest, first * 2.0 ** min(max(times - 1, 0), 16))
+
+
 class Ending(StrEnum):
     """What became of a turn."""
 
@@ -160,4 +165,4 @@ class Turns:
             self._paused_until = 0.0
 
     def _pause(self, failures: int) -> float:
-        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16)) * (0.5 + 0.5 * self._jitter())
+        return doubled(failures, FIRST_PAUSE, LONGEST_PAUSE) * (0.5 + 0.5 * self._jitter())
