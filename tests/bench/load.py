@@ -3,10 +3,13 @@
 import asyncio
 import json
 import time
+from typing import Any
 
+from podvitals.device.health import Health
+from tests.bench.latency import PATIENCE
 from tests.bench.stage import Stage
 from tests.bench.stats import median
-from tests.bench.subject import Subject, cpu
+from tests.bench.subject import Subject, cpu, until
 from tests.bench.table import Row
 
 PODS, DEVICES, PER_CLAIM = 16, 4096, 8
@@ -25,6 +28,7 @@ async def measure(subject: Subject, seconds: float, *, devices: int = DEVICES, p
     async with Stage.open(subject, pods=pods, devices=devices, per_claim=min(PER_CLAIM, devices // pods)) as stage:
         async with subject.running_agent() as agent:
             await stage.until_told(range(pods), within=60)
+            rows.append(await _at_rest(subject, agent, "agent", devices, seconds))
             for kind in KINDS:
                 before = await _reports(subject)
                 shares, sent = await _flooded(stage, agent, kind, seconds)
@@ -33,25 +37,45 @@ async def measure(subject: Subject, seconds: float, *, devices: int = DEVICES, p
                     raise RuntimeError(f"the agent heard {heard} of {sent} reports: what it cost says nothing")
                 rows += _rows(subject, kind, devices, shares, "agent")
         if subject.real:
+            rows.append(await _at_rest(subject, subject.kubelet_pid, "kubelet", devices, seconds))
             for kind in KINDS:
                 shares, _ = await _flooded(stage, subject.kubelet_pid, kind, seconds)
+                await _until_kubelet_has_heard(stage)
                 rows += _rows(subject, kind, devices, shares, "kubelet")
     return rows
 
 
+async def _at_rest(subject: Subject, pid: int, who: str, devices: int, seconds: float) -> Row:
+    """What of its share is not the reports': each of these has other things to do, a kubelet many."""
+    shares = await _shares(pid, asyncio.create_task(asyncio.sleep(seconds), name="bench: at rest"), seconds)
+    what = f"{devices:,} devices, a report each 10 s: {who}'s CPU, of a core"
+    return Row(subject.name, what, len(shares), "%", median(shares))
+
+
 async def _flooded(stage: Stage, pid: int, kind: str, seconds: float) -> tuple[list[float], int]:
     """The shares of a core, second by second, while the reports come; and how many came."""
-    reports = int(seconds * RATE)
-    flood = asyncio.create_task(stage.devices.flood(kind, RATE, reports), name=f"bench: {kind}")
+    flood = asyncio.create_task(stage.devices.flood(kind, RATE, int(seconds * RATE)), name=f"bench: {kind}")
     await asyncio.sleep(2 / RATE)  # the first are news: the devices' messages and times are others than before
+    return await _shares(pid, flood, seconds), await flood
+
+
+async def _shares(pid: int, during: "asyncio.Task[Any]", seconds: float) -> list[float]:
     shares: list[float] = []
-    while not flood.done():
+    while not during.done():
         used, began = await asyncio.to_thread(cpu, pid), time.monotonic()
-        await asyncio.wait({flood}, timeout=min(1.0, seconds / 4))
+        await asyncio.wait({during}, timeout=min(1.0, seconds / 4))
         lasted = time.monotonic() - began
-        if not flood.done():
+        if not during.done():
             shares.append((await asyncio.to_thread(cpu, pid) - used) / lasted * 100)
-    return shares, await flood
+    return shares
+
+
+async def _until_kubelet_has_heard(stage: Stage) -> None:
+    """It counts no reports. But they come in one stream: what it shows of the last, it shows after all before."""
+    for health, number, message in ((Health.UNHEALTHY, 1, "n=1 the last of all"), (Health.HEALTHY, 0, "")):
+        seen = stage.recorder.seen("bench-0", "field", number)
+        await stage.devices.change({"d0": (health, message)})
+        await until(seen, PATIENCE)
 
 
 async def _reports(subject: Subject) -> int:

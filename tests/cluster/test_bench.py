@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from tests.bench import curve, relayed
+from tests.bench import curve, load, relayed
 from tests.bench.plan import TINY
 from tests.bench.subject import on
 from tests.bench.table import render_json
@@ -58,3 +58,14 @@ async def test_the_relay_before_a_kubelet_has_its_rows(cluster: Cluster) -> None
     assert [row.what.startswith(what) for row, what in zip(rows, wants, strict=True)] == [True] * len(wants)
     assert all(0 < row.value.value < 60_000 for row in rows)
     assert all(row.goal and row.met is not None for row in rows if "killed" not in row.what)
+
+
+@needs(Shown.MESSAGE)
+async def test_beside_a_real_kubelet_the_same_reports_have_a_row_for_the_agent_and_one_for_the_kubelet(cluster: Cluster) -> None:
+    rows = await load.measure(await asyncio.to_thread(on, cluster), TINY.seconds, devices=TINY.devices, pods=TINY.pods)
+    said = [row.what for row in rows]
+    agents = [what for what in said if "agent's CPU" in what]
+    assert said == [*agents, *(what.replace("agent's", "kubelet's") for what in agents)]
+    assert len(agents) == 1 + 2 * len(load.KINDS)
+    assert all(row.value.value > 0 for row in rows if "10 s" not in row.what)
+    assert all((row.met is not None) == ("agent's" in row.what) for row in rows if "10 s" not in row.what)
