@@ -99,6 +99,7 @@ def status(run_dir: Path, form: str) -> None:
 
 
 def _page(answer: dict[str, Any], now: float, *, wide: bool) -> list[str]:
+    from podvitals.claim.times import unix
     from podvitals.cli.output import Table, age
 
     lines = [f"not ready: waiting for {what}" for what in answer["waiting"]]
@@ -109,8 +110,8 @@ def _page(answer: dict[str, Any], now: float, *, wide: bool) -> list[str]:
     rows = []
     for one in answer["drivers"]:
         newest = next((e for e in one["endpoints"] if e["speaks"]), None) or next((e for e in one["endpoints"] if e["connected"]), None)
-        heard = max((e["lastReport"] for e in one["endpoints"]), default=0.0)
-        lease = one["smallestLease"]
+        heard = max((unix(e["lastReport"]) or 0.0 for e in one["endpoints"]), default=0.0)
+        lease = one["smallestLeaseSeconds"]
         rows.append(
             (
                 one["driver"],

@@ -6,14 +6,19 @@ calls are repeated and idempotent. Other services promise no such thing: of thos
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
 from podvitals.clock import Clock, set_by
+from podvitals.device.text import clean
 from podvitals.errors import PluginUnreachable
+from podvitals.node.sayings import Sayings
 from podvitals.relay.standing import HOLD
 from podvitals.wire.client import PluginClient
 from podvitals.wire.passing import Outcome, RawAnswer, RawCall
+
+log = logging.getLogger(__name__)
 
 MARGIN = 1.0
 """Seconds before its caller's deadline at which a held call is answered, so that the answer still says why."""
@@ -28,6 +33,7 @@ class Calls:
     def __init__(self, driver: str, newest: Callable[[], PluginClient | None], clock: Clock) -> None:
         self._driver, self._newest, self._clock = driver, newest, clock
         self._moved = asyncio.Event()
+        self._sayings = Sayings()
         self.passed = 0
         self.held = 0
         """Calls that wait for the driver now."""
@@ -47,7 +53,7 @@ class Calls:
             if isinstance(outcome, RawAnswer):
                 self.passed += 1
             elif isinstance(outcome, PluginUnreachable):
-                outcome = self._in_vain(str(outcome))
+                outcome = self._in_vain(call, str(outcome))
             done(outcome)
 
         return None if client is None else client.begin(call, ended)
@@ -66,18 +72,26 @@ class Calls:
                 except PluginUnreachable as error:
                     why = str(error)
                     if not _idempotent(call.method):
+                        self._say("call lost: it may not be made twice", call, why)
                         raise
                 else:
                     self.passed += 1
                     return answer
             now = self._clock.now()
             if now >= until or self.held >= MOST_HELD:
-                raise self._in_vain(why)
+                raise self._in_vain(call, why)
             await self._wait(moved, until if client is None else min(until, now + RETRY))
 
-    def _in_vain(self, why: str) -> PluginUnreachable:
+    def _in_vain(self, call: RawCall, why: str) -> PluginUnreachable:
         self.failed += 1
+        self._say("call held in vain", call, why)
         return PluginUnreachable(f"driver {self._driver} did not come back while the call was held for it: {why}")
+
+    def _say(self, text: str, call: RawCall, why: str) -> None:
+        """Once a minute for each method: a kubelet whose driver is gone asks for each of its pods."""
+        method = clean(call.method.rpartition("/")[2], 200)
+        if times := self._sayings.may(text, method, self._clock.now()):
+            log.warning(text, extra={"driver": self._driver, "method": method, "reason": why, "times": times})
 
     async def _wait(self, moved: asyncio.Event, until: float) -> None:
         self.held += 1

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import os
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from podvitals import __version__
+from podvitals.claim.times import rfc3339
 from podvitals.clock import SYSTEM, Clock, set_by
 from podvitals.device.key import DeviceKey
 from podvitals.errors import LocalError
@@ -51,7 +51,7 @@ class RelaySettings:
 class Relay:
     def __init__(self, settings: RelaySettings, clock: Clock = SYSTEM) -> None:
         self._settings, self._clock = settings, clock
-        self._started = datetime.fromtimestamp(clock.wall(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        self._started = rfc3339(clock.wall())
         self._places = Places(settings.kubelet_dir, settings.run_dir)
         node = NodeSettings(plugin_dir=settings.plugin_dir, checkpoint=None, limits=settings.limits)
         # It is the kubelet that registers drivers; we refuse those that can never be.

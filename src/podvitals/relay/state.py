@@ -1,6 +1,6 @@
 """What the relay says of itself: GET /state for people and tools on the node, and /metrics. Pure.
 
-version, started     which relay this is; since when it runs (RFC 3339, UTC)
+version, started     which relay this is; since when it runs
 pluginDir, kubeletDir
 waiting              what readiness waits for; nothing when ready
 keeper               whether one holds the relay's sockets (keeping.py)
@@ -9,8 +9,10 @@ drivers              each driver that registered here:
   standIns           endpoint, versions, registered: what the kubelet sees in its place
   endpoints          the driver's own: endpoint, versions, connected, speaks, since, lastReport, trouble, refusals
   watchers           health streams that are open on its stand-ins
-  devices, smallestLease
+  devices, smallestLeaseSeconds
   calls              passed, held (now), failed (held in vain)
+
+Times are RFC 3339 in UTC, null for never, as in the agent's /state.
 """
 
 from collections.abc import Iterable
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from podvitals.claim.times import rfc3339
 from podvitals.node.watch import DriverView
 from podvitals.relay.standing import Answer, StandIn, Standing
 
@@ -31,15 +34,15 @@ class StandInView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class EndpointView(msgspec.Struct, frozen=True, rename="camel"):
-    """`source`: "" for the driver itself, else an auxiliary source's name. Times in Unix seconds, 0.0 for never."""
+    """`source`: "" for the driver itself, else an auxiliary source's name."""
 
     source: str
     endpoint: str
     versions: tuple[str, ...]
     connected: bool
     speaks: bool
-    since: float
-    last_report: float
+    since: str | None
+    last_report: str | None
     trouble: str
     refusals: dict[str, int]
 
@@ -57,7 +60,7 @@ class RelayedView(msgspec.Struct, frozen=True, rename="camel"):
     endpoints: tuple[EndpointView, ...]
     watchers: int
     devices: int
-    smallest_lease: float | None
+    smallest_lease_seconds: float | None
     calls: CallsView
 
 
@@ -88,23 +91,10 @@ def relayed(driver: str, towards: Towards | None, own: Iterable[DriverView], now
         driver=driver,
         kubelet="no endpoint of it was connected yet" if towards is None else standing_text(towards.standing, now),
         stand_ins=() if towards is None else tuple(_stand_in(one, towards) for one in towards.standing.stand_ins),
-        endpoints=tuple(
-            EndpointView(
-                view.source,
-                view.endpoint,
-                view.versions,
-                view.connected,
-                view.speaks,
-                view.since,
-                view.last_report,
-                view.trouble,
-                dict(view.refusals),
-            )
-            for view in views
-        ),
+        endpoints=tuple(map(_endpoint, views)),
         watchers=0 if towards is None else towards.watchers,
         devices=max((view.devices for view in views), default=0),
-        smallest_lease=min(leases, default=None),
+        smallest_lease_seconds=min(leases, default=None),
         calls=CallsView() if towards is None else towards.calls,
     )
 
@@ -123,6 +113,17 @@ def standing_text(standing: Standing, now: float) -> str:
             return "registered" if standing.newest is None else "registered, other versions offered"
         case _:
             return "offered"
+
+
+def _endpoint(view: DriverView) -> EndpointView:
+    since, heard = _time(view.since), _time(view.last_report)
+    return EndpointView(
+        view.source, view.endpoint, view.versions, view.connected, view.speaks, since, heard, view.trouble, dict(view.refusals)
+    )
+
+
+def _time(unix: float) -> str | None:
+    return rfc3339(unix) if unix > 0 else None
 
 
 def _stand_in(one: StandIn, towards: Towards) -> StandInView:

@@ -261,10 +261,16 @@ class PluginServer:
         return await self._given(_raw(stream, method, request))
 
     async def _given(self, given: RawCall | RawAnswer | PluginError) -> RawAnswer:
-        if isinstance(given, PluginError):
-            raise given
+        if isinstance(given, RawAnswer):
+            return given
         assert self._other is not None
-        return given if isinstance(given, RawAnswer) else await self._other.pass_on(given)
+        try:
+            if isinstance(given, PluginError):
+                raise given
+            return await self._other.pass_on(given)
+        except PluginError as error:
+            # Whoever passes calls on tells of it: he knows the driver, and how often it was so.
+            raise CallFailed(_status_of(error), clean(str(error))) from None
 
     @staticmethod
     async def _send_all(stream: Stream, reports: AsyncIterator[bytes]) -> None:
