@@ -24,6 +24,8 @@ class Said:
     heard: float
     ended: str = ""
     ended_at: float = 0.0
+    excuse: float = math.inf
+    """Until when it is not the driver's fault."""
 
 
 @dataclass
@@ -123,6 +125,9 @@ class Model:
                 if not said.ended and said.heard + said.lease <= at:
                     self._end(place, said.lease, self._why(place[0]), now)
                     touched.add(_key(place))
+                if said.ended and said.excuse <= at:
+                    self._end(place, said.lease, self._why(place[0]), said.ended_at)
+                    touched.add(_key(place))
             for source, link in self.links.items():
                 if link.gone_at is None:
                     continue
@@ -148,6 +153,7 @@ class Model:
         for said in self.said.values():
             if said.ended:
                 said.ended_at, said.heard = now, -math.inf
+                said.excuse = now + said.lease if said.excuse < math.inf else math.inf
         self.expire(now, wall)
         self.links = {source: Link(now, False, "gone") for source in self.links}
 
@@ -156,7 +162,8 @@ class Model:
     def next_deadline(self) -> float:
         leases = [said.heard + said.lease for said in self.said.values() if not said.ended]
         links = [link.gone_at + GONE_AFTER for link in self.links.values() if link.gone_at is not None and not link.told]
-        return min([*leases, *links, *(self._forget_due(source) for source in self.links)], default=math.inf)
+        excuses = [said.excuse for said in self.said.values()]
+        return min([*leases, *links, *excuses, *(self._forget_due(source) for source in self.links)], default=math.inf)
 
     def deadline(self, key: DeviceKey) -> float | None:
         dues = []
@@ -183,6 +190,7 @@ class Model:
         said = self.said[place]
         last = f"{said.health}: {said.message}" if said.message else str(said.health)
         said.ended, said.ended_at = clean(f"nothing heard from {place[0]} for {seconds:g}s ({why}); last known: {last}"), now
+        said.lease, said.excuse = seconds, now + seconds if self.links[place[0]].why == "missed" else math.inf
 
     def _room(self, source: SourceKey, key: DeviceKey, now: float, evicted: list[DeviceKey]) -> bool:
         known = {_key(place) for place in self.said if place[0].driver == source.driver}

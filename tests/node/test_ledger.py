@@ -273,6 +273,21 @@ def test_a_restart_makes_no_state_better_than_its_remaining_lease() -> None:
     assert state(after, D0._replace(device="gpu-2")).faults == state(before, D0._replace(device="gpu-2")).faults
 
 
+def test_a_driver_that_had_its_chance_after_a_restart_is_named_though_the_next_one_came_meanwhile() -> None:
+    ledger = Ledger()
+    hear(ledger, [said("gpu-0", lease=20), said("gpu-1", lease=20)], now=0.0)
+    for start in (30.0, 45.0):
+        rows, ledger = ledger.everything(), Ledger()
+        ledger.restore(rows, start, WALL + start)
+        assert "(podvitals was not running)" in state(ledger).message
+    ledger.connected(GPU)
+    hear(ledger, [said("gpu-1", lease=60)], now=46.0)
+    assert ledger.next_deadline() == 65.0
+    assert ledger.expire(65.0, WALL + 65) == {D0}
+    assert state(ledger).message == "nothing heard from driver gpu.example.com for 20s (driver silent); last known: Healthy"
+    assert (state(ledger).since, len(state(ledger).faults)) == (WALL + 20, 1)
+
+
 def test_a_restart_does_not_reword_a_lease_that_had_ended_before() -> None:
     before = Ledger()
     hear(before, [said()], now=0.0)

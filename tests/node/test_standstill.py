@@ -78,7 +78,7 @@ async def test_a_healthy_that_was_sent_before_the_machine_slept_is_not_believed_
         await seen.device("gpu-0", Health.HEALTHY)
 
 
-@pytest.mark.parametrize("end", ["silent", "gone"])
+@pytest.mark.parametrize("end", ["silent", "unreachable"])
 async def test_what_ended_while_the_agent_stood_still_is_not_blamed_on_the_driver(place: Path, end: str) -> None:
     clock = Sleeper()
     driver = FakeDriver(place)
@@ -86,7 +86,7 @@ async def test_what_ended_while_the_agent_stood_still_is_not_blamed_on_the_drive
         await driver.start()
         driver.report([DeviceReport("node1", "gpu-0", Health.UNHEALTHY, 1000.0, 15.0, "Xid 79")])
         await seen.device("gpu-0", Health.UNHEALTHY)
-        if end == "gone":
+        if end == "unreachable":
             await driver.stop()
             await seen.driver(lambda views: not any(view.connected for view in views))
         clock.sleep(70)
@@ -94,6 +94,9 @@ async def test_what_ended_while_the_agent_stood_still_is_not_blamed_on_the_drive
         stood = "nothing heard from driver gpu.example.com for 15s (podvitals itself stood still); last known: Unhealthy: Xid 79"
         assert seen.said("gpu-0") == stood
         assert seen.watch.state(GPU0).since == clock.wall() - 70 + 15
+        await clock.advance(15)
+        assert seen.said("gpu-0") == stood.replace("podvitals itself stood still", f"driver {end}"), "it had its chance"
+        assert seen.watch.state(GPU0).since == clock.wall() - 85 + 15
         await driver.stop()
 
 

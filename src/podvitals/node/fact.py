@@ -4,6 +4,7 @@ The worst source wins. All messages stay: the worst first, then in the order of 
 """
 
 import math
+from collections.abc import Iterable
 
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
@@ -21,9 +22,10 @@ RETENTION = 24 * 3600.0
 
 
 class Fact:
-    """The last verdict of one source about one device. `ended`: "" while its lease runs, then the message that says so."""
+    """The last verdict of one source about one device. `ended`: "" while its lease runs, then the message that says so; `excuse`: that this
+    is not the source's fault yet."""
 
-    __slots__ = ("action", "batch", "checked_at", "device", "ended", "health", "last_heard", "message", "source")
+    __slots__ = ("action", "batch", "checked_at", "device", "ended", "excuse", "health", "last_heard", "message", "source")
 
     def __init__(self, source: "Source", device: "Device") -> None:
         self.source = source
@@ -32,6 +34,7 @@ class Fact:
         self.message = self.action = self.ended = ""
         self.checked_at = 0.0
         self.batch: Batch | None = None
+        self.excuse: Excuse | None = None
         self.last_heard = -math.inf
 
     def heard(self) -> float:
@@ -59,9 +62,49 @@ class Fact:
     def key(self) -> FactKey:
         return FactKey(self.source.key, self.device.key.pool, self.device.key.device)
 
+    def left(self) -> None:
+        """It is none of those any more whose lease has ended."""
+        self.source.ended.pop(self, None)
+        if self.excuse is not None:
+            self.excuse.drop(self)
+
     def row(self) -> FactRow:
-        lease, serial = (self.batch.lease, self.batch.serial) if self.batch is not None else (0.0, 0)
+        lease, serial = (0.0, 0) if self.excuse is None else (self.excuse.seconds, 0)
+        if self.batch is not None:
+            lease, serial = self.batch.lease, self.batch.serial
         return FactRow(self.health, self.message, self.action, self.checked_at, lease, serial, self.ended)
+
+
+class Excuse:
+    """Facts whose leases of so many `seconds` ended while nobody here listened. By `due` their sources had as long again to speak: then it
+    is their silence that tells."""
+
+    __slots__ = ("_due", "_facts", "seconds")
+    rank = 2
+
+    def __init__(self, seconds: float, now: float, facts: Iterable[Fact] = ()) -> None:
+        self.seconds, self._due = seconds, now + seconds
+        self._facts: set[Fact] = set()
+        for fact in facts:
+            self.add(fact)
+
+    @property
+    def due(self) -> float | None:
+        return self._due if self._facts else None
+
+    def add(self, fact: Fact) -> None:
+        self._facts.add(fact)
+        fact.excuse = self
+
+    def drop(self, fact: Fact) -> None:
+        self._facts.discard(fact)
+        fact.excuse = None
+
+    def over(self) -> list[Fact]:
+        facts = in_order(self._facts)
+        for fact in facts:
+            self.drop(fact)
+        return facts
 
 
 class Device:
@@ -153,8 +196,23 @@ def _due(fact: Fact) -> float | None:
     return min(fact.batch.due, math.inf if gone is None else gone + GONE_AFTER)
 
 
-def ended_text(fact: Fact, seconds: float, stood_still: bool) -> str:
-    """No time, no age: however often this is said of the same verdict, it reads the same."""
+def in_order(facts: Iterable[Fact]) -> list[Fact]:
+    """By their names: what is done with them shall not depend on addresses in memory."""
+    return sorted(facts, key=lambda fact: (fact.device.key, fact.source.key))
+
+
+def end(facts: Iterable[Fact], seconds: float, *, stood_still: bool = False) -> list[Device]:
+    """Says of them why nothing newer came. No time, no age: however often this is said of the same verdict, it reads the same."""
+    texts: dict[tuple[SourceKey, Health, str], str] = {}
+    devices = []
+    for fact in facts:
+        said = (fact.source.key, fact.health, fact.message)
+        fact.ended = texts.get(said) or texts.setdefault(said, _ended_text(fact, seconds, stood_still))
+        devices.append(fact.device)
+    return devices
+
+
+def _ended_text(fact: Fact, seconds: float, stood_still: bool) -> str:
     said = f"{fact.health}: {fact.message}" if fact.message else str(fact.health)
     return clean(f"nothing heard from {fact.source.key} for {seconds:g}s ({fact.source.reason(stood_still)}); last known: {said}")
 

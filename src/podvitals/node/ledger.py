@@ -18,7 +18,7 @@ from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.device.text import clean
 from podvitals.device.verdict import DEFAULT_LEASE, LONGEST_LEASE, SHORTEST_LEASE, lease_seconds
-from podvitals.node.fact import GONE_AFTER, RETENTION, Device, Fact, Source, adds_nothing, ended_text
+from podvitals.node.fact import GONE_AFTER, RETENTION, Device, Excuse, Fact, Source, adds_nothing, end, in_order
 from podvitals.node.lease import Batch, Batches, Deadlines, move
 from podvitals.node.outcome import NOBODY, Delivery, Outcome, Summary
 from podvitals.node.record import DeviceState, Fault, SourceKey
@@ -160,7 +160,9 @@ class Ledger:
                 if isinstance(due, Source):
                     devices |= dict.fromkeys(self._end_source(due, at, now))
                 elif isinstance(due, Batch):
-                    devices |= dict.fromkeys(self._end(_of(due), due.lease, at, now))
+                    devices |= dict.fromkeys(self._end(in_order(_facts(due.members)), due.lease, at, now))
+                elif isinstance(due, Excuse):
+                    devices |= dict.fromkeys(self._word(due.over(), due.seconds))
             changed |= self._settle((device for device in devices if device not in later), wall - (now - at))
         return frozenset(changed)
 
@@ -223,14 +225,16 @@ class Ledger:
 
     def restore(self, rows: Rows, now: float, wall: float) -> frozenset[DeviceKey]:
         """Begins where another process stopped. No state becomes better than its remaining lease; no endpoint is connected yet."""
-        batches: dict[int, Batch] = {}
-        facts = [self._restore(key, row, rows, batches, now) for key, row in sorted(rows.facts.items()) if row is not None]
+        batches, excuses = dict[int, Batch](), dict[float, Excuse]()
+        facts = [self._restore(key, row, rows, batches, excuses, now) for key, row in sorted(rows.facts.items()) if row is not None]
         for source in self._sources.values():
             source.why = "missed"
         for batch in batches.values():
             if not -math.inf < batch.heard <= now:
                 batch.heard = now - batch.lease
             self._deadlines.push(batch)
+        for excuse in excuses.values():
+            self._deadlines.push(excuse)
         changed = self._settle((fact.device for fact in facts), wall) | self.expire(now, wall)
         for source in self._sources.values():
             self.disconnected(source.key, "gone", now)
@@ -261,7 +265,7 @@ class Ledger:
         fact.health = entry.health
         fact.message, fact.action = sys.intern(clean(entry.message)), sys.intern(clean(entry.action))
         fact.ended = ""
-        fact.source.ended.pop(fact, None)
+        fact.left()
         self._unsaved.facts[fact] = None
         revised.append(fact.device)
 
@@ -305,8 +309,8 @@ class Ledger:
     def _forget(self, fact: Fact) -> None:
         device, source = fact.device, fact.source
         move(fact, None)
+        fact.left()
         del source.facts[device.key.pool, device.key.device]
-        source.ended.pop(fact, None)
         device.facts.remove(fact)
         self._unsaved.facts.pop(fact, None)
         self._unsaved.dropped.facts[fact.key] = None
@@ -339,21 +343,22 @@ class Ledger:
 
     def _end(self, facts: Sequence[Fact], seconds: float, at: float, now: float) -> list[Device]:
         still = self._standstill is not None and self._standstill.explains(at - seconds, at)
-        texts: dict[tuple[Health, str], str] = {}
-        devices = []
         for fact in facts:
             if fact.batch is not None:
                 self._unsaved.heard[fact.batch] = None
-            said = (fact.health, fact.message)
-            fact.ended = texts.get(said) or texts.setdefault(said, ended_text(fact, seconds, still))
             fact.last_heard = fact.heard()
             move(fact, None)
             fact.source.ended[fact] = now
-            self._unsaved.facts[fact] = None
-            devices.append(fact.device)
-        if facts and facts[-1].source.gone_told:
-            self._deadlines.push(facts[-1].source)
-        return devices
+        source = facts[-1].source if facts else None
+        if source is not None and (still or source.why == "missed"):
+            self._deadlines.push(Excuse(seconds, now, facts))
+        if source is not None and source.gone_told:
+            self._deadlines.push(source)
+        return self._word(facts, seconds, still)
+
+    def _word(self, facts: Sequence[Fact], seconds: float, still: bool = False) -> list[Device]:
+        self._unsaved.facts.update(dict.fromkeys(facts))
+        return end(facts, seconds, stood_still=still)
 
     def _end_source(self, source: Source, at: float, now: float) -> list[Device]:
         """Gone for long enough to be Unknown, or, an auxiliary one, to be forgotten."""
@@ -368,7 +373,7 @@ class Ledger:
         self._deadlines.push(source)
         return devices
 
-    def _restore(self, key: FactKey, row: FactRow, rows: Rows, batches: dict[int, Batch], now: float) -> Fact:
+    def _restore(self, key: FactKey, row: FactRow, rows: Rows, batches: dict[int, Batch], excuses: dict[float, Excuse], now: float) -> Fact:
         fact = self._add(self._source(key.source), key.pool, key.device)
         device, told = fact.device, rows.devices.get(fact.device.key)
         if told is not None and device.health is None:
@@ -376,6 +381,8 @@ class Ledger:
         fact.health, fact.message, fact.action, fact.checked_at, fact.ended = row.health, row.message, row.action, row.checked_at, row.ended
         if fact.ended:
             fact.source.ended[fact] = now
+            if row.lease:
+                excuses.setdefault(row.lease, Excuse(row.lease, now)).add(fact)
             return fact
         batch = batches.get(row.batch)
         if batch is None:
@@ -391,8 +398,3 @@ def _lease(asked: float) -> float:
 
 def _facts(members: Iterable[object]) -> Iterator[Fact]:
     return (member for member in members if isinstance(member, Fact))
-
-
-def _of(batch: Batch) -> list[Fact]:
-    """In the order of their names: what is done with them shall not depend on addresses in memory."""
-    return sorted(_facts(batch.members), key=lambda fact: fact.device.key)

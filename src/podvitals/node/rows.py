@@ -21,7 +21,8 @@ class FactKey(NamedTuple):
 
 
 class FactRow(NamedTuple):
-    """The last verdict of a source. `batch`: which BatchRow counts its lease; `ended`: the message of a lease that ended, else ""."""
+    """The last verdict of a source. `batch`: which row of `heard` counts its lease. `ended`: the message of a lease that ended, else "";
+    then `lease` is 0.0 but where its source is excused."""
 
     health: Health
     message: str
