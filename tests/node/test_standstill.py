@@ -120,3 +120,26 @@ async def test_a_standstill_is_logged_once_with_its_length(place: Path, caplog: 
         await clock.advance(5)
     lines = [vars(record)["seconds"] for record in caplog.records if "stood still" in record.getMessage()]
     assert lines == ["70"]
+
+
+@pytest.mark.parametrize(("step", "text"), [(-3600.0, "the wall clock was set back"), (3600.0, "the wall clock was set forward")])
+async def test_a_step_of_the_wall_clock_is_logged_once_with_its_length(
+    place: Path, caplog: pytest.LogCaptureFixture, step: float, text: str
+) -> None:
+    clock = Sleeper()
+    async with watching(place, clock):
+        await clock.advance(5)
+        clock.set_wall(clock.wall() + step)
+        await clock.advance(5)
+    assert [vars(record)["seconds"] for record in caplog.records if text in record.getMessage()] == ["3600"]
+
+
+async def test_a_clock_that_is_slewed_or_a_machine_that_slept_was_not_stepped(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Sleeper()
+    async with watching(place, clock):
+        for _ in range(10):
+            await clock.advance(1)
+            clock.set_wall(clock.wall() + 0.4)
+        clock.sleep(3600)
+        await clock.advance(5)
+    assert not [record.getMessage() for record in caplog.records if "wall clock" in record.getMessage()]

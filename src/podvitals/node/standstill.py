@@ -1,4 +1,4 @@
-"""When did this process stand still? Pure.
+"""When did this process stand still, and was the wall clock stepped? Pure.
 
 A process that was stopped, or whose machine slept, reads afterwards what lay in its sockets. Such a report is not as new as it looks: it
 may have come right after the process stood still, so its leases count from then. And a lease that ends meanwhile says nothing of a driver.
@@ -6,6 +6,8 @@ may have come right after the process stood still, so its leases count from then
 
 import math
 
+STEP = 1.0
+"""Seconds between two looks by which the wall clock must go otherwise than boottime for a step: whoever slews it takes longer."""
 TICK = 1.0
 """Seconds between two looks."""
 NOTICED_AFTER = 2.0
@@ -42,3 +44,14 @@ class Standstill:
     def explains(self, since: float, until: float) -> bool:
         """Why nothing was heard in that time, or could be: the process stood still, and has listened for less than half of it since."""
         return self._since <= until and since < self.woke and 2 * (until - self.woke) < until - since
+
+
+class WallClock:
+    def __init__(self) -> None:
+        self._ahead: float | None = None
+
+    def look(self, now: float, wall: float) -> float:
+        """Seconds by which it was set forward (back: negative) since the last look, 0.0 for none."""
+        ahead, before = wall - now, self._ahead
+        self._ahead = ahead
+        return ahead - before if before is not None and abs(ahead - before) >= STEP else 0.0

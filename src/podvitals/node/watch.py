@@ -24,7 +24,7 @@ from podvitals.node.limits import Limits
 from podvitals.node.record import DeviceState, SourceKey
 from podvitals.node.sayings import Sayings
 from podvitals.node.session import Event, Stage
-from podvitals.node.standstill import TICK, Standstill
+from podvitals.node.standstill import TICK, Standstill, WallClock
 from podvitals.node.switchboard import Switchboard
 from podvitals.node.told import Told
 from podvitals.wire.client import PluginClient
@@ -218,15 +218,19 @@ class NodeWatch:
             self._tell(self._board.expire(self._clock.now(), self._clock.wall()))
 
     async def _tick(self) -> None:
-        told = self._standstill.woke
+        told, wall_clock = self._standstill.woke, WallClock()
         while True:
             self._standstill.look(now := self._clock.now())
-            if told != self._standstill.woke and self._sayings.may("stood still", "", now):
-                log.warning(
-                    "this process stood still: it was stopped, or the machine slept", extra={"seconds": f"{self._standstill.seconds:.0f}"}
-                )
-            told = self._standstill.woke
+            if told != self._standstill.woke:
+                told = self._standstill.woke
+                self._say_clock("this process stood still: it was stopped, or the machine slept", self._standstill.seconds, now)
+            if stepped := wall_clock.look(now, self._clock.wall()):
+                self._say_clock(f"the wall clock was set {'forward' if stepped > 0 else 'back'}", abs(stepped), now)
             await self._clock.sleep_until(now + TICK)
+
+    def _say_clock(self, text: str, seconds: float, now: float) -> None:
+        if self._sayings.may(text, "", now):
+            log.warning(text, extra={"seconds": f"{seconds:.0f}"})
 
     async def _sleep(self, deadline: float) -> None:
         """Until the deadline, or until there is an earlier one."""
