@@ -4,17 +4,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podvitals.device.health import Health
-from podvitals.node.record import DeviceState, Fault, with_change
+from podvitals.device.key import DeviceKey
+from podvitals.node.ledger import Ledger
+from podvitals.node.record import DeviceState, Fault, SourceKey, with_change
 from podvitals.pod.earlier import Earlier
+from podvitals.wire.messages import DeviceReport
 from tests.pod.make import key
 
 HOT = Fault(Health.UNHEALTHY, "hot", "reset-gpu", 100.0, 200.0)
 XID = Fault(Health.UNHEALTHY, "Xid 79", "power-cycle", 300.0)
 
 
-def joined(own: tuple[Fault, ...], *earlier: Fault, since: float, at: float = 380.0) -> tuple[Fault, ...]:
+def joined(own: tuple[Fault, ...], *earlier: Fault, since: float, at: float = 380.0, began: float = 0.0) -> tuple[Fault, ...]:
     health = own[-1].health if own and own[-1].end is None else Health.HEALTHY
-    state = DeviceState(key("gpu-0"), health, "", "", since, since, None, own)
+    state = DeviceState(key("gpu-0"), health, "", "", since, since, None, own, began)
     return Earlier(earlier, at).settle(state).joined(state).faults
 
 
@@ -25,6 +28,29 @@ def test_a_fault_goes_on_where_the_first_verdict_says_the_same() -> None:
 
 def test_a_fault_ended_at_the_latest_when_the_first_verdict_said_otherwise() -> None:
     assert joined((), HOT, XID, since=400.0) == (HOT, Fault(Health.UNHEALTHY, "Xid 79", "power-cycle", 300.0, 400.0))
+
+
+def test_a_fault_that_the_first_verdict_ended_does_not_go_on_in_a_later_one() -> None:
+    """The pod was seen late, and between the first verdict and that moment the device broke again."""
+    own = (Fault(Health.UNHEALTHY, "row remap", "", 450.0),)
+    assert joined(own, XID, since=450.0, began=400.0) == (Fault(Health.UNHEALTHY, "Xid 79", "power-cycle", 300.0, 400.0), *own)
+    assert joined(own, XID, since=450.0, began=450.0) == (Fault(Health.UNHEALTHY, "row remap", "", 300.0),)
+
+
+def test_a_full_record_of_which_nobody_knows_the_beginning_goes_on_from_nothing() -> None:
+    """It was displaced from it together with its end: the oldest that is left is another."""
+    own = tuple(Fault(Health.UNHEALTHY, text, "", start, start + 1) for text, start in (("a", 400.0), ("b", 410.0), ("c", 420.0)))
+    assert joined(own, XID, since=421.0) == own
+
+
+def test_a_ledger_knows_its_first_verdict_of_a_device_and_none_of_a_restored_one() -> None:
+    source, ledger, restored = SourceKey("gpu.example.com"), Ledger(), Ledger()
+    gpu = DeviceKey("gpu.example.com", "node1", "gpu-0")
+    for at, health in ((10.0, Health.HEALTHY), (20.0, Health.UNHEALTHY), (30.0, Health.HEALTHY)):
+        ledger.report(source, 1, [DeviceReport("node1", "gpu-0", health, 0.0, 15.0)], at, 1000.0 + at)
+    restored.restore(ledger.everything(), 31.0, 1031.0)
+    restored.report(source, 1, [DeviceReport("node1", "gpu-0", Health.UNHEALTHY, 0.0, 15.0)], 40.0, 1040.0)
+    assert [one.states()[gpu].began for one in (ledger, restored)] == [1010.0, 0.0]
 
 
 def test_before_the_first_verdict_it_ended_when_it_was_taken_over() -> None:

@@ -108,16 +108,17 @@ class Excuse:
 
 
 class Device:
-    """What readers are told. `health` is None until the first verdict."""
+    """What readers are told. `health` is None until the first verdict; `began` is when that was heard (Unix seconds), 0.0 where an earlier
+    process did."""
 
-    __slots__ = ("action", "facts", "faults", "health", "key", "message", "since")
+    __slots__ = ("action", "began", "facts", "faults", "health", "key", "message", "since")
 
     def __init__(self, key: DeviceKey) -> None:
         self.key = key
         self.facts: list[Fact] = []
         self.health: Health | None = None
         self.message = self.action = ""
-        self.since = 0.0
+        self.since = self.began = 0.0
         self.faults: tuple[Episode, ...] = ()
 
     def add(self, fact: "Fact") -> None:
@@ -139,6 +140,8 @@ class Device:
         if after == before:
             return False
         self.faults = with_change(self.faults, self.health, health, message, action, wall)
+        if self.health is None:
+            self.began = wall
         if health is not self.health:
             self.since = wall
         self.health, self.message, self.action = after
@@ -147,7 +150,8 @@ class Device:
     def state(self) -> DeviceState:
         deadline = min((due for fact in self.facts if (due := _due(fact)) is not None), default=None)
         checked = min((fact.checked_at for fact in self.facts), default=0.0)
-        return DeviceState(self.key, self.health or Health.UNKNOWN, self.message, self.action, self.since, checked, deadline, self.faults)
+        health = self.health or Health.UNKNOWN
+        return DeviceState(self.key, health, self.message, self.action, self.since, checked, deadline, self.faults, self.began)
 
     def row(self) -> DeviceRow:
         return DeviceRow(self.health or Health.UNKNOWN, self.message, self.action, self.since, self.faults)

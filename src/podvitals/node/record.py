@@ -4,7 +4,7 @@ A fault is an episode of one health other than Healthy: it begins when that heal
 latest message. The last three stay, since whoever looks five minutes later must still find them (ARCHITECTURE, rule 5).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from podvitals.device.health import Health
@@ -39,6 +39,7 @@ class DeviceState:
     """`since`: Unix seconds of the last change of health. `checked_at`: Unix seconds when the hardware was last read, 0.0 if nobody said.
 
     `deadline`: when (boottime) the first lease ends that this state rests on; None where no lease runs. `faults`: newest last.
+    `began`: Unix seconds of the first verdict, with which the record begins; 0.0 where an earlier process heard it (not compared).
     Two states mean the same to a reader when all but `checked_at` and `deadline` are equal."""
 
     key: DeviceKey
@@ -49,6 +50,7 @@ class DeviceState:
     checked_at: float
     deadline: float | None
     faults: tuple[Fault, ...]
+    began: float = field(default=0.0, compare=False)
 
 
 def with_change(

@@ -20,9 +20,9 @@ from podvitals.pod.entry import DeviceEntry, FaultEntry
 class Earlier:
     """The faults that stood on a pod for one device when it was taken over, at `at` (Unix seconds).
 
-    What lasted then goes on, or has ended, as the ledger's first verdict after that says: this is settled once, since the ledger keeps only
-    three and so forgets when its record began. `goes_on`: the beginning of the fault, by the ledger, which is that of an earlier one, and
-    when that began. `met`: when the faults began that the ledger knew by then; others came later, also where the clock was set back."""
+    What lasted then goes on, or has ended, as the ledger's first verdict says: this is settled once. `goes_on`: the beginning of the fault,
+    by the ledger, which is that of an earlier one, and when that began. `met`: when the faults began that the ledger knew by then; others
+    came later, also where the clock was set back."""
 
     faults: tuple[Fault, ...]
     at: float
@@ -35,11 +35,13 @@ class Earlier:
         starts = [fault.start for fault in state.faults] + ([state.since] if state.since > 0 else [])
         if self.settled or not starts:
             return self
-        begins, left, goes_on = min(starts), _missing(state.faults, self.faults), None
+        begins, left, goes_on = state.began or min(starts), _missing(state.faults, self.faults), None
         if left and left[-1].end is None:
-            last, first = left.pop(), state.faults[0] if state.faults else None
-            if first is not None and first.health is last.health and first.start == begins >= last.start:
-                goes_on = (first.start, last.start)
+            last, first = left.pop(), next((fault for fault in state.faults if fault.start == begins), None)
+            # A full record that an earlier process began may have begun with another fault, and seen this one end.
+            sure = state.began > 0 or len(state.faults) < MOST_FAULTS
+            if sure and first is not None and first.health is last.health and begins >= last.start:
+                goes_on = (begins, last.start)
             else:
                 left.append(_closed(last, begins))
         return Earlier(tuple(left), self.at, True, goes_on, frozenset(fault.start for fault in state.faults))
