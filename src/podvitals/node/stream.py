@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from podvitals.clock import Clock
 from podvitals.device.text import clean
+from podvitals.node.record import SourceKey
 from podvitals.node.sayings import Sayings
 
 BUSY_AT_MOST = 0.005
@@ -30,6 +31,23 @@ class Refusals:
         self.counts[reason] += times
         if since := self._sayings.may(reason, self.who, self._clock.now(), times):
             log.warning("refused: %s", clean(text), extra={"who": self.who, "reason": reason, "times": since})
+
+
+class Gone:
+    """The refusals of endpoints that are gone, by source: of the last `most` sources that had any, since names cost nothing."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._counts: dict[SourceKey, Counter[str]] = {}
+
+    def add(self, source: SourceKey, counts: Counter[str]) -> None:
+        if counts:
+            self._counts[source] = self._counts.pop(source, Counter()) + counts
+            if len(self._counts) > self._most:
+                del self._counts[next(iter(self._counts))]
+
+    def of(self, source: SourceKey) -> Counter[str]:
+        return self._counts.get(source, Counter())
 
 
 class Pace:

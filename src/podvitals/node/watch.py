@@ -25,6 +25,7 @@ from podvitals.node.record import DeviceState, SourceKey
 from podvitals.node.sayings import Sayings
 from podvitals.node.session import Event, Stage
 from podvitals.node.standstill import TICK, Standstill, WallClock
+from podvitals.node.stream import Gone
 from podvitals.node.switchboard import Switchboard
 from podvitals.node.told import Told
 from podvitals.wire.client import PluginClient
@@ -112,7 +113,7 @@ class NodeWatch:
         self._earlier = asyncio.Event()
         self._sleeps_until: float | None = None
         self._sayings = Sayings()
-        self._refused: dict[SourceKey, Counter[str]] = {}
+        self._gone = Gone(settings.limits.drivers)
         self.loaded, self.ready = asyncio.Event(), asyncio.Event()
 
     # --- for those who ask -------------------------------------------------------------------------------------------------------
@@ -287,7 +288,7 @@ class NodeWatch:
         endpoint.opened.set()
         self._tasks.pop(endpoint.number).cancel()
         if endpoint.source is not None:
-            self._refused.setdefault(endpoint.source, Counter()).update(endpoint.refusals.counts)
+            self._gone.add(endpoint.source, endpoint.refusals.counts)
             self.say(endpoint, "registration is gone")
 
     def another(self, endpoint: Endpoint) -> None:
@@ -385,7 +386,7 @@ class NodeWatch:
             versions=endpoint.info.supported_versions,
             health_version=endpoint.health,
             reports=0 if place is None else place.reports,
-            refusals=endpoint.refusals.counts + (self._refused.get(source, Counter()) if tells == endpoint.number else Counter()),
+            refusals=endpoint.refusals.counts + (self._gone.of(source) if tells == endpoint.number else Counter()),
             trouble=clean(endpoint.trouble),
             left=endpoint.left,
         )
