@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Where it is set, as in many images, each of the thousand processes that the tests start would compile all of podvitals anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help lab test lint test-cluster chaos crash crash-cluster bench lock proto wheel recording conformance docs
 
@@ -61,9 +63,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+# All of requirements.lock is in requirements-dev.lock.
+$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	@echo "podvitals: setting up $(VENV) with what its tests need (once)" >&2
 	@$(BIN)/python -m pip --disable-pip-version-check install -qq --require-hashes -r requirements-dev.lock
-	@touch $@
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e .
+	@touch $(VENV)/.installed $@
 
 lock: ## requirements*.lock from pyproject.toml (maintainers; needs uv)
 	@tests/lock
