@@ -11,6 +11,7 @@ The frame keeps what was said (evidence.py), damps it, remembers over a restart 
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
@@ -35,13 +36,17 @@ def pci_device(address: str) -> str:
 
 
 class Family(Detector):
-    """`family`: the word before the colon in --detector. `about`: what its devices are. `needs`: what must be there
-    for it to work, for `podvitals detectors`. `roots` is set by the frame before anything is called."""
+    """`family`: the word before the colon in --detector; `patterns`: those behind it, which choose devices. `about`: what its devices are.
+    `needs`: what must be there for it to work, for `podvitals detectors`. `roots` is set by the frame before anything is called."""
 
     family: ClassVar[str]
     about: ClassVar[str]
     needs: ClassVar[str]
     roots: Roots = Roots()
+    patterns: tuple[str, ...] = ()
+
+    def __init__(self, *patterns: str) -> None:
+        self.patterns = patterns
 
     def find(self) -> Iterable[Device]:
         """What ought to be there, as Detector.devices(). In a worker thread, each interval."""
@@ -80,8 +85,12 @@ class Family(Detector):
     def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
         """What it remembered. Called once, before anything else."""
 
+    def chosen(self, *words: str) -> bool:
+        """Whether the patterns choose a device that goes by these words; no pattern: all."""
+        return not self.patterns or any(fnmatchcase(word, pattern) for word in words for pattern in self.patterns)
+
     def __str__(self) -> str:
-        return self.family
+        return f"{self.family}:{','.join(self.patterns)}" if self.patterns else self.family
 
     # --- Detector, for the frame: not for families to override -----------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Nudged(Family):
     """`subsystems`: whose uevents are listened to. Of these `meant` names a device, and `glance` looks at it."""
 
     subsystems: ClassVar[tuple[str, ...]]
-    _by_handle: Mapping[str, Device] = MappingProxyType({})
+    _by_handle: Mapping[str, tuple[Device, ...]] = MappingProxyType({})
 
     def meant(self, event: Uevent) -> str:
         """The handle of the device that a uevent is about, or ''."""
@@ -68,11 +68,14 @@ class Nudged(Family):
 
     def devices(self) -> Iterable[Device]:
         found = tuple(super().devices())
-        self._by_handle = {device.handle: device for device in found}
+        by_handle: dict[str, tuple[Device, ...]] = {}
+        for device in found:  # one that is gone, and one that has its place now, bear one handle
+            by_handle[device.handle] = (*by_handle.get(device.handle, ()), device)
+        self._by_handle = by_handle
         return found
 
     async def watch(self) -> AsyncIterator[tuple[str, Reading]]:
-        async with aclosing(self._pushed()) as pushed:
+        async with aclosing(self.pushed()) as pushed:
             async for device, signals in pushed:
                 # All of one look together: none of them must look like a recovery that it is not.
                 yield device.name, self.judge.take(str(self), device.name, signals)
@@ -82,7 +85,8 @@ class Nudged(Family):
     def watches(self) -> bool:
         return True
 
-    async def _pushed(self) -> AsyncGenerator[tuple[Device, tuple[Signal, ...]], None]:
+    async def pushed(self) -> AsyncGenerator[tuple[Device, tuple[Signal, ...]], None]:
+        """Devices as the kernel tells of them, with all that one look found."""
         nudges = Nudges()
         with ExitStack() as closing:
             kernel = self._listen(closing)
@@ -91,13 +95,13 @@ class Nudged(Family):
                 events, lost = await self._some(kernel, nudges.next())
                 now = self.clock.now()
                 for event in events:
-                    if (device := self._by_handle.get(self.meant(event))) is not None:
+                    for device in self._by_handle.get(self.meant(event), ()):
                         nudges.add(device.handle, now)
                         if signals := tuple(self.said(event)):
                             yield device, signals
                 for handle in self._by_handle if lost else ():
                     nudges.add(handle, now)
-                for device in filter(None, map(self._by_handle.get, nudges.take(now))):
+                for device in [device for handle in nudges.take(now) for device in self._by_handle.get(handle, ())]:
                     if signals := await looks.at(device, self.glance):
                         yield device, signals
 
@@ -124,7 +128,7 @@ class _Looks:
         self._hung: set[str] = set()
 
     async def at(self, device: Device, glance: Callable[[Device], Iterable[Signal]]) -> tuple[Signal, ...]:
-        if device.handle in self._hung:
+        if device.name in self._hung:
             return ()
         look = self._worker.call(lambda: tuple(glance(device)))
         try:
@@ -135,8 +139,8 @@ class _Looks:
         if look.done():
             # What cannot be read is the next check's to tell: it reads all, and so knows when a doubt is over.
             return () if look.exception() is not None else tuple(one for one in look.result() if not isinstance(one, Unread))
-        self._hung.add(device.handle)
-        look.add_done_callback(partial(self._returned, device.handle))
+        self._hung.add(device.name)
+        look.add_done_callback(partial(self._returned, device.name))
         self._worker.end()
         self._worker = Worker(self._name)
         return ()
@@ -147,7 +151,7 @@ class _Looks:
     def __exit__(self, *_: object) -> None:
         self._worker.end()
 
-    def _returned(self, handle: str, look: "asyncio.Future[tuple[Signal, ...]]") -> None:
-        self._hung.discard(handle)
+    def _returned(self, name: str, look: "asyncio.Future[tuple[Signal, ...]]") -> None:
+        self._hung.discard(name)
         if not look.cancelled():
             look.exception()

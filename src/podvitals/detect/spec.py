@@ -32,7 +32,8 @@ FAMILIES: Mapping[str, str] = {
     "files": "podvitals.detect.files",
     "sim": "podvitals.detect.sim",
 }
-"""Family → its module, imported only when asked for. It offers `from_spec(spec) -> Detector`; one of hardware also `FAMILY`, its class."""
+"""Family → its module, imported only when asked for. One of hardware offers `FAMILY`, its class; one of none, or that takes more than
+patterns, `from_spec(spec) -> Detector`."""
 _OPTION = re.compile(r"([a-z][a-z0-9_]*)=(.*)", re.DOTALL)
 _TIMES = ("interval", "timeout", "lease")
 
@@ -94,12 +95,20 @@ def parse(text: str, equipment: Equipment | None = None) -> Detector:
         else:
             what.append(word)
     spec = Spec(text, family, tuple(what), options)
-    make: Callable[[Spec], Detector] = import_module(FAMILIES[family]).from_spec
-    detector = (equipment or Equipment()).give(make(spec))
+    detector = (equipment or Equipment()).give(_made(spec))
     for name in _TIMES:
         if name in options:
             setattr(detector, name, _seconds(spec, name, options[name]))
     return check_detector(detector)
+
+
+def _made(spec: Spec) -> Detector:
+    module = import_module(FAMILIES[spec.family])
+    make: Callable[[Spec], Detector] | None = getattr(module, "from_spec", None)
+    if make is not None:
+        return make(spec)
+    family: type[Family] = module.FAMILY
+    return family(*spec.only().what)
 
 
 def _seconds(spec: Spec, name: str, text: str) -> float:

@@ -101,6 +101,25 @@ def test_a_controller_that_left_is_gone_and_an_unmounted_sysfs_is_not(tree: Tree
     assert isinstance(said, Unread)
 
 
+def test_a_pulled_controller_is_gone_also_when_another_gets_its_number(tree: Tree) -> None:
+    nvme, devices = nvmes(tree)
+    (tree.sys / "class/nvme/nvme0").unlink()
+    tree.classed("nvme", "nvme0", tree.pci("0000:5f:00.0", "010802", driver="nvme"), state="live")
+    assert list(nvme.glance(devices[NVME])) == [State("block.presence", "gone")], "before it is known whose the number is now"
+    assert {device.name for device in nvme.find()} == {NVME, "pci-0000-5f-00-0"}
+    assert list(nvme.read(devices[NVME])) == [State("block.presence", "gone")]
+
+
+@pytest.mark.parametrize("found_again", [True, False])
+def test_a_controller_that_is_made_anew_is_the_same_one(tree: Tree, found_again: bool) -> None:
+    nvme, devices = nvmes(tree)
+    real = (tree.sys / "class/nvme/nvme0").resolve()
+    shutil.copytree(real.rename(real.with_name("removed")), real, symlinks=True)
+    if found_again:
+        assert {device.name for device in nvme.find()} == {NVME}
+    assert values(list(nvme.glance(devices[NVME])))["block.presence"] == "present"
+
+
 def test_a_node_that_cannot_be_asked_is_unread_and_nothing_else_is_lost(tree: Tree) -> None:
     nvme, devices = nvmes(tree)
     (tree.dev / "nvme0").touch()
@@ -224,6 +243,23 @@ def test_a_disk_that_is_pulled_is_gone(scsi: Tree) -> None:
     block, devices = blocks(scsi, "sda")
     (scsi.sys / "class/block/sda").unlink()
     assert list(block.read(devices["disk-naa-5000c500a1b2c3d4"])) == [State("block.presence", "gone")]
+
+
+def test_a_pulled_disk_is_gone_also_when_another_gets_its_letter(scsi: Tree) -> None:
+    block, devices = blocks(scsi, "sd*")
+    (scsi.sys / "class/block/sda").unlink()
+    scsi.classed("block", "sda", scsi.write(scsi.pci("0000:03:00.0", "010700") / "host0", wwid="naa.5000c500eeeeeeee"), size=8, ro=0)
+    assert list(block.read(devices["disk-naa-5000c500a1b2c3d4"])) == [State("block.presence", "gone")]
+    now = {device.name: device for device in block.find()}
+    assert set(now) == {"disk-naa-5000c500a1b2c3d4", "disk-naa-5000c500eeeeeeee", "disk-naa-5000c500ffffffff"}
+    assert State("block.presence", "present") in list(block.read(now["disk-naa-5000c500eeeeeeee"]))
+
+
+def test_a_disk_whose_name_cannot_be_read_now_is_not_another(scsi: Tree) -> None:
+    block, devices = blocks(scsi, "sda")
+    unreadable(scsi.sys / "class/block/sda/device/wwid")
+    assert {device.name for device in block.find()} == {"disk-naa-5000c500a1b2c3d4"}
+    assert State("block.presence", "present") in list(block.read(devices["disk-naa-5000c500a1b2c3d4"]))
 
 
 @requires_loop

@@ -1,11 +1,12 @@
 """AMD's and Intel's GPUs, as the kernel documents their sysfs (Documentation/gpu/amdgpu/ras.rst, drivers/gpu/drm/{i915,xe})."""
 
+import shutil
 import struct
 from pathlib import Path
 
 import pytest
 
-from podvitals.detect.detector import Device
+from podvitals.detect.detector import Device, Unreadable
 from podvitals.detect.families.amd import Amd, counts, throttled
 from podvitals.detect.families.intel import Intel
 from podvitals.detect.inventory import listing
@@ -68,6 +69,18 @@ def test_an_amd_gpu_that_left_the_bus_is_unread_here_and_stays_listed(amd: tuple
     assert list(family.find()) == [device]
 
 
+def test_an_amd_gpu_without_its_driver_cannot_be_told_and_is_not_healthy(amd: tuple[Tree, Amd, Device, Path]) -> None:
+    """Nothing stands in its files then, so there is nothing that could be wrong."""
+    tree, family, device, at = amd
+    shutil.rmtree(at / "ras")
+    (at / "driver").unlink()
+    with pytest.raises(Unreadable, match="the GPU is bound to no driver, not to amdgpu"):
+        list(family.read(device))
+    tree.bind(at, "vfio-pci")
+    with pytest.raises(Unreadable, match="the GPU is bound to vfio-pci, not to amdgpu"):
+        list(family.read(device))
+
+
 @pytest.mark.parametrize("said", ["", "ue: 1", "ue: x\nce: 0", "\x00"])
 def test_a_file_without_both_counts_is_refused(said: str) -> None:
     with pytest.raises(ValueError, match="it says"):
@@ -113,6 +126,15 @@ def test_intel_s_gpus_are_those_of_its_two_drivers(intel: tuple[Tree, Intel]) ->
     assert Intel.available(family.roots) == ""
     assert list(family.read(devices[0])) == [State("intel.driver", "i915")], "what it does not tell is no signal"
     assert values(list(family.read(devices[1]))) == {"intel.driver": "xe", "intel.survivability": "no"}
+
+
+def test_an_intel_gpu_without_its_driver_cannot_be_told_and_is_not_healthy(intel: tuple[Tree, Intel]) -> None:
+    tree, family = intel
+    i915, xe = list(family.find())
+    (tree.sys / "bus/pci/devices/0000:00:02.0/driver").unlink()
+    with pytest.raises(Unreadable, match="the GPU is bound to no driver, not to xe or i915"):
+        list(family.read(i915))
+    assert values(list(family.read(xe)))["intel.driver"] == "xe"
 
 
 def test_heat_that_slows_a_gpu_down_is_told_of_both_drivers(intel: tuple[Tree, Intel]) -> None:

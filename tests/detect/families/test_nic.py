@@ -1,10 +1,12 @@
 """How well links do: trees, and real interfaces (veth pairs)."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
+from podvitals.detect import rtnetlink
 from podvitals.detect.detector import Device
 from podvitals.detect.families import ethtool
 from podvitals.detect.families.nic import Nic
@@ -95,15 +97,21 @@ def test_of_what_is_wrong_with_a_link_the_nearest_cause_is_told(
     assert (said["net.admin"], said["net.carrier"], said["net.operstate"]) == states
 
 
-def test_a_change_that_is_several_signals_begins_with_what_is_wrong() -> None:
+async def test_a_change_that_is_several_signals_is_told_at_once(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was set down before: were "up" told by itself, the device would be healthy for a moment."""
+
+    async def changes() -> AsyncGenerator[tuple[Link, ...], None]:
+        for up in (False, True):
+            yield (Link(3, "eth0", up, False, "down", False, 1500, "", ""),)
+
     nic = Nic("eth0")
-    link = Link(3, "eth0", True, False, "down", False, 1500, "", "")
-    # It was set down before: were "up" told first, the device would be healthy for a moment.
-    assert [f"{said.name} {said.value}" for said in nic._told(link) if isinstance(said, State)] == [
-        "net.carrier 0",
-        "net.admin up",
-        "net.operstate unknown",
-        "net.presence present",
+    nic.roots = tree.roots
+    assert [device.name for device in await asyncio.to_thread(nic.devices)] == ["eth0"]
+    nic.roots = Roots()
+    monkeypatch.setattr(rtnetlink, "changes", changes)
+    assert [(reading.health, reading.message) async for _, reading in nic.watch()] == [
+        (Health.UNHEALTHY, "interface eth0 is down: set down by an administrator"),
+        (Health.UNHEALTHY, "interface eth0 is down: no carrier"),
     ]
 
 

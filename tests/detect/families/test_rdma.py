@@ -96,6 +96,21 @@ def test_counters_that_may_not_be_read_are_asked_for_ever_more_rarely(tree: Tree
     assert values(list(found.read(devices[NAME])))["rdma.out_of_sequence[1]"] == 9
 
 
+def test_an_adapter_that_left_is_gone_also_when_another_gets_its_name(tree: Tree) -> None:
+    found, devices = rdma(tree)
+    (tree.sys / "class/infiniband/mlx5_0").unlink()
+    tree.classed("infiniband", "mlx5_0", tree.pci("0000:86:00.0", "020700", driver="mlx5_core"), ports__1__state="4: ACTIVE")
+    assert list(found.read(devices[NAME])) == [State("rdma.presence", "gone")]
+
+
+def test_a_part_of_an_adapter_does_not_take_its_name(tree: Tree) -> None:
+    """A subfunction (mlx5_core.sf.2) sits behind the same PCI address, and may be listed before the adapter itself."""
+    part = tree.sys / "bus/pci/devices/0000:3b:00.0" / "mlx5_core.sf.2"
+    tree.classed("infiniband", "ibp0", part.resolve(), ports__1__state="4: ACTIVE")
+    _, devices = rdma(tree)
+    assert {name: device.handle for name, device in devices.items()} == {NAME: "mlx5_0", f"{NAME}-ibp0": "ibp0", "rxe0": "rxe0"}
+
+
 def test_an_adapter_that_left_is_gone_and_an_unmounted_sysfs_is_not(tree: Tree) -> None:
     found, devices = rdma(tree)
     (tree.sys / "class/infiniband/mlx5_0").unlink()
@@ -103,4 +118,4 @@ def test_an_adapter_that_left_is_gone_and_an_unmounted_sysfs_is_not(tree: Tree) 
     (tree.sys / "class/infiniband").rename(tree.sys / "away")
     (said,) = found.read(devices[NAME])
     assert isinstance(said, Unread)
-    assert Rdma.available(tree.roots).startswith("no RDMA")
+    assert Rdma.available(tree.roots) == f"no InfiniBand and RoCE adapters: {tree.sys}/class/infiniband is not there"

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from podvitals.detect.detector import Device
+from podvitals.detect.families.block import Block
 from podvitals.detect.families.fpga import Fpga
 from podvitals.detect.families.hwmon import Hwmon
-from podvitals.detect.inventory import listing
+from podvitals.detect.inventory import joined, listing
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import State, Unread
 from tests.detect.families.tree import Tree, unreadable, values
@@ -82,6 +83,52 @@ def test_a_chip_that_went_is_unread(tree: Tree) -> None:
     assert list(family.read(devices["coretemp-0"])) == [Unread("hwmon.temp", "the sensor is not there")]
 
 
+def test_a_chip_that_went_is_unread_also_when_another_gets_its_number(tree: Tree) -> None:
+    family, devices = hwmon(tree)
+    (tree.sys / "class/hwmon/hwmon0").unlink()
+    tree.classed("hwmon", "hwmon0", tree.sys / "devices/platform/acpi.0", name="acpi", temp1_input=20000)
+    assert list(family.read(devices["coretemp-0"])) == [Unread("hwmon.temp", "the sensor is not there")]
+
+
+def test_each_disk_s_and_memory_module_s_sensor_behind_one_pci_device_is_a_device(tree: Tree) -> None:
+    """drivetemp's chips sit behind one disk controller, those of memory modules behind one SMBus controller."""
+    ahci, smbus = tree.pci("0000:00:17.0", "010601", driver="ahci"), tree.pci("0000:00:1f.4", "0c0500", driver="i801_smbus")
+    for number in range(3):
+        disk = ahci / f"ata{number}/host{number}/target{number}:0:0/{number}:0:0:0"
+        tree.write(disk, wwid=f"naa.5000c500a1b2c3d{number}")
+        at = tree.classed("block", f"sd{number}", disk)
+        tree.classed("hwmon", f"hwmon{10 + number}", (at / "device").resolve(), name="drivetemp", temp1_input=30000)
+        tree.classed("hwmon", f"hwmon{20 + number}", smbus / f"i2c-0/0-001{number}", name="jc42", temp1_input=40000)
+    _, devices = hwmon(tree)
+    disks = {f"disk-naa-5000c500a1b2c3d{number}" for number in range(3)}
+    assert set(devices) == {"pci-0000-5e-00-0", "coretemp-0", *disks, *(f"jc42-0-001{number}" for number in range(3))}
+    assert devices["disk-naa-5000c500a1b2c3d2"].handle == "hwmon12"
+    assert not listing("hwmon", devices.values()).problems
+
+
+def test_what_block_and_hwmon_say_of_one_disk_is_put_together(tree: Tree) -> None:
+    disk = tree.write(tree.pci("0000:00:17.0", "010601", driver="ahci") / "ata1/0:0:0:0", wwid="naa.5000c500a1b2c3d4", vendor="ATA")
+    tree.classed("block", "sda", disk, size=8)
+    tree.classed("hwmon", "hwmon9", disk, name="drivetemp", temp1_input=30000)
+    block = Block()
+    block.roots = tree.roots
+    (listed,) = block.find()
+    together, contradiction = joined([("block", listed), ("hwmon", hwmon(tree)[1][listed.name])])
+    assert (together.attributes["chip"], together.attributes["vendor"], contradiction) == ("drivetemp", "ATA", "")
+
+
+def test_two_chips_of_one_card_are_told_apart(tree: Tree) -> None:
+    card = tree.pci("0000:3b:00.0", "020000", driver="mlx5_core")
+    for number, name in enumerate(("mlx5", "phy", "phy")):
+        tree.classed("hwmon", f"hwmon{3 + number}", card, name=name, temp1_input=50000)
+    _, devices = hwmon(tree, "pci-0000-3b-*")
+    assert {name: device.handle for name, device in devices.items()} == {
+        "pci-0000-3b-00-0": "hwmon3",
+        "pci-0000-3b-00-0-phy": "hwmon4",
+        "pci-0000-3b-00-0-hwmon5": "hwmon5",
+    }
+
+
 def fpga(tree: Tree, state: str, status: str = "") -> tuple[Fpga, Device]:
     at = tree.sys / "devices/platform/ffd03000.fpga-mgr"
     manager = tree.classed("fpga_manager", "fpga0", at, name="SoCFPGA Manager", state=state, status=status)
@@ -112,6 +159,8 @@ def test_a_manager_that_cannot_be_read_or_went_is_unread(tree: Tree) -> None:
     assert isinstance(said, Unread)
     (tree.sys / "class/fpga_manager/fpga0").unlink()
     assert list(family.read(device)) == [Unread("fpga.state", "its manager is not there")]
+    tree.classed("fpga_manager", "fpga0", tree.sys / "devices/platform/ff000000.fpga-mgr", state="operating")
+    assert list(family.read(device)) == [Unread("fpga.state", "its manager is not there")], "another has its number"
 
 
 @requires("/sys", Path("/sys/class").is_dir())

@@ -6,22 +6,15 @@ The driver's lines in the kernel log are family `kmsg`'s.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from podvitals.detect.detector import Attribute, Device
 from podvitals.detect.families import drm, pcidev, sysfs
-from podvitals.detect.families.anew import Anew
 from podvitals.detect.families.sysfs import tried
-from podvitals.detect.family import PCI, pci_device
-from podvitals.detect.nudged import Nudged
-from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Count, Level, Signal, State, Unread
-from podvitals.detect.spec import Spec
-from podvitals.detect.uevents import Uevent
 
-VENDOR = "1002"
 MOST_BLOCKS = 64
 _BLOCK = re.compile(r"(\w{1,32})_err_count")
 _COUNTS = re.compile(r"^(ue|ce): (\d+)$", re.MULTILINE)
@@ -35,56 +28,15 @@ def counts(said: str) -> tuple[int, int]:
     return found["ue"], found["ce"]
 
 
-class Amd(Nudged):
+class Amd(drm.Gpus):
     family, about = "amd", "AMD's GPUs"
     needs = "the amdgpu driver; for error counters a GPU with RAS (Instinct)"
     interval, timeout = 10.0, 5.0
-    subsystems = (drm.SUBSYSTEM,)
+    presence = "amd.ras"
+    vendor, drivers = "0x1002", ("amdgpu",)
 
-    def __init__(self, *patterns: str) -> None:
-        self.patterns = patterns
-        self._devices: dict[str, Device] = {}
-        self._anew = Anew()
-
-    def __str__(self) -> str:
-        return f"amd:{','.join(self.patterns)}" if self.patterns else "amd"
-
-    @classmethod
-    def available(cls, roots: Roots) -> str:
-        return "" if (roots.sys / "bus/pci/drivers/amdgpu").is_dir() else "the amdgpu driver is not loaded"
-
-    def find(self) -> Iterable[Device]:
-        for address in pcidev.addresses(self.roots.sys):
-            at = pcidev.directory(self.roots.sys, address)
-            if sysfs.optional(at / "vendor", 64) == f"0x{VENDOR}" and sysfs.link_name(at / "driver") == "amdgpu" and self._wanted(address):
-                self._devices[address] = self._device(at, address)
-        # One that is gone stays listed: reading it says so.
-        return [device for _, device in sorted(self._devices.items())]
-
-    def read(self, device: Device) -> Iterable[Signal]:
-        at = pcidev.directory(self.roots.sys, device.handle)
-        if not at.exists():
-            return [Unread("amd.ras", "the device is not on the bus")]  # its presence is family pcie's
-        return self._present(at, device.handle)
-
-    def meant(self, event: Uevent) -> str:
-        return drm.address(event)
-
-    def said(self, event: Uevent) -> Iterable[Signal]:
-        return drm.wedged(event)
-
-    def remember(self) -> Mapping[str, str]:
-        return self._anew.remember()
-
-    def recall(self, memory: Mapping[str, str], *, same_boot: bool) -> None:
-        self._anew.recall(memory, same_boot=same_boot)
-
-    def _wanted(self, address: str) -> bool:
-        words = (address, pci_device(address))
-        return not self.patterns or any(fnmatchcase(word, pattern) for word in words for pattern in self.patterns)
-
-    def _device(self, at: Path, address: str) -> Device:
-        found: dict[str, Attribute] = {**pcidev.attributes(self.roots.sys, address), PCI: address, "type": "gpu"}
+    def described(self, at: Path, address: str) -> Device:
+        gpu, found = super().described(at, address), dict[str, Attribute]()
         for attribute, file in (
             ("productName", "product_name"),
             ("serial", "serial_number"),
@@ -96,10 +48,9 @@ class Amd(Nudged):
         capacity: dict[str, int] = {}
         if (memory := sysfs.optional(at / "mem_info_vram_total", 64)).isdecimal():
             capacity["memory"] = int(memory)
-        return Device(pci_device(address), found, capacity, handle=address)
+        return replace(gpu, attributes={**gpu.attributes, **found}, capacity=capacity)
 
-    def _present(self, at: Path, address: str) -> Iterator[Signal]:
-        yield from drm.life(self._anew, at, address)
+    def told(self, at: Path) -> Iterator[Signal]:
         try:
             files = sysfs.entries_if_any(at / "ras")[: 4 * MOST_BLOCKS]
         except OSError as error:
@@ -142,8 +93,3 @@ def throttled(table: bytes) -> Iterator[Signal]:
 
 
 FAMILY = Amd
-
-
-def from_spec(spec: Spec) -> Amd:
-    spec.only()
-    return Amd(*spec.what)

@@ -36,9 +36,15 @@ def identity(sys: Path, name: str) -> str:
     return next(filter(None, (sysfs.optional(at / file, 256) for file in ("wwid", "device/wwid", "serial", "device/serial"))), "")
 
 
+def identified(sys: Path, name: str) -> str:
+    """`disk-naa-5000c500a1b2c3d4`; '' for a disk that tells no identity."""
+    found = identity(sys, name)
+    return device_name(f"disk-{found}") if found else ""
+
+
 def name_of(sys: Path, name: str) -> str:
-    """`disk-naa-5000c500a1b2c3d4`; of a disk that tells no identity, the kernel's name: `vda`."""
-    return device_name(f"disk-{identity(sys, name)}") if identity(sys, name) else device_name(name)
+    """The same; of a disk that tells no identity, the kernel's name: `vda`."""
+    return identified(sys, name) or device_name(name)
 
 
 def device(roots: Roots, name: str) -> Device:
@@ -54,7 +60,7 @@ def device(roots: Roots, name: str) -> Device:
         if value := next(filter(None, (pcidev.fits(sysfs.optional(at / file, 256)) for file in files)), ""):
             found[attribute] = value
     if address := pcidev.behind(roots.sys, at):
-        found |= {key: value for key, value in pcidev.attributes(roots.sys, address).items() if "/" in key}
+        found |= pcidev.place(pcidev.attributes(roots.sys, address))
     with suppress(OSError, ValueError):
         found["rotational"] = sysfs.number(at / "queue/rotational") == 1
     capacity: dict[str, int] = {}

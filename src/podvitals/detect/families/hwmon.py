@@ -7,18 +7,16 @@ fault}, in thousandths of a degree Celsius).
 
 import re
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from podvitals.detect.detector import Attribute, Device
-from podvitals.detect.families import pcidev, sysfs
+from podvitals.detect.families import disks, pcidev, sysfs
+from podvitals.detect.families.listed import Listed
 from podvitals.detect.families.sysfs import tried
 from podvitals.detect.family import pci_device
 from podvitals.detect.inventory import device_name
-from podvitals.detect.nudged import Nudged
 from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Level, Signal, State, Unread
-from podvitals.detect.spec import Spec
 
 LIMITS = ("max", "crit", "emergency")
 MOST_SENSORS = 256
@@ -28,54 +26,53 @@ LEAST, MOST = 1.0, 250.0
 _INPUT = re.compile(r"temp([0-9]{1,4})_input")
 
 
-class Hwmon(Nudged):
+class Hwmon(Listed):
     family, about = "hwmon", "temperatures of whatever has a sensor"
     needs = "/sys/class/hwmon"
     interval, timeout = 10.0, 5.0
+    place, presence = "class/hwmon", "hwmon.temp"
     subsystems = ("hwmon",)  # alarms, of drivers that tell of them (hwmon_notify_event)
-
-    def __init__(self, *patterns: str) -> None:
-        self.patterns = patterns
-        self._devices: dict[str, Device] = {}
-
-    def __str__(self) -> str:
-        return f"hwmon:{','.join(self.patterns)}" if self.patterns else "hwmon"
 
     @classmethod
     def available(cls, roots: Roots) -> str:
-        there = roots.sys / "class/hwmon"
-        return "" if there.is_dir() and any(there.iterdir()) else f"no sensors: {there} is {'empty' if there.is_dir() else 'not there'}"
+        there = roots.sys / cls.place
+        return super().available(roots) or ("" if any(there.iterdir()) else f"no sensors: {there} is empty")
 
-    def find(self) -> Iterable[Device]:
-        found: dict[str, Device] = {}
-        for name in sysfs.entries_if_any(self.roots.sys / "class/hwmon"):
-            at = self.roots.sys / "class/hwmon" / name
-            device = self._device(at)
-            if device.name in found:  # two chips of one device are told apart by the chip
-                device = Device(device_name(f"{device.name[:40]}-{device.attributes['chip']}"), device.attributes, handle=device.handle)
-            words = (str(device.attributes["chip"]), device.name)
-            if _sensors(at) and (not self.patterns or any(fnmatchcase(word, pattern) for word in words for pattern in self.patterns)):
-                found[device.name] = device
-        # The number of a chip may change while the machine is up (a driver loaded anew): the newest counts, what went stays listed.
-        self._devices |= found
-        return [device for _, device in sorted(self._devices.items())]
+    def listed(self) -> Iterator[Device]:
+        for name in sysfs.entries_if_any(self.roots.sys / self.place):
+            at = self.roots.sys / self.place / name
+            device = Device(self.name_at(at), self._attributes(at), handle=name)
+            if _sensors(at) and self.chosen(_chip(at), device.name):
+                yield device
 
-    def read(self, device: Device) -> Iterable[Signal]:
-        at = self.roots.sys / "class/hwmon" / device.handle
+    def name_at(self, at: Path) -> str:
+        """That of the device it sits on, as the other families name it; else by the chip and its place."""
+        owner = pcidev.owner(at)
+        if owner.name == pcidev.behind(self.roots.sys, at):
+            return pci_device(owner.name)
+        if disk := next(iter(sysfs.entries_if_any(owner / "block")), ""):
+            return disks.name_of(self.roots.sys, disk)
+        chip, where = _chip(at), owner.name
+        return device_name(where if where.startswith(chip) else chip if where == at.name else f"{chip}-{where}")
+
+    def apart(self, device: Device) -> str:
+        return str(device.attributes["chip"])
+
+    def present(self, device: Device, at: Path) -> Iterator[Signal]:
         sensors = _sensors(at)
-        if not sensors:
-            return [Unread("hwmon.temp", "the sensor is not there")]
-        return [signal for number, label in sensors for signal in _read(at, number, label)]
+        return (signal for number, label in sensors for signal in _read(at, number, label)) if sensors else iter(self.absent(device))
 
-    def _device(self, at: Path) -> Device:
-        chip = pcidev.fits(sysfs.optional(at / "name", 64)) or at.name
+    def absent(self, device: Device) -> Iterable[Signal]:
+        return [Unread(self.presence, "the sensor is not there")]
+
+    def _attributes(self, at: Path) -> dict[str, Attribute]:
         address = pcidev.behind(self.roots.sys, at)
-        found: dict[str, Attribute] = {"chip": chip}
-        if address:
-            found |= pcidev.attributes(self.roots.sys, address)
-            return Device(pci_device(address), found, handle=at.name)
-        parent = (at / "device").resolve().name if (at / "device").exists() else chip
-        return Device(device_name(parent if parent.startswith(chip) else f"{chip}-{parent}"), found, handle=at.name)
+        described = pcidev.attributes(self.roots.sys, address) if address else {}
+        return {"chip": _chip(at), **(described if pcidev.owner(at).name == address else pcidev.place(described))}
+
+
+def _chip(at: Path) -> str:
+    return pcidev.fits(sysfs.optional(at / "name", 64)) or at.name
 
 
 def _sensors(at: Path) -> list[tuple[str, str]]:
@@ -108,8 +105,3 @@ def _degrees(path: Path) -> float:
 
 
 FAMILY = Hwmon
-
-
-def from_spec(spec: Spec) -> Hwmon:
-    spec.only()
-    return Hwmon(*spec.what)

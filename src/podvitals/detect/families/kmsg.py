@@ -91,7 +91,7 @@ class Kmsg(Family):
     interval, timeout = 15.0, 2.0  # what is said is pushed; a check only tells that somebody listens
 
     def __init__(self, *patterns: str, from_anybody: bool = False) -> None:
-        self.patterns = patterns
+        super().__init__(*patterns)
         self.settled = False
         self._from_anybody = from_anybody
         self._pci = pcidev.Chosen()
@@ -103,9 +103,6 @@ class Kmsg(Family):
         self._lost_before = 0
         self._devices: dict[str, Device] = {}
         self._names = Names()
-
-    def __str__(self) -> str:
-        return f"kmsg:{','.join(self.patterns)}" if self.patterns else "kmsg"
 
     @classmethod
     def available(cls, roots: Roots) -> str:

@@ -14,7 +14,6 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from typing import Any
 
@@ -59,7 +58,7 @@ class Nvidia(Family):
     interval, timeout = 5.0, 4.0
 
     def __init__(self, *patterns: str, nvml: Nvml | None = None) -> None:
-        self.patterns = patterns
+        super().__init__(*patterns)
         self._nvml = nvml or Nvml()
         self._places: dict[str, Place] = {}
         self._devices: dict[str, Device] = {}
@@ -68,9 +67,6 @@ class Nvidia(Family):
         # By device: the driver that was loaded, and what it asked for last, so that their change is noticed.
         self._modules: dict[str, int] = {}
         self._actions: dict[str, str] = {}
-
-    def __str__(self) -> str:
-        return f"nvidia:{','.join(self.patterns)}" if self.patterns else "nvidia"
 
     @classmethod
     def available(cls, roots: Roots) -> str:
@@ -186,8 +182,7 @@ class Nvidia(Family):
         self._devices[place.name] = Device(place.name, attributes, memory, handle=place.address)
 
     def _wanted(self, place: Place) -> bool:
-        words = (place.address, place.name, "gpu" if place.instance is None else "mig")
-        return not self.patterns or any(fnmatchcase(word, pattern) for word in words for pattern in self.patterns)
+        return self.chosen(place.address, place.name, "gpu" if place.instance is None else "mig")
 
     def _identity(self, handle: Any) -> dict[str, Attribute]:
         asked = {"productName": "DeviceGetName", "uuid": "DeviceGetUUID", "serial": "DeviceGetSerial"}

@@ -5,7 +5,7 @@ Standard attributes: https://kubernetes.io/docs/reference/node/dra-standard-devi
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -56,7 +56,8 @@ class Chosen:
                 same = (at.stat().st_ino, sysfs.link_name(at / "driver"))
                 if address not in self._seen or self._seen[address][0] != same:
                     kind = kind_of(class_of(sys, address))
-                    self._seen[address] = (same, kind if self._wanted(sys, address, kind) else "", attributes(sys, address))
+                    wanted = self._wanted(sys, address, kind)
+                    self._seen[address] = (same, kind, attributes(sys, address)) if wanted else (same, "", {})
                 _, kind, published = self._seen[address]
                 if kind:
                     yield address, kind, published
@@ -103,6 +104,22 @@ def attributes(sys: Path, address: str) -> dict[str, Attribute]:
     if speed := sysfs.optional(at / "max_link_speed", 64):
         found["linkSpeed"] = speed.removesuffix(" PCIe")[:LONGEST_VALUE]
     return found
+
+
+def place(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
+    """Those of a PCI device's attributes that are true of what sits behind it, too: where it is, not what."""
+    return {name: value for name, value in attributes.items() if "/" in name}
+
+
+def owner(entry: Path) -> Path:
+    """The directory of the device that an entry of a class belongs to: the first one upwards that is on a bus, and not of a class itself
+    (an NVMe controller's sensor belongs to the PCI device, a memory module's to the module and not to the controller of its bus)."""
+    at = entry.resolve()
+    while (at / "device").exists():
+        at = (at / "device").resolve()
+        if (at / "subsystem").resolve().parent.name != "class":
+            break
+    return at
 
 
 def root_of(at: Path) -> str:

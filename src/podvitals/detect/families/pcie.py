@@ -22,12 +22,10 @@ from pathlib import Path
 from podvitals.detect.detector import Device
 from podvitals.detect.families import pcidev, sysfs
 from podvitals.detect.families.anew import Anew
+from podvitals.detect.families.listed import Listed
 from podvitals.detect.families.sysfs import tried
 from podvitals.detect.family import pci_device
-from podvitals.detect.nudged import Nudged
-from podvitals.detect.roots import Roots
-from podvitals.detect.signal import LIFE, Code, Count, Level, Signal, State, Unread
-from podvitals.detect.spec import Spec
+from podvitals.detect.signal import LIFE, Code, Count, Level, Signal, State
 from podvitals.detect.uevents import Uevent
 
 AER = (
@@ -50,51 +48,28 @@ def total(said: str, key: str) -> int:
     raise ValueError(f"it has no line {key}")
 
 
-class Pcie(Nudged):
+class Pcie(Listed):
     family, about = "pcie", "PCI devices of any kind"
     needs = "/sys/bus/pci; for error counters Linux 4.19 or newer with PCIe AER"
     interval, timeout = 10.0, 2.0
+    place, presence = "bus/pci/devices", "pcie.presence"
     subsystems = ("pci",)
 
     def __init__(self, *patterns: str) -> None:
-        self.patterns = patterns
+        super().__init__(*patterns)
         self._chosen = pcidev.Chosen(*patterns)
-        self._devices: dict[str, Device] = {}
         # What each device was found with: kept, so that what is lost later is noticed.
         self._kinds: dict[str, str] = {}
         self._drivers: dict[str, str] = {}
         self._anew = Anew()
 
-    def __str__(self) -> str:
-        return f"pcie:{','.join(self.patterns)}" if self.patterns else "pcie"
-
-    @classmethod
-    def available(cls, roots: Roots) -> str:
-        return "" if (roots.sys / "bus/pci/devices").is_dir() else f"no PCI: {roots.sys}/bus/pci/devices is not there"
-
-    def find(self) -> Iterable[Device]:
+    def listed(self) -> Iterator[Device]:
         for address, kind, published in self._chosen.devices(self.roots.sys):
             self._kinds.setdefault(address, kind)
-            self._devices[address] = Device(pci_device(address), published, handle=address)
-        # One that was found before and is gone stays listed: it is a fault that read() tells.
-        return [device for _, device in sorted(self._devices.items())]
+            yield Device(pci_device(address), published, handle=address)
 
-    def read(self, device: Device) -> Iterable[Signal]:
+    def present(self, device: Device, at: Path) -> Iterator[Signal]:
         address = device.handle
-        at = pcidev.directory(self.roots.sys, address)
-        if not at.exists():
-            return self._absent(address)
-        return self._present(at, address)
-
-    def _absent(self, address: str) -> Iterator[Signal]:
-        try:
-            gone = address not in pcidev.addresses(self.roots.sys)
-        except OSError as error:
-            yield Unread("pcie.presence", sysfs.why(error))
-            return
-        yield State("pcie.presence", "gone" if gone else "present")
-
-    def _present(self, at: Path, address: str) -> Iterator[Signal]:
         yield from self._life(at, address)
         yield State("pcie.presence", "present")
         yield from tried("pcie.answers", lambda: _answers(at))
@@ -178,8 +153,3 @@ def _gigatransfers(said: str) -> float | None:
 
 
 FAMILY = Pcie
-
-
-def from_spec(spec: Spec) -> Pcie:
-    spec.only()
-    return Pcie(*spec.what)

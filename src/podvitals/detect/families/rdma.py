@@ -8,18 +8,15 @@ each time. So a counter that failed is asked for ever more rarely.
 """
 
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from podvitals.detect.detector import Attribute, Device
 from podvitals.detect.families import pcidev, sysfs
+from podvitals.detect.families.listed import Listed
 from podvitals.detect.families.sysfs import tried
 from podvitals.detect.family import pci_device
 from podvitals.detect.inventory import device_name
-from podvitals.detect.nudged import Nudged
-from podvitals.detect.roots import Roots
 from podvitals.detect.signal import Count, Signal, State, Unread
-from podvitals.detect.spec import Spec
 
 COUNTERS = (
     "link_downed",
@@ -35,47 +32,40 @@ LONGEST_PAUSE = 64
 """Rounds between two attempts to read counters that cannot be read."""
 
 
-class Rdma(Nudged):
+class Rdma(Listed):
     family, about = "rdma", "InfiniBand and RoCE adapters"
     needs = "/sys/class/infiniband"
     interval, timeout = 5.0, 2.0
+    place, presence = "class/infiniband", "rdma.presence"
     subsystems = ("infiniband",)
 
     def __init__(self, *patterns: str) -> None:
-        self.patterns = patterns
-        self._devices: dict[str, Device] = {}
+        super().__init__(*patterns)
         self._pauses: dict[Path, tuple[int, int, str]] = {}
 
-    def __str__(self) -> str:
-        return f"rdma:{','.join(self.patterns)}" if self.patterns else "rdma"
+    def listed(self) -> Iterator[Device]:
+        for name in sysfs.entries_if_any(self.roots.sys / self.place):
+            at = self.roots.sys / self.place / name
+            address = pcidev.behind(self.roots.sys, at)
+            if self.chosen(name, address, self.name_at(at)):
+                yield Device(self.name_at(at), self._attributes(at, address), handle=name)
 
-    @classmethod
-    def available(cls, roots: Roots) -> str:
-        return "" if (roots.sys / "class/infiniband").is_dir() else f"no RDMA: {roots.sys}/class/infiniband is not there"
+    def name_at(self, at: Path) -> str:
+        """By its slot; a part of an adapter (a subfunction, mlx5_core.sf.2) by the kernel's name for it besides."""
+        if not (address := pcidev.behind(self.roots.sys, at)):
+            return device_name(at.name)
+        return pci_device(address) if pcidev.owner(at).name == address else device_name(f"{pci_device(address)}-{at.name}")
 
-    def find(self) -> Iterable[Device]:
-        for name in sysfs.entries_if_any(self.roots.sys / "class/infiniband"):
-            device, address = self._device(name)
-            if not self.patterns or any(fnmatchcase(word, pattern) for word in (name, address, device.name) for pattern in self.patterns):
-                self._devices[device.name] = device
-        # One that is gone stays listed: reading it says so.
-        return [device for _, device in sorted(self._devices.items())]
+    def present(self, device: Device, at: Path) -> Iterator[Signal]:
+        return self._read(at)
 
-    def read(self, device: Device) -> Iterable[Signal]:
-        at = self.roots.sys / "class/infiniband" / str(device.attributes["ibdev"])
-        return self._present(at) if at.exists() else self._absent(at)
-
-    def glance(self, device: Device) -> Iterable[Signal]:
+    def glimpse(self, device: Device, at: Path) -> Iterator[Signal]:
         """Whether it is there, and its ports' states: nothing that counts rounds, or may flood the log."""
-        at = self.roots.sys / "class/infiniband" / str(device.attributes["ibdev"])
-        return self._present(at, counters=False) if at.exists() else self._absent(at)
+        return self._read(at, counters=False)
 
-    def _device(self, name: str) -> tuple[Device, str]:
-        at = self.roots.sys / "class/infiniband" / name
-        address = pcidev.behind(self.roots.sys, at)
-        found: dict[str, Attribute] = {"ibdev": pcidev.fits(name), "type": "ib"}
-        if address:
-            found |= {**pcidev.attributes(self.roots.sys, address), "ibdev": found["ibdev"]}
+    def _attributes(self, at: Path, address: str) -> dict[str, Attribute]:
+        found = pcidev.attributes(self.roots.sys, address) if address else {}
+        found |= {"ibdev": pcidev.fits(at.name)} if address else {"ibdev": pcidev.fits(at.name), "type": "ib"}
         texts = (
             ("guid", "node_guid"),
             ("firmware", "fw_ver"),
@@ -86,17 +76,9 @@ class Rdma(Nudged):
         for attribute, file in texts:
             if value := pcidev.fits(sysfs.optional(at / file, 128)):
                 found[attribute] = value
-        return Device(pci_device(address) if address else device_name(name), found, handle=name), address
+        return found
 
-    def _absent(self, at: Path) -> Iterator[Signal]:
-        try:
-            gone = at.name not in sysfs.entries(at.parent)
-        except OSError as error:
-            yield Unread("rdma.presence", sysfs.why(error))
-            return
-        yield State("rdma.presence", "gone" if gone else "present")
-
-    def _present(self, at: Path, *, counters: bool = True) -> Iterator[Signal]:
+    def _read(self, at: Path, *, counters: bool = True) -> Iterator[Signal]:
         yield State("rdma.presence", "present")
         try:
             ports = sysfs.entries(at / "ports")[:MOST_PORTS]
@@ -134,8 +116,3 @@ def _states(at: Path, port: str) -> Iterator[Signal]:
 
 
 FAMILY = Rdma
-
-
-def from_spec(spec: Spec) -> Rdma:
-    spec.only()
-    return Rdma(*spec.what)

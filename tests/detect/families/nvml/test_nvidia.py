@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from podvitals.detect.detector import Device, Version
-from podvitals.detect.families.nvidia import Nvidia, Place, from_spec
+from podvitals.detect.families.nvidia import Nvidia, Place
 from podvitals.detect.families.nvidia_signals import NotSeen
 from podvitals.detect.families.nvml import Nvml
 from podvitals.detect.family import PCI
 from podvitals.detect.inventory import listing
 from podvitals.detect.signal import Code, Signal, State, Unread
-from podvitals.detect.spec import Spec
 from tests.detect.families.nvml.fake import RECOVERY, Script, h100, requires_cc
 from tests.detect.families.tree import Tree, values
 
@@ -370,7 +369,7 @@ def test_a_place_hears_what_is_about_it() -> None:
 
 def test_patterns_choose_gpus(script: Script) -> None:
     for patterns, names in ((("0000:86:*",), {OTHER}), (("pci-0000-3b*",), {GPU}), (("mig",), set())):
-        assert {device.name for device in from_spec(Spec("", "nvidia", patterns, {})).find()} == names
+        assert {device.name for device in Nvidia(*patterns).find()} == names
 
 
 def test_the_family_says_what_is_missing(tmp_path: Path) -> None:
