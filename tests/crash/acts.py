@@ -110,7 +110,7 @@ class Acts:
         world = self.world
         began = world.register.lives[world.agent.pid].start + world.register.wall
         sock = world.disk.path / "agent" / "agent.sock"
-        if not await world.reader.until(lambda: (world.reader.agent(0.0).renewed or 0.0) > began and is_live(sock), FIRST_AGENT_BEGINS):
+        if not await world.reader.until(lambda: world.reader.renewed > began and is_live(sock), FIRST_AGENT_BEGINS):
             world.note("fault  the first agent is not up yet: no second one")
             return
         words = ["--node-name", NODE, "--plugin-dir", str(world.root / "plugins_registry"), "--state-dir", str(world.disk.path / "agent")]

@@ -29,6 +29,11 @@ class Reader:
             tasks.create_task(self._watch_pods(), name="crash: reader of pods")
             tasks.create_task(self._watch_lease(), name="crash: reader of the Lease")
 
+    @property
+    def renewed(self) -> float:
+        """When the agent renewed its Lease last, Unix seconds; 0.0: never."""
+        return agent_view(self._node, self.lease).renewed or 0.0
+
     def agent(self, now: float) -> AgentView:
         """`now`: Unix seconds."""
         return AgentView(self._node, now) if self._believes_the_dead else agent_view(self._node, self.lease)

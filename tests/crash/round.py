@@ -107,7 +107,8 @@ class Round:
         reader = self.world.reader
         await reader.until(lambda: self._arrived() or bool(self.world.wrong), CONVERGES_WITHIN)
         if not await reader.until(self._arrived, FAILED_CONVERGES_WITHIN if self.world.wrong else 0.0):
-            for text in self._differences():
+            silent = [] if self.world.agent_works() else ["the agent that runs does not renew its Lease, or hears a driver not at all"]
+            for text in (*silent, *self._differences()):
                 self.world.found(Wrong("not converged", f"{time.monotonic() - began:.0f} s after the last fault: {text}"))
         else:
             for way in (self.world.ways.agent, self.world.ways.kubelet, *self.world.ways.drivers.values()):
@@ -128,7 +129,7 @@ class Round:
         return found
 
     def _arrived(self) -> bool:
-        return not self._differences() and not self._lost()
+        return self.world.agent_works() and not self._differences() and not self._lost()
 
     def _lost(self) -> bool:
         pods = self.world.reader.pods

@@ -97,8 +97,20 @@ def test_a_way_that_was_mended_has_time_to_settle_and_no_more(case: Case) -> Non
     case.breaks(10.0)
     case.ways.agent.mended("net", 11.0)
     assert not case.shown(11.0, 10.0 + LEASE + WORST)
-    case.ways.agent.settled()
     assert kinds(case.shown(11.0 + 8.0, 11.0 + 8.0 + LATE)) == ["false Healthy"]
+
+
+def test_a_way_has_settled_once_it_was_seen_to_work_and_not_because_what_it_shows_is_true() -> None:
+    """An agent that was started a moment ago is not there yet, and what the last one wrote may be true still."""
+    way = Path(8.0)
+    way.broke("process")
+    way.worked(10.5)
+    way.mended("process", 11.0)
+    way.settled()
+    assert way.good_from == 19.0
+    way.worked(11.4)
+    way.settled()
+    assert way.good_from == -inf
 
 
 def test_a_claim_that_comes_back_for_a_moment_is_counted_and_not_condemned(case: Case) -> None:

@@ -184,12 +184,13 @@ class Truth:
 
 @dataclass(slots=True)
 class Path:
-    """Whether what lies between two parties is as it should be; `since`: from when on that has been so long enough to count, -inf once
-    everything was seen to have settled."""
+    """Whether what lies between two parties is as it should be. `good_from`: from when on that counts: `settles` s after it was mended, or
+    once all is true again and it was seen to work."""
 
     settles: float
     _wrong: set[str] = field(default_factory=set)
     _mended: float = -inf
+    _worked: float = -inf
 
     def broke(self, what: str) -> None:
         self._wrong.add(what)
@@ -199,8 +200,18 @@ class Path:
             self._wrong.discard(what)
             self._mended = at
 
+    def worked(self, at: float) -> None:
+        """Something that was said no earlier than `at` came all the way."""
+        self._worked = max(self._worked, at)
+
+    @property
+    def works(self) -> bool:
+        """Since it was mended: what stands at its end may be true by chance, and whoever was started may not be there yet."""
+        return not self._wrong and self._worked >= self._mended
+
     def settled(self) -> None:
-        if not self._wrong:
+        """All is true."""
+        if self.works:
             self._mended = -inf
 
     @property

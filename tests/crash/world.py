@@ -79,6 +79,9 @@ class World:
         self.disk = Disk(root / "disk")
         self.stalls: list[tuple[float, float]] = []
         self._shown: dict[str, str] = {}
+        self._fields: dict[str, list[str]] = {}
+        self._handed: dict[tuple[object, int], float] = {}
+        """When a driver last handed a report to a listener, by their pids."""
         self._read: dict[str, int] = {}
         self._instances = 0
 
@@ -255,19 +258,36 @@ class World:
             serial = max(serials(message), default=0)
             key = key_of(device)
             self.register.tell(Told(at, to, key, Health(health), serial))
+        self._handed[line["driver"], to] = at
+        for which in plan.DRIVERS:
+            self.ways.drivers[driver_name(which)].worked(min(self._heard(which, self.agent), self._heard(which, self.kubelet)))
+
+    def _heard(self, which: str, listener: Managed) -> float:
+        """When this process last heard the newest instance of a driver; `-inf`: never yet."""
+        return self._handed.get((self.drivers[which][-1].pid, listener.pid), -inf)
+
+    def agent_works(self) -> bool:
+        """The agent that runs hears every driver, and what it writes arrives: its Lease did, at the least."""
+        if all(self._heard(which, self.agent) > -inf for which in plan.DRIVERS):
+            self.ways.agent.worked(self.reader.renewed - self.register.wall)
+        return self.ways.agent.works
 
     def _seen(self, pod: Pod, gone: bool) -> None:
         uid, name = pod.metadata.uid, pod.metadata.name
         if gone:
             self.note(f"seen   pod {name} is gone")
             self._shown.pop(uid, None)
+            self._fields.pop(uid, None)
             return
         hold, end = self.pods.holds.get(uid), ended_at(pod)
         if hold is not None:
             if pod.status.start_time and not hold.begun:
                 hold.start, hold.begun = max(hold.start, began(pod) - self.register.wall), True
             hold.end = min(hold.end, inf if end is None else end - self.register.wall)
-        devices = annotation_of(pod)
+        devices, fields = annotation_of(pod), _fields(pod)
+        if self._fields.get(uid) != fields:
+            self._fields[uid] = fields
+            self.ways.kubelet.worked(time.monotonic())
         if devices is not None:
             self.register.seen(uid, devices.entries)
         text = summary(pod, devices)
@@ -321,15 +341,18 @@ def annotation_of(pod: Pod) -> PodDevices | None:
 
 def summary(pod: Pod, devices: PodDevices | None) -> str:
     """A pod in one line."""
-
-    def state(health: str, message: str) -> str:
-        return health + "".join(f" n={serial}" for serial in sorted(serials(message)))
-
     parts = [f"pod {pod.metadata.name}", pod.status.phase or "no phase"]
     for entry in sorted(devices.entries, key=lambda entry: entry.device) if devices is not None else ():
         faults = "".join(f"+{min(serials(fault.message), default=0)}" for fault in entry.faults)
-        parts.append(f"{entry.device} {state(entry.health, entry.message)}{f' ({faults})' if faults else ''}")
+        parts.append(f"{entry.device} {_state(entry.health, entry.message)}{f' ({faults})' if faults else ''}")
     parts += [f"condition {c.status}" for c in pod.status.conditions if c.type.startswith("podvitals")]
+    return " | ".join([*parts, *_fields(pod)])
+
+
+def _fields(pod: Pod) -> list[str]:
     resources = [r for status in pod.status.container_statuses for a in status.allocated_resources_status for r in a.resources]
-    parts += [f"field {r.resource_id.rpartition('-')[2]} {state(r.health, r.message or '')}" for r in resources]
-    return " | ".join(parts)
+    return [f"field {r.resource_id.rpartition('-')[2]} {_state(r.health, r.message or '')}" for r in resources]
+
+
+def _state(health: str, message: str) -> str:
+    return health + "".join(f" n={serial}" for serial in sorted(serials(message)))

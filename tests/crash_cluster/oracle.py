@@ -47,6 +47,7 @@ class Order:
     def mended(self, part: str, how: str, at: float) -> None:
         """It works again."""
         self.paths[part].mended(how, at)
+        self.paths[part].worked(at)
         (self.stopped if how == "stopped" else self.killed)[part].end(at)
         if all(path.good_from < inf for path in self.paths.values()):
             self.wrong.end(at)
