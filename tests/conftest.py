@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +20,11 @@ settings.load_profile("podvitals")
 # A shell that starts the tests in the background has SIGINT ignored, and so would have every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a good part of the time of a test is waiting, for a process or for a moment that has to pass."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture
