@@ -257,7 +257,7 @@ TWINS: dict[type[Kit], int] = {
     ForgetsWhatAnOlderOneSaid: 32,
     RestoreRenewsLeases: 30,
     SavesNoHeard: 36,
-    PatchWithoutUid: 9,
+    PatchWithoutUid: 81,
     CachedByPodName: 0,
     BelievesItsPatches: 7,
     GivesUpOnFailure: 3,
