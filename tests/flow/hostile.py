@@ -73,7 +73,7 @@ class Stage:
         return await self.view(lambda view: view.refusals.get(reason, 0) >= times, driver)
 
     async def view(self, true: Callable[[DriverView], bool], driver: str = BAD) -> DriverView:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 for view in self.agent.node.drivers():
                     if view.driver == driver and true(view):
