@@ -46,6 +46,7 @@ def script(
         ),
         (script(*OK, trailers=(("grpc-status", "99"),)), PluginProtocolError, "failed: UNKNOWN"),
         (script(*OK, trailers=(("grpc-status", "²"),)), PluginProtocolError, "failed: UNKNOWN"),
+        (script(*OK, trailers=(("grpc-status", "9" * 5000),)), PluginProtocolError, "failed: UNKNOWN"),
         (script(*OK, trailers=(("grpc-status", "14"), ("grpc-message", "stopping"))), PluginUnreachable, "UNAVAILABLE stopping"),
         (script(*OK, ("grpc-status", "12"), body=b""), PluginUnimplemented, "GetInfo is not served"),
         # grpclib's answer to an unknown method

@@ -230,7 +230,7 @@ class PluginClient:
             raise self._error(CallFailed(_HTTP_STATUS.get(http, Status.UNKNOWN), text), method)
         if code != "0":
             said = unquote(stream.trailers.get("grpc-message", headers.get("grpc-message", "")), errors="replace")
-            raise self._error(CallFailed(Status(int(code)) if code.isascii() and code.isdigit() else Status.UNKNOWN, said), method)
+            raise self._error(CallFailed(_status(code), said), method)
 
     def _error(self, error: PeerLost | CallFailed, method: str) -> PluginError:
         what = f"{self.path}, {_short(method)}"
@@ -302,6 +302,10 @@ def _headers(method: str, timeout: float | None, metadata: Pairs) -> Headers:
 
 _BEFORE = ((":method", "POST"), (":scheme", "http"), (":authority", "localhost"))
 _AFTER = (("te", "trailers"), ("content-type", "application/grpc"), ("user-agent", "podvitals"))
+
+
+def _status(code: str) -> Status:
+    return Status(int(code)) if code.isascii() and code.isdigit() and len(code) < 4 else Status.UNKNOWN
 
 
 def _short(method: str) -> str:
