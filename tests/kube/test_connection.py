@@ -93,6 +93,32 @@ async def test_a_connection_that_shall_close_or_said_more_than_was_asked_is_not_
     assert len(set(came)) == 2
 
 
+@pytest.mark.parametrize("closes", [True, False])
+async def test_what_a_server_says_on_an_idle_connection_is_no_answer_to_the_next_request(closes: bool) -> None:
+    """Load balancers say 408 before they close a connection that nobody used."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        if said.is_set():
+            return
+        await asked.wait()
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        said.set()
+        if not closes:
+            await reader.read()
+
+    asked, said = asyncio.Event(), asyncio.Event()
+    async with listening(serve) as url, Client(ClusterConfig(url)) as client:
+        assert await client.raw("GET", "/a") == b"ok"
+        asked.set()
+        await said.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert await client.raw("GET", "/b") == b"ok"
+
+
 async def test_a_connection_that_nobody_used_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with scripted(lambda _, __: OK) as (url, came), Client(ClusterConfig(url)) as client:
         await client.raw("GET", "/a")

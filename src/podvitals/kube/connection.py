@@ -44,7 +44,9 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        return not (self.reader.at_eof() or self.writer.is_closing() or self.reader.exception())
+        """What came although nothing was asked (a load balancer's 408, mostly) would be taken for the answer to the next request."""
+        unasked = vars(self.reader)["_buffer"]  # asyncio has no other way to look without waiting
+        return not (unasked or self.reader.at_eof() or self.writer.is_closing() or self.reader.exception())
 
     async def begin(self, asked: bytes, answer: Answer) -> None:
         """Sends a request and reads until the head of its answer is there. ServerClosed where nothing came."""
