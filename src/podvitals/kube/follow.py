@@ -97,7 +97,7 @@ class Backoff:
         if isinstance(error, Gone) and not self._gone:
             self._failures, self._gone = 0, True
         asked = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
-        return min(asked, LONGEST_DELAY) * random.uniform(1.0, 1.5) + self._jitter()
+        return asked * random.uniform(1.0, 1.5) + self._jitter()
 
     def ended(self) -> float:
         """Seconds to wait after a watch the server ended in order: none, unless it ends them all at once, when it must not be hammered."""
