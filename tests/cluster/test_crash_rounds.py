@@ -13,7 +13,7 @@ from tests.cluster.conftest import VERSION
 from tests.cluster.relayed import Relayed
 from tests.crash_cluster import plan, twins
 from tests.crash_cluster.fleet import Worlds
-from tests.crash_cluster.report import Report
+from tests.crash_cluster.report import ClusterReport
 from tests.crash_cluster.seen import FAILED_PREPARE
 
 TWIN = "does-not-hold"
@@ -53,11 +53,11 @@ async def test_with_the_agent_a_pod_whose_prepare_failed_runs_soon_after_the_rel
         await world.pod("trainer", lambda pod: pod["status"].get("phase") == "Running", within=35)
 
 
-async def _rounds(cluster: Cluster, api: Api, seeds: Iterable[int], must: str = "", twin: str = "") -> list[Report]:
+async def _rounds(cluster: Cluster, api: Api, seeds: Iterable[int], must: str = "", twin: str = "") -> list[ClusterReport]:
     """Until one is wrong."""
-    reports: list[Report] = []
+    reports: list[ClusterReport] = []
 
-    def take(report: Report) -> bool:
+    def take(report: ClusterReport) -> bool:
         reports.append(report)
         return not report.wrong
 

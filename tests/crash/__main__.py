@@ -3,19 +3,17 @@
 Exit code 0: nothing was wrong, and every twin that was tried was found. A round is repeated by its seed, in a fresh world.
 """
 
-import argparse
 import asyncio
 import shutil
-import signal
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from tests.crash import twins
+from tests.crash import command, plan, twins
+from tests.crash.command import say
 from tests.crash.fleet import Fleet
-from tests.crash.report import Report
+from tests.crash.report import NodeReport
 from tests.crash.table import line_of, story_of, table
 
 TWIN_ROUNDS = 8
@@ -28,7 +26,7 @@ NO_WORLD = 3
 class Run:
     """`found`: the round in which each twin was found, 0 for never."""
 
-    reports: list[Report] = field(default_factory=list)
+    reports: list[NodeReport] = field(default_factory=list)
     found: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -73,40 +71,16 @@ async def look_for_twins(fleet: Fleet, names: Iterable[str], run: Run) -> None:
 
 
 async def main() -> int:
-    given = _arguments()
+    asked = command.parser("tests.crash", __doc__, 200, plan.KINDS, twins.ALL)
+    asked.add_argument("--worlds", type=int, default=4, help="worlds at a time")
+    given = asked.parse_args()
     run = Run()
-    names = twins.ALL if given.twin == "all" else (given.twin,) if given.twin else ()
     async with Fleet(given.worlds) as fleet:
-        if given.seed is not None:
-            await rounds(fleet, [given.seed], run, must=given.fault)
-        elif not names:
-            await rounds(fleet, range(given.first, given.first + given.rounds), run, must=given.fault)
-        if names or (given.seed is None and not given.no_twins):
-            await look_for_twins(fleet, names or twins.ALL, run)
+        await rounds(fleet, command.seeds(given), run, must=given.fault)
+        await look_for_twins(fleet, command.twins_of(given, twins.ALL), run)
     say(table(run.reports, run.found, run.seconds, given.worlds))
     return 1 if run.failed else 0
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--seed", type=int, help="one round alone")
-    parser.add_argument("--fault", default="", help="each round has this fault")
-    parser.add_argument("--worlds", type=int, default=4, help="worlds at a time")
-    parser.add_argument("--twin", choices=["all", *twins.ALL], default="", help="a refuted agent or reader, which must be found")
-    parser.add_argument("--no-twins", action="store_true", help="the rounds alone")
-    return parser.parse_args()
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(asyncio.run(main()))
-    except KeyboardInterrupt:
-        sys.exit("crash: interrupted; everything it started is gone")
+    command.run(main, "crash")

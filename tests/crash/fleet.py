@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.cluster import processes
-from tests.crash.report import Report
+from tests.crash.report import NodeReport
 
 ROUND_TAKES = 180.0
 """Seconds after which a round that says nothing has hung."""
@@ -45,10 +45,10 @@ class Fleet:
         self._guard.stdin.close()
         await asyncio.shield(self._guard.wait())
 
-    async def run(self, seeds: Iterable[int], *, twin: str = "", must: str = "", at_once: int = 0) -> AsyncGenerator[Report]:
+    async def run(self, seeds: Iterable[int], *, twin: str = "", must: str = "", at_once: int = 0) -> AsyncGenerator[NodeReport]:
         """A round for each seed, in worlds that go on from round to round as long as nothing is wrong."""
         waiting = iter(list(seeds))
-        reports: asyncio.Queue[Report | None] = asyncio.Queue()
+        reports: asyncio.Queue[NodeReport | None] = asyncio.Queue()
 
         async def keep_going() -> None:
             async with self._worlds:
@@ -72,7 +72,7 @@ class Fleet:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _world(self, first: int, more: Iterator[int], twin: str, must: str) -> AsyncGenerator[Report]:
+    async def _world(self, first: int, more: Iterator[int], twin: str, must: str) -> AsyncGenerator[NodeReport]:
         """One world, from its first seed to the one that goes wrong or the last."""
         root = self._root / f"w{next(self._numbers)}"
         await asyncio.to_thread(root.mkdir)
@@ -94,7 +94,7 @@ class Fleet:
             log.close()
             await asyncio.to_thread(shutil.rmtree, root, True)
 
-    async def _round(self, worker: asyncio.subprocess.Process, seed: int, must: str, log: Path) -> Report:
+    async def _round(self, worker: asyncio.subprocess.Process, seed: int, must: str, log: Path) -> NodeReport:
         assert worker.stdin is not None
         assert worker.stdout is not None
         said = b""
@@ -104,11 +104,11 @@ class Fleet:
                 await worker.stdin.drain()
                 said = await worker.stdout.readline()
         if said:
-            report = Report(**json.loads(said))
+            report = NodeReport(**json.loads(said))
             report.seed = seed
             return report
         words = (await asyncio.to_thread(log.read_text, errors="replace")).strip()
-        return Report(seed, [must] if must else [], wrong=[("no verdict", f"the world ended or hung: {words[-2000:]}")])
+        return NodeReport(seed, [must] if must else [], wrong=[("no verdict", f"the world ended or hung: {words[-2000:]}")])
 
     @staticmethod
     async def _end(worker: asyncio.subprocess.Process) -> None:

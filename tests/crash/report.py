@@ -1,11 +1,12 @@
-"""A verdict as it crosses the pipe from a world to whoever prints it."""
+"""What came of a round."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class Report:
-    """`took`, `settled`, `stalled`: seconds. `kept`: where the logs of a failed round are."""
+    """`seed`: -1 for what is no round. `due`: faults that were looked for, on pods. `took`, `settled` (from the end of its last fault until
+    everybody saw the truth), `blips`: seconds. `kept`: where the logs of a failed round are."""
 
     seed: int
     acts: list[str] = field(default_factory=list)
@@ -15,8 +16,13 @@ class Report:
     took: float = 0.0
     settled: float = 0.0
     changes: int = 0
-    delivered: int = 0
-    due: int = 0
     claims: int = 0
+    due: int = 0
     blips: list[float] = field(default_factory=list)
-    stalled: float = 0.0
+
+
+@dataclass(slots=True)
+class NodeReport(Report):
+    """Of a round of processes alone. `delivered`: faults that reached an agent."""
+
+    delivered: int = 0

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from podvitals.claim.pod import Pod
@@ -13,6 +12,7 @@ from tests.crash.lost import Hold
 from tests.crash.oracle import ALLOWANCE, Wrong, named
 from tests.crash.plan import Act, Plan
 from tests.crash.pods import PodStuck
+from tests.crash.report import NodeReport
 from tests.crash.truth import serials
 from tests.crash.world import World, annotation_of, key_of
 
@@ -24,55 +24,38 @@ STATIC = {"one": ("s0", "l0"), "two": ("s1",)}
 """Pods that live on from round to round; a third shares the claim of the second."""
 
 
-@dataclass(slots=True)
-class Verdict:
-    """`delivered`, `due`: faults that reached an agent, and that were looked for on pods; `settled`: seconds to the truth."""
-
-    plan: Plan
-    began: float
-    wrong: list[Wrong] = field(default_factory=list)
-    took: float = 0.0
-    settled: float = 0.0
-    changes: int = 0
-    delivered: int = 0
-    due: int = 0
-    claims: int = 0
-    blips: list[float] = field(default_factory=list)
-
-
 class Round:
     def __init__(self, world: World, plan: Plan) -> None:
         self.world, self.plan = world, plan
         self._acts = Acts(world)
 
-    async def run(self) -> Verdict:
-        world = self.world
-        verdict = Verdict(self.plan, time.monotonic())
-        changes, claims, before = world.truth.changes(), world.judge.seen, len(world.wrong)
+    async def run(self) -> NodeReport:
+        world, acts = self.world, [str(act) for act in self.plan.acts]
+        report = NodeReport(self.plan.seed, [*acts, *([f"pod-{self.plan.pods.kind}"] if self.plan.pods else [])])
+        began, changes, claims, before = time.monotonic(), world.truth.changes(), world.judge.seen, len(world.wrong)
         world.judge.blips.clear()
-        world.note(f"round  seed {self.plan.seed}: {', '.join(map(str, self.plan.acts))}")
+        world.note(f"round  seed {self.plan.seed}: {', '.join(acts)}")
         async with asyncio.TaskGroup() as tasks:
             for act in self.plan.acts:
                 tasks.create_task(self._at(act), name=f"crash: {act}")
             tasks.create_task(self._break_devices(), name="crash: devices")
             if self.plan.pods is not None:
                 tasks.create_task(self._move_pods(self.plan.pods), name="crash: pods")
-        await self._converge(verdict)
-        verdict.delivered = world.register.delivered()
+        report.settled = await self.converge()
+        report.delivered = world.register.delivered()
         for hold in list(world.pods.holds.values()):
-            self._look_for_faults(hold, verdict)
+            report.due += self._look_for_faults(hold)
         for hold in [hold for hold in world.pods.holds.values() if hold.pod not in (*STATIC, "three")]:
             await self._tidy(hold)
         for text in await asyncio.to_thread(world.tracebacks):
             world.found(Wrong("traceback", text))
         world.register.forget()
-        verdict.wrong = world.wrong[before:]
-        verdict.changes = world.truth.changes() - changes
-        verdict.claims = world.judge.seen - claims
-        verdict.blips = [seconds for _, seconds in world.judge.blips]
-        verdict.took = time.monotonic() - verdict.began
-        world.note(f"round  seed {self.plan.seed}: {len(verdict.wrong)} wrong")
-        return verdict
+        report.wrong = [(wrong.kind, wrong.text) for wrong in world.wrong[before:]]
+        report.changes, report.claims = world.truth.changes() - changes, world.judge.seen - claims
+        report.blips = [seconds for _, seconds in world.judge.blips]
+        report.took = time.monotonic() - began
+        world.note(f"round  seed {self.plan.seed}: {len(report.wrong)} wrong")
+        return report
 
     # --- the faults --------------------------------------------------------------------------------------------------------------
 
@@ -101,7 +84,8 @@ class Round:
 
     # --- the way back ------------------------------------------------------------------------------------------------------------
 
-    async def _converge(self, verdict: Verdict) -> None:
+    async def converge(self) -> float:
+        """Until everybody sees the truth: seconds."""
         began = time.monotonic()
         # An annotation goes once a second: faults that are over may come later than the health that followed.
         reader = self.world.reader
@@ -113,7 +97,7 @@ class Round:
         else:
             for way in (self.world.ways.agent, self.world.ways.kubelet, *self.world.ways.drivers.values()):
                 way.settled()
-        verdict.settled = time.monotonic() - began
+        return time.monotonic() - began
 
     def _differences(self) -> list[str]:
         found: list[str] = []
@@ -173,14 +157,14 @@ class Round:
 
     # --- what must be found ------------------------------------------------------------------------------------------------------
 
-    def _look_for_faults(self, hold: Hold, verdict: Verdict) -> None:
+    def _look_for_faults(self, hold: Hold) -> int:
+        """On this pod: how many."""
         world = self.world
         pod = world.reader.pods.get(hold.uid)
         devices = annotation_of(pod) if pod is not None else None
         entries = devices.entries if devices is not None else ()
         wrong, due = world.register.missing(hold, entries)
         world.register.looked(hold, entries)
-        verdict.due += due
         for one in wrong:
             world.found(one)
         if devices is not None and devices.ended is not None:
@@ -188,6 +172,7 @@ class Round:
             for entry in devices.entries:
                 if (text := self._health_at_end(entry.device, entry.health, at)) is not None:
                     world.found(Wrong("false at the end", f"pod {hold.pod} ended {timedelta(seconds=at - world.began)} in: {text}"))
+        return due
 
     def _health_at_end(self, device: str, health: Health, at: float) -> str | None:
         """What is wrong with the health as of the end, which is rounded down to a second. Of an episode the latest message is kept."""
@@ -205,8 +190,6 @@ async def furnish(world: World) -> None:
     """The pods that stay, and the first truth."""
     holds = {name: await world.pods.create(name, [key_of(device) for device in devices], stays=True) for name, devices in STATIC.items()}
     await world.pods.create("three", [key_of(device) for device in STATIC["two"]], sharing=holds["two"].uid, stays=True)
-    first = Round(world, Plan(-1, (), (), None))
-    verdict = Verdict(first.plan, time.monotonic())
-    await first._converge(verdict)
+    await Round(world, Plan(-1, (), (), None)).converge()
     if world.wrong:
         raise RuntimeError(f"the world did not come up: {world.wrong[0].text}")

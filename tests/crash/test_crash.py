@@ -5,7 +5,7 @@ import shutil
 
 from tests.crash import plan, twins
 from tests.crash.fleet import Fleet
-from tests.crash.report import Report
+from tests.crash.report import NodeReport
 
 SEEDS = {319: {"agent-kill"}, 354: {"driver-term", "driver-stop"}, 251: {"disk-full-restart", "net-truncate"}, 271: {"api-restart-forgets"}}
 """Of the shortest rounds those that between them kill, stop, cut off and take the disk away."""
@@ -28,5 +28,5 @@ async def test_short_rounds_lose_nothing_and_show_no_false_healthy_and_a_twin_th
     await asyncio.to_thread(shutil.rmtree, found.kept)
 
 
-async def _reports(fleet: Fleet, seeds: list[int], must: str = "", twin: str = "") -> list[Report]:
+async def _reports(fleet: Fleet, seeds: list[int], must: str = "", twin: str = "") -> list[NodeReport]:
     return [report async for report in fleet.run(seeds, must=must, twin=twin, at_once=min(2, len(seeds)))]

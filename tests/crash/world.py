@@ -34,14 +34,12 @@ from tests.crash.pods import Pods
 from tests.crash.proxy import Proxy
 from tests.crash.reader import Reader
 from tests.crash.spawned import TOLD
+from tests.crash.stage import Stage
 from tests.crash.truth import Driver, State, Truth, serials, text_of
 from tests.crash.truth import Path as Way
 
 NODE = "crash"
 LEASES = {"short": 2.0, "long": 20.0}
-TICK = 0.05
-STALL, REMEMBERED = 0.1, 10.0
-"""A tick that comes this much late means that this process got no turn; what was missed is forgiven for so long."""
 
 
 def driver_name(which: str) -> str:
@@ -52,8 +50,8 @@ def key_of(device: str) -> DeviceKey:
     return DeviceKey(driver_name("short" if device.startswith("s") else "long"), NODE, device)
 
 
-class World:
-    """`async with World.open(root) as world`. `wrong`: what was found so far; `story`: what was done and seen, with its second."""
+class World(Stage):
+    """`async with World.open(root) as world`."""
 
     net: Proxy
     """Between the agent and the API server; `net_kubelet`: between the rest of the node and it."""
@@ -67,30 +65,22 @@ class World:
     """The instances of each driver, the newest last."""
 
     def __init__(self, root: Path, twin: str = "") -> None:
-        self.root, self._twin = root, twin
-        self.began = time.monotonic()
-        self.story: list[tuple[float, str]] = []
-        self.wrong: list[Wrong] = []
+        super().__init__(root)
+        self._twin = twin
         self.truth = Truth(times.current("podvitals.node.fact", "GONE_AFTER"))
         self.register = Register(self.truth, time.time() - time.monotonic())
         self.ways = Ways(Way(8.0), Way(10.0), {driver_name(which): Way(6.0) for which in plan.DRIVERS})
         self.judge = Judge(self.truth, self.ways, times.current("podvitals.fleet.inventory", "AGENT_SILENT_AFTER") + 1.0)
         self.api = BadApi()
         self.disk = Disk(root / "disk")
-        self.stalls: list[tuple[float, float]] = []
         self._shown: dict[str, str] = {}
         self._fields: dict[str, list[str]] = {}
         self._handed: dict[tuple[object, int], float] = {}
         """When a driver last handed a report to a listener, by their pids."""
-        self._read: dict[str, int] = {}
         self._instances = 0
 
-    def note(self, text: str) -> None:
-        self.story.append((time.monotonic() - self.began, text))
-
     def found(self, wrong: Wrong) -> None:
-        self.wrong.append(wrong)
-        self.note(f"WRONG  {wrong.kind}: {wrong.text}")
+        super().found(wrong)
         self.reader.ring()
 
     # --- its beginning and its end -----------------------------------------------------------------------------------------------
@@ -112,7 +102,8 @@ class World:
             world.pods = Pods(world.client, world.reader, root / "fifo", world.note)
             stack.callback(world._listen().close)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            running = [tasks.create_task(world.reader.run(), name="crash: reader"), tasks.create_task(world._tick(), name="crash: oracle")]
+            watching = {"crash: reader": world.reader.run(), "crash: oracle": world.look_on()}
+            running = [tasks.create_task(each, name=name) for name, each in watching.items()]
             try:
                 world._start()
                 yield world
@@ -203,19 +194,6 @@ class World:
                 self.truth.drivers[driver_name(which)].died(process.pid, now)
         self.found(Wrong("died", f"{process.name} (pid {process.pid}) ended by itself with code {code}: its log says why"))
 
-    def tracebacks(self) -> list[str]:
-        """The last lines of those that were logged since this was last asked: a fault of ours that nobody provided for. Blocks."""
-        found = []
-        for log in sorted((self.root / "logs").iterdir()):
-            with log.open(errors="replace") as file:
-                file.seek(self._read.get(log.name, 0))
-                text = file.read()
-                self._read[log.name] = file.tell()
-            if "Traceback (most recent call last)" in text:
-                after = text.partition("Traceback (most recent call last)")[2]
-                found.append(f"{log.name}: {after[:4000].strip()[-300:]}")
-        return found
-
     # --- the truth ---------------------------------------------------------------------------------------------------------------
 
     def change(self, device: str, health: Health) -> None:
@@ -295,20 +273,7 @@ class World:
             self._shown[uid] = text
             self.note(f"seen   {text}")
 
-    async def _tick(self) -> None:
-        due = time.monotonic()
-        while True:
-            due += TICK
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            now = time.monotonic()
-            if now - due > STALL:
-                self.stalls = [(at, took) for at, took in self.stalls if at > now - REMEMBERED]
-                self.stalls.append((now, now - due))
-                due = now
-                continue  # what is waiting to be read first was shown long ago
-            self._judge(now)
-
-    def _judge(self, now: float) -> None:
+    def look(self, now: float, stalled: float) -> None:
         wall = self.client.wall()
         claims = []
         for uid, hold in self.pods.holds.items():
@@ -321,10 +286,8 @@ class World:
                 believed, wrong = claims_of_agent(view, hold.keys)
                 claims += believed
                 for one in wrong:
-                    if one not in self.wrong:
-                        self.found(one)
+                    self.found(one)
             claims += claims_of_kubelet(pod, hold.keys)
-        stalled = sum(took for at, took in self.stalls if at > now - REMEMBERED)
         for one in self.judge.judge(claims, now, stalled):
             self.found(one)
 

@@ -56,8 +56,11 @@ class Acts:
             world.order.mended(act.part, how, time.monotonic())
 
     async def _works(self, act: Act) -> bool:
+        seen, since = self.world.seen, time.time()
         if act.kind == "keeper-kill":
-            return await self.world.seen.until(self.world.kept, COMES_UP)
+            return await seen.until(self.world.kept, COMES_UP)
+        if act.kind == "agent-kill":
+            return await seen.until(lambda: seen.renewed > since, COMES_UP)
         return act.part in ("agent", "keeper") or await self.world.works(COMES_UP)
 
     async def _roll_driver(self, act: Act) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from tests.cluster.api import Api
 from tests.cluster.cluster import Cluster
 from tests.crash_cluster import plan
-from tests.crash_cluster.report import Report
+from tests.crash_cluster.report import ClusterReport
 from tests.crash_cluster.round import Rounds
 from tests.crash_cluster.world import World
 
@@ -22,13 +21,13 @@ class Worlds:
     def __init__(self, cluster: Cluster, api: Api) -> None:
         self._cluster, self._api = cluster, api
 
-    async def run(self, seeds: Iterable[int], on_report: Callable[[Report], bool], *, must: str = "", twin: str = "") -> None:
+    async def run(self, seeds: Iterable[int], on_report: Callable[[ClusterReport], bool], *, must: str = "", twin: str = "") -> None:
         waiting = iter(list(seeds))
         for seed in waiting:
             if not await self._world(itertools.chain([seed], waiting), on_report, must, twin):
                 return
 
-    async def _world(self, seeds: Iterable[int], on_report: Callable[[Report], bool], must: str, twin: str) -> bool:
+    async def _world(self, seeds: Iterable[int], on_report: Callable[[ClusterReport], bool], must: str, twin: str) -> bool:
         """One world, until something is wrong in it or there is no more seed; whether to go on with another."""
         async with World.open(self._cluster, self._api, twin) as world:
             rounds = Rounds(world)
@@ -36,13 +35,13 @@ class Worlds:
                 await rounds.furnish()
                 if world.wrong:
                     wrong = [("no world", one.text) for one in world.wrong]
-                    return on_report(await asyncio.to_thread(_kept, world, Report(-1, wrong=wrong), 0))
+                    return on_report(await asyncio.to_thread(_keep, world, ClusterReport(-1, wrong=wrong), 0))
                 for seed in seeds:
                     begins = len(world.story)
                     report = await rounds.run(plan.make(seed, must))
-                    report.story = _story(world, begins)
+                    report.story = world.since(begins)
                     if report.wrong:
-                        await asyncio.to_thread(_kept, world, report, begins)
+                        await asyncio.to_thread(_keep, world, report, begins)
                     go_on = on_report(report)
                     if report.wrong or not go_on:
                         return go_on
@@ -51,11 +50,11 @@ class Worlds:
                 await rounds.abandon()
                 await self._tidy(world)
 
-    async def _end(self, rounds: Rounds) -> Report:
+    async def _end(self, rounds: Rounds) -> ClusterReport:
         """Of the pods that a failed prepare made late."""
         begins = len(rounds.world.story)
         report = await rounds.drain()
-        return await asyncio.to_thread(_kept, rounds.world, report, begins) if report.wrong else report
+        return await asyncio.to_thread(_keep, rounds.world, report, begins) if report.wrong else report
 
     async def _tidy(self, world: World) -> None:
         """While their drivers still run: a kubelet tries to unprepare for ever."""
@@ -65,18 +64,9 @@ class Worlds:
         await world.seen.until(lambda: not world.alive(), 20.0)
 
 
-def _kept(world: World, report: Report, begins: int) -> Report:
-    """Copies what tells the story of a failed round to a place that stays. Blocks."""
-    kept = Path(tempfile.mkdtemp(prefix=f"podvitals-crash-cluster-seed-{report.seed}-"))
-    report.kept = str(kept)
-    report.story = _story(world, begins)
-    (kept / "story.txt").write_text("".join(f"{at:8.3f}  {text}\n" for at, text in world.story))
-    with suppress(OSError, shutil.Error):
-        shutil.copytree(world.root / "logs", kept / "logs")
+def _keep(world: World, report: ClusterReport, begins: int) -> ClusterReport:
+    """Blocks."""
+    world.keep(report, "podvitals-crash-cluster", begins)
     with suppress(OSError):
-        shutil.copy(world.cluster.log("kubelet"), kept / "logs" / "kubelet.log")
+        shutil.copy(world.cluster.log("kubelet"), Path(report.kept) / "logs" / "kubelet.log")
     return report
-
-
-def _story(world: World, begins: int) -> list[str]:
-    return [f"{at:8.3f}  {text}" for at, text in world.story[begins:]]

@@ -14,7 +14,7 @@ from tests.crash_cluster import limits, plan
 from tests.crash_cluster.acts import Acts
 from tests.crash_cluster.oracle import PLACES, Pod, effects
 from tests.crash_cluster.plan import Plan, PodAct
-from tests.crash_cluster.report import Report
+from tests.crash_cluster.report import ClusterReport
 from tests.crash_cluster.world import World
 
 STATIC = 2
@@ -37,7 +37,7 @@ class Rounds:
             await self._acts.make(f"static-{number}", PodAct(0.0, "both", "deleted", 0.0))
         await self._converge()
 
-    async def run(self, one: Plan) -> Report:
+    async def run(self, one: Plan) -> ClusterReport:
         world = self.world
         report = self._report(one.seed, [*map(str, one.acts)])
         world.note(f"round  seed {one.seed}: {', '.join(report.acts)}")
@@ -49,21 +49,21 @@ class Rounds:
         report.settled = await self._converge()
         return await self._told(report)
 
-    async def drain(self) -> Report:
+    async def drain(self) -> ClusterReport:
         """Until all pods but the static ones are gone, those too that a failed prepare made late."""
         report = self._report(-1, ["the end"])
         await asyncio.gather(*self._lives)
         report.settled = await self._converge()
         return await self._told(report)
 
-    def _report(self, seed: int, acts: list[str]) -> Report:
+    def _report(self, seed: int, acts: list[str]) -> ClusterReport:
         """As it stands before."""
         world = self.world
         world.judge.blips.clear()
         self._known = len(world.wrong), dict.fromkeys(world.pods), [pod for pod in world.pods.values() if pod.runs < inf]
-        return Report(seed, acts, took=-time.monotonic(), changes=-world.truth.changes(), claims=-world.judge.seen)
+        return ClusterReport(seed, acts, took=-time.monotonic(), changes=-world.truth.changes(), claims=-world.judge.seen)
 
-    async def _told(self, report: Report) -> Report:
+    async def _told(self, report: ClusterReport) -> ClusterReport:
         """As it stands after; what was wrong in between."""
         world, (wrong, pods, ran) = self.world, self._known
         report.due = self._look_for_faults()
@@ -78,7 +78,6 @@ class Rounds:
         report.pods = sum(name not in pods for name in world.pods)
         report.starts = [pod.runs - pod.created for pod in world.pods.values() if pod.runs < inf and pod not in ran]
         report.blips = list(world.judge.blips)
-        report.stalled = sum(took for _, took in world.stalls)
         return report
 
     async def abandon(self) -> None:

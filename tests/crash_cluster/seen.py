@@ -1,11 +1,15 @@
-"""What the API server shows of a namespace, as watched: pods, the claims made for them, and the events about them."""
+"""What the API server shows of a namespace, as watched: pods, their claims, the events about them, and the agent's Lease."""
 
 import asyncio
 from collections.abc import Callable
 
+from podvitals.claim.times import unix
 from podvitals.device.key import DeviceKey
+from podvitals.fleet.inventory import lease_name
 from tests.cluster.api import Api, Object
+from tests.cluster.cluster import NODE
 
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 FAILED_PREPARE = "FailedPrepareDynamicResources"
 
 
@@ -24,6 +28,8 @@ class Seen:
         """The claims made for a pod, by its uid."""
         self.slices: dict[str, str] = {}
         """The driver of each ResourceSlice that is there."""
+        self.renewed = 0.0
+        """When the node's agent last renewed its Lease, Unix seconds; 0.0: never."""
         self._api, self._namespace, self._on_pod, self._on_failure = api, namespace, on_pod, on_failure
         self._changed = asyncio.Event()
         self._failures: dict[str, int] = {}
@@ -31,13 +37,14 @@ class Seen:
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for collection, take in (
-                (f"/apis/resource.k8s.io/v1/namespaces/{self._namespace}/resourceclaims", self._claim),
-                ("/apis/resource.k8s.io/v1/resourceslices", self._slice),
-                (f"/api/v1/namespaces/{self._namespace}/pods", self._pod),
-                (f"/api/v1/namespaces/{self._namespace}/events", self._event),
+            for collection, query, take in (
+                (f"/apis/resource.k8s.io/v1/namespaces/{self._namespace}/resourceclaims", "", self._claim),
+                ("/apis/resource.k8s.io/v1/resourceslices", "", self._slice),
+                (f"/api/v1/namespaces/{self._namespace}/pods", "", self._pod),
+                (f"/api/v1/namespaces/{self._namespace}/events", "", self._event),
+                (LEASES, f"fieldSelector=metadata.name={lease_name(NODE)}", self._lease),
             ):
-                tasks.create_task(self._follow(collection, take), name=f"crash: watch {collection}")
+                tasks.create_task(self._follow(collection, query, take), name=f"crash: watch {collection}")
 
     async def until(self, condition: Callable[[], bool], within: float) -> bool:
         """Whether it became true; asks at each change, and now and then."""
@@ -58,8 +65,8 @@ class Seen:
         """What a pod was given."""
         return frozenset(key for claim in self.claims_of.get(uid, ()) for key in self.given.get(claim, ()))
 
-    async def _follow(self, collection: str, take: Callable[[str, Object, float], None]) -> None:
-        async with self._api.watching(collection) as events:
+    async def _follow(self, collection: str, query: str, take: Callable[[str, Object, float], None]) -> None:
+        async with self._api.watching(collection, query) as events:
             async for kind, item, at in events:
                 take(kind, item, at)
                 self._changed.set()
@@ -77,6 +84,9 @@ class Seen:
             self.slices.pop(one["metadata"]["name"], None)
         else:
             self.slices[one["metadata"]["name"]] = one["spec"]["driver"]
+
+    def _lease(self, _kind: str, lease: Object, _at: float) -> None:
+        self.renewed = unix(lease["spec"].get("renewTime")) or 0.0
 
     def _claim(self, kind: str, claim: Object, at: float) -> None:
         name = claim["metadata"]["name"]

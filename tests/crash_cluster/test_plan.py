@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.crash_cluster import plan, twins
-from tests.crash_cluster.report import Report
+from tests.crash_cluster.report import ClusterReport
 from tests.crash_cluster.table import line_of, story_of, table
 from tests.crash_cluster.world import PARTS
 
@@ -60,11 +60,11 @@ def test_what_a_twin_replaces_is_there(name: str) -> None:
 
 
 def test_a_person_reads_what_was_wrong_and_how_to_see_it_again() -> None:
-    good = Report(1, ["relay-kill"], took=4.0, settled=1.0, pods=3, starts=[0.2, 9.0], calls=6, excused=1)
-    bad = Report(2, ["driver-stop:go"], wrong=[("false Healthy", "field of pod a: d0 Healthy, 4.0 s after its end")], took=5.0)
+    good = ClusterReport(1, ["relay-kill"], took=4.0, settled=1.0, pods=3, starts=[0.2, 9.0], calls=6, excused=1)
+    bad = ClusterReport(2, ["driver-stop:go"], wrong=[("false Healthy", "field of pod a: d0 Healthy, 4.0 s after its end")], took=5.0)
     assert line_of(good, 1, 2).startswith("round   1/2  seed    1    4.0 s  ok")
     assert "WRONG: false Healthy" in line_of(bad, 2, 2)
     assert "make crash-cluster SEED=2" in story_of(bad)
-    told = table([good, bad, Report(-1, ["the end"])], {"does-not-hold": 1, "delivers-late": 0}, 9.0)
+    told = table([good, bad, ClusterReport(-1, ["the end"])], {"does-not-hold": 1, "delivers-late": 0}, 9.0)
     for words in ("rounds                   2, 1 of them wrong", "1 false Healthy", "1 of 2 found; NOT delivers-late", "9.0 s (longest)"):
         assert words in told

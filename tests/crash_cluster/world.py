@@ -24,15 +24,13 @@ from tests.cluster.cluster import NODE, Cluster
 from tests.cluster.subjects import condition, entries, field_of
 from tests.crash.managed import Managed
 from tests.crash.oracle import Wrong
+from tests.crash.stage import Stage
 from tests.crash.truth import Driver, Spans, State, Truth, serials, text_of
 from tests.crash_cluster import limits, plan, twins
 from tests.crash_cluster.judge import Judge
 from tests.crash_cluster.oracle import PLACES, Order, Pod, claims_of
 from tests.crash_cluster.seen import Seen
 
-TICK = 0.1
-STALL, REMEMBERED = 0.3, 10.0
-"""A tick that comes this much late means that this process got no turn; what was missed is forgiven for so long."""
 COMES_UP = 40.0
 CONNECTED = "03"
 """In the column St of /proc/net/unix."""
@@ -45,9 +43,10 @@ _DONE = {
 _numbers = itertools.count(1)
 
 
-class World:
-    """`async with World.open(cluster, api) as world`. `wrong`: what was found so far; `story`: what was done and seen, with its second."""
+class World(Stage):
+    """`async with World.open(cluster, api) as world`."""
 
+    TICK, STALL = 0.1, 0.3
     seen: Seen
     relay: Managed
     keeper: Managed
@@ -56,11 +55,9 @@ class World:
 
     def __init__(self, cluster: Cluster, api: Api, twin: str) -> None:
         number = next(_numbers)
+        super().__init__(cluster.root / f"c{number}")
         self.cluster, self.api, self._twin = cluster, api, twin
-        self.root, self.namespace = cluster.root / f"c{number}", f"crash-{number}"
-        self.began = self.last_fault = time.monotonic()
-        self.story: list[tuple[float, str]] = []
-        self.wrong: list[Wrong] = []
+        self.namespace, self.last_fault = f"crash-{number}", self.began
         self.truth, self.order = Truth(GONE_AFTER), Order(PARTS)
         self.names = {which: f"{which}.crash{number}.example" for which in plan.DRIVERS}
         self.pods: dict[str, Pod] = {}
@@ -69,17 +66,7 @@ class World:
         self.fine = {(place, name): Spans() for place in PLACES for name in self.names.values()}
         """While all that lies between a driver and where it is shown was in order."""
         self.judge = Judge(self.truth, self.order)
-        self.stalls: list[tuple[float, float]] = []
         self._lines: dict[str, str] = {}
-        self._read: dict[str, int] = {}
-
-    def note(self, text: str) -> None:
-        self.story.append((time.monotonic() - self.began, text))
-
-    def found(self, wrong: Wrong) -> None:
-        if wrong not in self.wrong:
-            self.wrong.append(wrong)
-            self.note(f"WRONG  {wrong.kind}: {wrong.text}")
 
     def key(self, driver: str, device: str) -> DeviceKey:
         return DeviceKey(self.names[driver], NODE, device)
@@ -97,7 +84,8 @@ class World:
             spec = {"selectors": [{"cel": {"expression": f"device.driver == {name!r}"}}]}
             await api.create("/apis/resource.k8s.io/v1/deviceclasses", {"metadata": {"name": name}, "spec": spec})
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(world.seen.run(), name="crash: watches"), tasks.create_task(world._tick(), name="crash: oracle")]
+            watching = {"crash: watches": world.seen.run(), "crash: oracle": world.look_on()}
+            running = [tasks.create_task(each, name=name) for name, each in watching.items()]
             try:
                 world._start()
                 if not (await world.works(COMES_UP) and await world.seen.until(world._is_up, COMES_UP)):
@@ -262,24 +250,10 @@ class World:
         if not excused:
             self.found(Wrong("failed prepare", f"of pod {pod.name}, {at - pod.created:.1f} s after it was made: {message}"))
 
-    async def _tick(self) -> None:
-        due = time.monotonic()
-        while True:
-            due += TICK
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            now = time.monotonic()
-            if now - due > STALL:
-                self.stalls = [(at, took) for at, took in self.stalls if at > now - REMEMBERED]
-                self.stalls.append((now, now - due))
-                due = now
-                continue  # what is waiting to be read first was shown long ago
-            self._look(now)
-
-    def _look(self, now: float) -> None:
+    def look(self, now: float, stalled: float) -> None:
         over = {pod.uid for pod in self.pods.values() if pod.over(now)}
         shown = [(uid, pod) for uid, pod in self.seen.pods.items() if uid not in over]
         claims = [claim for uid, pod in shown for claim in claims_of(pod, self.seen.held(uid))]
-        stalled = sum(took for at, took in self.stalls if at > now - REMEMBERED)
         for one in self.judge.judge(claims, now, stalled):
             self.found(one)
         for which, name in self.names.items():
@@ -303,18 +277,6 @@ class World:
     def done(self, which: str) -> list[tuple[str, str]]:
         """(prepared|unprepared, claim) as the driver logged them, all its lives long. Blocks."""
         return _DONE[which].findall((self.root / "logs" / f"{which}.log").read_text(errors="replace"))
-
-    def tracebacks(self) -> list[str]:
-        """The last lines of those that were logged since this was last asked. Blocks."""
-        found = []
-        for log in sorted((self.root / "logs").iterdir()):
-            with log.open(errors="replace") as file:
-                file.seek(self._read.get(log.name, 0))
-                text = file.read()
-                self._read[log.name] = file.tell()
-            if "Traceback (most recent call last)" in text:
-                found.append(f"{log.name}: {text.partition('Traceback (most recent call last)')[2][:4000].strip()[-300:]}")
-        return found
 
     def alive(self, condition: Callable[[Pod], bool] = lambda pod: True) -> list[Pod]:
         return [pod for pod in self.pods.values() if pod.gone == inf and condition(pod)]
