@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from podvitals.clock import SYSTEM, Clock
 from podvitals.errors import Gone, PodvitalsError, ServerFault, TooManyRequests
+from podvitals.kube.answer import LONGEST_ASKED
 from podvitals.kube.client import Client, Listing, WatchEvent
 from podvitals.kube.resources import Resource
 
@@ -97,7 +98,7 @@ class Backoff:
         if isinstance(error, Gone) and not self._gone:
             self._failures, self._gone = 0, True
         asked = error.retry_after if isinstance(error, TooManyRequests | ServerFault) else 0.0
-        return asked * random.uniform(1.0, 1.5) + self._jitter()
+        return min(asked, LONGEST_ASKED) * random.uniform(1.0, 1.5) + self._jitter()
 
     def ended(self) -> float:
         """Seconds to wait after a watch the server ended in order: none, unless it ends them all at once, when it must not be hammered."""
