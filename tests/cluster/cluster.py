@@ -161,8 +161,9 @@ class Cluster:
         return done.stdout
 
     def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
-        """What a pod with that service account could do, and no more: a genuine token of the account's."""
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 7200}}
+        """What a pod with that service account could do on this node, and no more: a genuine token of the account's, bound to the node."""
+        spec = {"expirationSeconds": 7200, "boundObjectRef": {"apiVersion": "v1", "kind": "Node", "name": NODE}}
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         answer = self.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", request)
         return self._write_kubeconfig(f"{namespace}-{name}", answer["status"]["token"])
 

@@ -42,7 +42,7 @@ def cluster() -> Iterator[Cluster]:
         say(f"the cluster suite needs {missing}")
     cluster = Cluster(VERSION).up()
     try:
-        for rights in sorted(DEPLOY.glob("*-rbac.yaml")):
+        for rights in sorted((*DEPLOY.glob("*-rbac.yaml"), *DEPLOY.glob("*-policy.yaml"))):
             cluster.run_kubectl("apply", "-f", str(rights))
         yield cluster
     finally:
