@@ -4,14 +4,21 @@ import asyncio
 import json
 
 import msgspec
+import pytest
 
 from podvitals.cli.cluster import Reading
+from podvitals.cli.watching import News
 from podvitals.clock import SYSTEM
 from podvitals.device.health import Health
 from podvitals.kube.client import Client
 from podvitals.kube.resources import PODS, SLICES
 from podvitals.testing import ManualClock
 from tests.cli.cluster import DRIVER, NODE, Cluster, device
+
+
+def spec_of(name: str) -> dict[str, object]:
+    return {"metadata": {"name": name}, "spec": {"containers": [{"name": "train", "image": "none", "command": ["true"]}]}}
+
 
 BROKEN = device("gpu-3", Health.UNHEALTHY, "Xid 79: GPU has fallen off the bus")
 
@@ -139,6 +146,102 @@ async def test_watching_prints_a_row_again_when_it_changes(cluster: Cluster) -> 
     finally:
         process.terminate()
         await process.communicate()
+
+
+async def test_a_watch_tells_what_is_gone_and_waits_for_it_and_what_it_could_not_read(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", device("gpu-3"))
+    process = await cluster.start("get", "pods", "trainer", "-w")
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            await process.stdout.readline()
+            first = await process.stdout.readline()
+            await cluster.client.delete(PODS, "trainer", "default", grace=0)
+            while (line := await process.stdout.readline()).split()[1:2] == [b"Terminating"]:
+                pass
+            assert line == b"trainer is gone\n"
+            await cluster.pod("trainer", BROKEN)
+            again = await process.stdout.readline()
+            assert b"Unhealthy" in again
+            assert first.index(b"Healthy") == again.index(b"Unhealthy"), "columns stay where they were"
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def test_a_watch_goes_on_when_the_api_was_away(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    news = News("table", header=True)
+    with pytest.MonkeyPatch.context() as patch:
+        told: list[str] = []
+        patch.setattr("click.echo", lambda text="", err=False: told.append(text))
+        for _ in range(3):
+            news.note(("the API cannot be reached",))
+        news.note(())
+        news.note(("the API cannot be reached",))
+    assert told == ["note: the API cannot be reached"] * 2, "when it begins, and not each time"
+
+
+async def test_two_drivers_of_one_name_on_two_nodes_are_two_rows_of_a_watch(cluster: Cluster) -> None:
+    for node in ("gpu-07", "gpu-08"):
+        spec: dict[str, object] = {
+            "driver": DRIVER,
+            "nodeName": node,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+            "devices": [],
+        }
+        await cluster.client.create(SLICES, {"metadata": {"name": node}, "spec": spec})
+    process = await cluster.start("get", "drivers", "-w", "--no-headers")
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            rows = [await process.stdout.readline(), await process.stdout.readline()]
+    finally:
+        process.terminate()
+        await process.communicate()
+    assert [row.split()[:2] for row in rows] == [[DRIVER.encode(), b"gpu-07"], [DRIVER.encode(), b"gpu-08"]]
+
+
+async def test_the_next_command_takes_the_names_that_get_prints(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", BROKEN, device("gpu-4"))
+    assert (await cluster.run("get", "pods", "-o", "name"))[1] == "pod/trainer\n"
+    assert (await cluster.run("get", "pods", "-A", "-o", "name"))[1] == "pod/default/trainer\n"
+    assert (await cluster.run("get", "devices", "--unhealthy", "-o", "name"))[1] == f"device/{DRIVER}/{NODE}/gpu-3\n"
+    for name in ("pod/default/trainer", f"device/{DRIVER}/{NODE}/gpu-3"):
+        assert "Xid 79" in (await cluster.run("describe", name))[1], name
+
+
+async def test_a_list_can_be_narrowed_to_a_node_and_go_without_its_header(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", BROKEN)
+    for kind, first in (("pods", "trainer"), ("devices", f"{DRIVER}/{NODE}/gpu-3"), ("nodes", NODE)):
+        assert (await cluster.run("get", kind, "--node", NODE, "--no-headers"))[1].split()[0] == first
+        assert (await cluster.run("get", kind, "--node", "gpu-08"))[1].startswith(f"No {kind} on node gpu-08"), kind
+
+
+async def test_options_may_stand_before_what_is_described(cluster: Cluster) -> None:
+    await cluster.agent_seen(3)
+    await cluster.pod("trainer", BROKEN)
+    for words in (("-n", "default", "pod/trainer"), ("--all", "pod", "trainer"), ("pod", "-n", "default", "trainer")):
+        assert "Xid 79" in (await cluster.run("describe", *words))[1], words
+
+
+async def test_a_pod_that_is_not_there_is_told_with_what_was_probably_meant(cluster: Cluster) -> None:
+    for namespace in ("default", "kube-system"):
+        await cluster.client.create(PODS, spec_of("worker-a-6c8d9f-x2x7p" if namespace == "kube-system" else "trainer-0"), namespace)
+    for words, why in (
+        (("describe", "pod", "trainer"), "there is no pod 'trainer' in namespace 'default'; did you mean trainer-0?"),
+        (("describe", "pod", "trianer-0"), "; did you mean trainer-0?"),
+        (("describe", "pod", "trainer-1"), "; another namespace? (-n)"),
+        (("describe", "pod", "worker-a-6c8d9f-x2x7p"), "; there is one in kube-system (-n kube-system)"),
+        (("get", "pods", "worker-a-6c8d9f-x2x7p"), "; there is one in kube-system (-n kube-system)"),
+        (("get", "pods", "-n", "kube-system", "worker"), "; did you mean worker-a-6c8d9f-x2x7p?"),
+    ):
+        code, out, err = await cluster.run(*words)
+        assert (code, out, err.count("\n")) == (4, "", 1), words
+        assert why in err
 
 
 async def test_a_pod_that_is_not_there_is_told_with_the_namespace(cluster: Cluster) -> None:

@@ -9,7 +9,7 @@ from podvitals.cli.agents import AgentStates
 from podvitals.cli.documents import driver_document
 from podvitals.cli.tables import drivers_table
 from podvitals.fleet.drivers import DriverView, Voice, with_published
-from podvitals.fleet.inventory import AgentView
+from podvitals.fleet.inventory import Agents, AgentView
 from podvitals.pod.entry import moment
 from tests.fleet.pods import DRIVER, NODE, NOW
 
@@ -77,7 +77,13 @@ def test_of_a_driver_no_agent_told_the_reason_is_told() -> None:
         )
         for node in ("alive", "silent", "none")
     ]
-    agents = {"alive": AgentView("alive", NOW), "silent": AgentView("silent", NOW - 100)}
+    agents = Agents([AgentView("alive", NOW), AgentView("silent", NOW - 100)])
     views = {view.node: view for view in with_published([], slices, agents, NOW)}
     assert {node: view.state for node, view in views.items()} == {"alive": "agent not asked", "silent": "agent silent", "none": "no agent"}
     assert all(not view.voice.well and view.devices == 1 for view in views.values())
+
+
+def test_a_reader_who_may_not_see_leases_does_not_read_that_there_is_no_agent() -> None:
+    spec = ResourceSliceSpec(driver=DRIVER, pool=Pool(name=NODE), node_name=NODE, devices=(SliceDevice(name="gpu-0"),))
+    (view,) = with_published([], [ResourceSlice(metadata=ObjectMeta(name="s"), spec=spec)], Agents(hidden=True), NOW)
+    assert view.state == "agent not asked"

@@ -1,5 +1,7 @@
 """What a reader may believe: the agent while it lives, the kubelet's field without one, never a stale Healthy."""
 
+from datetime import UTC
+
 import msgspec
 import pytest
 
@@ -18,10 +20,13 @@ from podvitals.claim.resource import (
     SliceDevice,
 )
 from podvitals.claim.times import rfc3339
+from podvitals.cli.device_page import device_page
+from podvitals.cli.pod_page import Reader
+from podvitals.cli.tables import devices_table, nodes_table
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.fleet.devices import Reported, device_views, node_views, silenced, with_silence
-from podvitals.fleet.inventory import AGENT_SILENT_AFTER, UNTOLD, AgentView, Source, agent_view, pod_view
+from podvitals.fleet.inventory import AGENT_SILENT_AFTER, UNTOLD, Agents, AgentView, Source, agent_view, pod_view
 from podvitals.pod.agreement import Agreement
 from podvitals.pod.cause import Verdict
 from podvitals.pod.entry import PodDevices
@@ -135,7 +140,7 @@ def test_devices_are_those_published_held_or_reported_the_worst_first() -> None:
         ("gpu-8", Health.UNKNOWN, False),
     ]
     assert views[0].holders == ("ml/trainer-0 (train)",)
-    (node,) = node_views([], {NODE: ALIVE}, views, [held])
+    (node,) = node_views([], Agents([ALIVE]), views, [held])
     assert (node.devices, node.broken, node.unknown, node.affected) == (3, 1, 2, 1)
 
 
@@ -190,3 +195,13 @@ def test_a_lease_from_the_future_is_no_sign_of_life() -> None:
 def test_a_damaged_list_of_untold_pods_stops_no_reader(text: str) -> None:
     lease = Lease(metadata=ObjectMeta(annotations={UNTOLD: text}), spec=LeaseSpec(renew_time=rfc3339(NOW)))
     assert agent_view(NODE, lease).alive(NOW)
+
+
+def test_what_a_reader_may_not_see_is_not_told_as_nothing() -> None:
+    views = device_views([published("gpu-0")], None, {DeviceKey(DRIVER, NODE, "gpu-8"): Reported(NODE, Health.UNHEALTHY, "Xid 79")})
+    assert [view.holders for view in views] == [None, None]
+    (node,) = node_views([], Agents(hidden=True), views, None)
+    assert (node.agent.hidden, node.affected) == (True, None)
+    assert nodes_table([node], NOW).rows == [(NODE, "", "may not see", "2", "1", "1", "may not see", DRIVER)]
+    assert [row[4] for row in devices_table(views, NOW).rows] == ["may not see"] * 2
+    assert "Held by  cannot be told: the pods may not be read" in "\n".join(device_page(views[0], [], Reader(NOW, UTC)))

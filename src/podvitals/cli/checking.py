@@ -13,7 +13,7 @@ import click
 from podvitals import __version__
 from podvitals.cli.check_page import change_line, document, table, tally
 from podvitals.cli.options import roots_at
-from podvitals.cli.output import age, clock, encode, longest_cell, print_lines
+from podvitals.cli.output import age, clock, encode, line_width, print_lines
 from podvitals.detect.anonymise import Anonymiser
 from podvitals.detect.detector import Detector
 from podvitals.detect.exposition import exposition
@@ -224,7 +224,7 @@ def _print(request: Request, page: Page) -> None:
         case "json" | "yaml":
             click.echo(encode(document(told, page.changes, page.left_out), request.form), nl=False)
         case form:
-            print_lines(table(told).lines(wide=form == "wide", longest=longest_cell(form)) if told else [])
+            print_lines(table(told).lines(wide=form == "wide", width=line_width(form)) if told else [])
             print_lines(["", *(change_line(f"+{age(one.at)}", one.before, one.now) for one in page.changes)] if page.changes else [])
             print_lines([tally(page.findings)])
 

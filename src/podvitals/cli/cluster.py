@@ -1,23 +1,23 @@
 """What `get` and `describe` read from the API, as views of fleet/. A right that is missing costs what it would have shown, and is said."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from podvitals.claim.holdings import claim_names
 from podvitals.claim.pod import Pod
 from podvitals.claim.resource import ResourceClaim
+from podvitals.cli.kinds import meant
 from podvitals.cli.output import clock
 from podvitals.errors import ApiError, Forbidden, NotFound
-from podvitals.fleet.inventory import AgentView, PodView, agent_view, lease_name, pod_view
+from podvitals.fleet.inventory import Agents, AgentView, PodView, agent_view, lease_name, pod_view
 from podvitals.kube.client import Client
 from podvitals.kube.resources import CLAIMS, LEASES, PODS
 from podvitals.pod.entry import ANNOTATION
 
 T = TypeVar("T")
 _CLAIMS_AT_ONCE = 8
-_LEASES = "the agents' Leases"
 
 
 @dataclass(slots=True)
@@ -35,23 +35,37 @@ class Reading:
         try:
             pod = await self.client.get(PODS, name, namespace)
         except NotFound:
-            raise NotFound(f"there is no pod {name!r} in namespace {namespace!r}; another namespace? (-n)", status=404) from None
+            hint = await self.hint(namespace, name) or "; another namespace? (-n)"
+            raise NotFound(f"there is no pod {name!r} in namespace {namespace!r}{hint}", status=404) from None
         return await self._view(pod, await self._agent(pod.spec.node_name))
 
-    async def pods(self, namespace: str | None, labels: str | None, agents: Mapping[str, AgentView]) -> list[PodView]:
+    async def hint(self, namespace: str, name: str) -> str:
+        """What was probably meant by a pod that is not there: the namespaces that have it, or names much like it; else ""."""
+        try:
+            pods = (await self.client.list(PODS, None)).items
+        except (Forbidden, NotFound):
+            try:
+                pods = (await self.client.list(PODS, namespace)).items
+            except (Forbidden, NotFound):
+                return ""
+        elsewhere = sorted(pod.metadata.namespace for pod in pods if pod.metadata.name == name)
+        if elsewhere:
+            return f"; there is one in {', '.join(elsewhere[:3])} (-n {elsewhere[0]})"
+        return meant(name, [pod.metadata.name for pod in pods if pod.metadata.namespace == namespace])
+
+    async def pods(self, namespace: str | None, labels: str | None, agents: Agents) -> list[PodView]:
         """All pods of a namespace (None: of all namespaces), whether they have devices or not."""
         listing = await self.client.list(PODS, namespace, labels=labels)
-        return list(await asyncio.gather(*(self._view(pod, self.agent_of(pod.spec.node_name, agents)) for pod in listing.items)))
+        return list(await asyncio.gather(*(self._view(pod, agents.of(pod.spec.node_name)) for pod in listing.items)))
 
-    async def agents(self) -> dict[str, AgentView]:
-        """The agents of all nodes, by node, as their Leases tell."""
-        listing = await self.allowed(self.client.list(LEASES, self.agent_namespace), _LEASES)
+    async def agents(self) -> Agents:
+        """The agents of all nodes."""
+        listing = await self.allowed(self.client.list(LEASES, self.agent_namespace), "the agents' Leases")
+        if listing is None:
+            return Agents(hidden=True)
         prefix = lease_name("")
-        leases = [lease for lease in listing.items if lease.metadata.name.startswith(prefix)] if listing else []
-        return {node: agent_view(node, lease) for lease in leases if (node := lease.metadata.name.removeprefix(prefix))}
-
-    def agent_of(self, node: str, agents: Mapping[str, AgentView]) -> AgentView:
-        return agents.get(node) or AgentView(node, None, hidden=any(_LEASES in sentence for sentence in self.missing))
+        leases = [lease for lease in listing.items if lease.metadata.name.startswith(prefix)]
+        return Agents(agent_view(node, lease) for lease in leases if (node := lease.metadata.name.removeprefix(prefix)))
 
     async def allowed(self, call: Awaitable[T], what: str) -> T | None:
         """The answer, or None where the right is missing or the kind is not served, which is then kept in `missing`."""

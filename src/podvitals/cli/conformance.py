@@ -281,11 +281,14 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _table(results: "Sequence[Result]") -> list[str]:
+    from textwrap import shorten
+
     from podvitals.cli.output import Table, colours
     from podvitals.testing.conformance.report import milliseconds
 
-    rows = [(result.name, str(result.outcome), milliseconds(result.finding.ms), result.finding.seen) for result in results]
-    lines = Table(("CASE", "OUTCOME", "TIME", "SEEN"), rows).lines(longest=100)
+    seen = [shorten(result.finding.seen, 100, placeholder="…") for result in results]
+    rows = [(result.name, str(result.outcome), milliseconds(result.finding.ms), what) for result, what in zip(results, seen, strict=True)]
+    lines = Table(("CASE", "OUTCOME", "TIME", "SEEN"), rows).lines()
     if not colours():
         return lines
     return [lines[0], *(click.style(line, fg=_TINT.get(row[1])) for line, row in zip(lines[1:], rows, strict=True))]

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from podvitals.cli.kinds import kind_called, kind_named
+from podvitals.cli.kinds import kind_called, kind_named, offered
 from podvitals.cli.options import (
     Where,
     agent_namespace_option,
@@ -19,38 +19,40 @@ from podvitals.cli.output import columns, encode, print_lines
 from podvitals.device.health import Health
 
 
-class _Kinds(click.Group):
-    """`describe KIND NAME`, and `describe KIND/NAME` as kubectl takes it."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        kind, name = kind_named(args[0])
-        rest = [name, *args[1:]] if kind else args[1:]
-        kind = kind or kind_called(args[0])
-        if kind is None:
-            raise click.UsageError(f"{args[0]!r} is none of {', '.join(self.commands)}: `describe pod NAME`, `describe device NAME`", ctx)
-        if kind[:-1] not in self.commands:
-            wanted = " ".join(("podvitals get", kind, *(word for word in rest[:1] if not word.startswith("-"))))
-            raise click.UsageError(f"it describes pods and devices; of {kind}, `{wanted}` tells what is known", ctx)
-        return super().resolve_command(ctx, [kind[:-1], *rest])
-
-
-@click.group(name="describe", cls=_Kinds)
-def command() -> None:
-    """Tell everything about a pod's devices, or about one device."""
-
-
-@command.command(name="pod", short_help="a pod: which device is unhealthy, why, and whether it explains the crash")
-@click.argument("name")
+@click.command(name="describe")
+@click.argument("kind", metavar="pod|device", shell_complete=offered)
+@click.argument("name", required=False)
 @namespace_option
+@click.option("--all", "all_devices", is_flag=True, help="list a pod's healthy devices too")
+@output_option
 @cluster_options
 @agent_namespace_option
-@output_option
 @exit_code_option
-@click.option("--all", "all_devices", is_flag=True, help="list healthy devices too")
-def describe_pod(name: str, namespace: str | None, form: str, all_devices: bool, exit_code: bool, **where: Any) -> None:
-    """Which of the pod's devices is unhealthy, why, since when, whether that explains its crashes, and what to do.
+@click.pass_context
+def command(ctx: click.Context, /, kind: str, name: str | None, **options: Any) -> None:
+    """Tell everything about a pod's devices, or about one device.
 
-    NAME is a pod, or namespace/pod."""
+    \b
+    pod NAME     which of its devices is unhealthy, why, since when, whether that explains its crashes, and what to do
+    device NAME  its health and why, who holds it, its last faults
+
+    A pod is NAME, or NAMESPACE/NAME; a device is DRIVER/POOL/DEVICE, or a tail of that which only one device has. Like kubectl, it also
+    takes KIND/NAME: pod/llm-0."""
+    of, first = kind_named(kind)
+    of = of or kind_called(kind)
+    if of is None:
+        some = "NAME" if name or "/" in kind else kind
+        raise click.UsageError(f"{kind!r} is none of pod, device: `describe pod {some}`, `describe device {some}`", ctx)
+    name = first or name or ""
+    if of not in ("pods", "devices"):
+        wanted = " ".join(word for word in ("podvitals get", of, name) if word)
+        raise click.UsageError(f"it describes pods and devices; of {of}, `{wanted}` tells what is known", ctx)
+    if not name:
+        raise click.UsageError("Missing argument 'NAME'", ctx)
+    (_pod if of == "pods" else _device)(name, **options)
+
+
+def _pod(name: str, namespace: str | None, form: str, all_devices: bool, exit_code: bool, **where: Any) -> None:
     from podvitals.cli.documents import pod_document
     from podvitals.cli.pod_page import Reader, pod_page
 
@@ -65,16 +67,7 @@ def describe_pod(name: str, namespace: str | None, form: str, all_devices: bool,
     exit_if_ill(exit_code, view.health)
 
 
-@command.command(name="device", short_help="a device: its health and why, who holds it, its faults")
-@click.argument("name")
-@cluster_options
-@agent_namespace_option
-@output_option
-@exit_code_option
-def describe_device(name: str, form: str, exit_code: bool, **where: Any) -> None:
-    """One device: its health and why, who holds it, what its driver says of it.
-
-    NAME is driver/pool/device, or a tail of that which only one device has."""
+def _device(name: str, form: str, exit_code: bool, **where: Any) -> None:
     from podvitals.cli.device_page import device_page, the_one
     from podvitals.cli.documents import device_document
     from podvitals.cli.pod_page import Reader

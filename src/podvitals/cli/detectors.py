@@ -16,7 +16,7 @@ Any of them can be given to `podvitals driver NAME --detector FAMILY` and to `po
 @click.option("-o", "--output", "form", type=click.Choice(["table", "wide", "json", "yaml"]), default="table", show_default=True)
 @root_option
 def command(form: str, root: Path) -> None:
-    from podvitals.cli.output import Table, encode, longest_cell, print_lines
+    from podvitals.cli.output import Table, encode, line_width, print_lines
     from podvitals.detect.spec import FAMILIES, family_of
 
     roots = roots_at(root)
@@ -29,4 +29,4 @@ def command(form: str, root: Path) -> None:
         click.echo(encode({"detectors": rows}, form), nl=False)
         return
     lines = [(str(r["family"]), "yes" if r["available"] else "no", str(r["about"]), str(r["why"] or r["needs"])) for r in rows]
-    print_lines(Table(("FAMILY", "HERE", "ABOUT", "NEEDS, OR WHY NOT"), lines).lines(longest=longest_cell(form)))
+    print_lines(Table(("FAMILY", "HERE", "ABOUT", "NEEDS, OR WHY NOT"), lines).lines(width=line_width(form)))

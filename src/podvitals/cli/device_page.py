@@ -37,14 +37,18 @@ def device_page(view: DeviceView, missing: Sequence[str], reader: Reader) -> lis
         lines.append(f"  Why      {wrapped(clean(view.message), reader.width - 11, ' ' * 11)}")
     if view.action:
         lines.append(f"  Do       {clean(view.action)}")
-    holders = clean(", ".join(view.holders)) if view.holders else "no pod"
+    holders = clean(", ".join(view.holders) or "no pod") if view.holders is not None else "cannot be told: the pods may not be read"
     lines.append(f"  Held by  {wrapped(holders, reader.width - 11, ' ' * 11)}")
     if not view.published:
         lines.append(f"  {wrapped(_UNPUBLISHED, reader.width - 2, '  ')}")
     if view.attributes:
-        lines += ["", strong("Attributes"), *Table(("NAME", "VALUE"), list(view.attributes.items())).lines(indent="  ", header=False)]
+        lines += [
+            "",
+            strong("Attributes"),
+            *Table(("NAME", "VALUE"), list(view.attributes.items())).folded(reader.width, indent="  ", header=False),
+        ]
     if view.faults:
         rows = [(str(f.health), reader.clock(f.start), reader.clock(f.until) or "now", f.message) for f in view.faults]
-        lines += ["", strong("Last faults"), *Table(("HEALTH", "FROM", "TO", "WHY"), rows).lines(indent="  ")]
+        lines += ["", strong("Last faults"), *Table(("HEALTH", "FROM", "TO", "WHY"), rows).folded(reader.width, indent="  ")]
     source = f"{clean(view.speaker)}." + "".join(f" ({clean(sentence)})" for sentence in missing)
     return [*lines, "", f"{strong('Source')}  {wrapped(source, reader.width - 8, ' ' * 8)}"]

@@ -84,7 +84,7 @@ def device_document(view: DeviceView) -> Document:
         "message": view.message,
         "action": view.action,
         "since": _time(view.since),
-        "holders": list(view.holders),
+        "holders": None if view.holders is None else list(view.holders),
         "published": view.published,
         "attributes": dict(view.attributes),
         "faults": [fault_document(fault) for fault in view.faults],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from podvitals.cli.kinds import KINDS, kind_called, kind_named
+from podvitals.cli.kinds import KINDS, kind_called, kind_named, offered
 from podvitals.cli.options import (
     Where,
     agent_namespace_option,
@@ -14,23 +14,21 @@ from podvitals.cli.options import (
     exit_code_option,
     exit_if_ill,
     namespace_option,
-    output_option,
     run,
 )
-from podvitals.cli.output import Table, encode, print_lines
+from podvitals.cli.output import FORMATS, Table, encode, line_width, print_lines
 from podvitals.device.health import Health
 
 if TYPE_CHECKING:
     from podvitals.cli.cluster import Reading
 
-_LONGEST_CELL = 100
 _REDRAW_AFTER = 2.0
 """Seconds between two looks of `get -w` where nothing the API watches has changed: an agent's own state is only asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for on the command line."""
+    """What was asked for on the command line. `watched`: it was answered before, so that a name may be gone for a while."""
 
     kind: str
     names: tuple[str, ...]
@@ -38,60 +36,55 @@ class Request:
     namespace: str | None
     all_namespaces: bool
     labels: str | None
+    node: str | None
     unhealthy: bool
     form: str
+    header: bool
     agent_namespace: str
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A table for people and documents for machines of the same rows; `worst` over all of them; `missing`: what could not be read."""
+    """A table for people and documents for machines of the same rows; `keys`: a name for each, with more behind a space where that is not
+    enough; `worst` over all of them; `missing`: what could not be read."""
 
     table: Table
+    keys: Sequence[str]
     documents: Sequence[dict[str, Any]]
     worst: Health | None
     missing: Sequence[str] = ()
 
 
-class _Kind(click.ParamType[tuple[str, str]]):
-    """A kind, or KIND/NAME as kubectl writes it, with the name, else ""."""
-
-    name = "kind"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        kind, name = kind_named(value)
-        kind = kind or kind_called(value)
-        if kind is None:
-            raise click.BadParameter(f"{value!r} is none of {', '.join(KINDS)}", ctx, param)
-        return kind, name
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
-        return [CompletionItem(kind) for kind in KINDS if kind.startswith(incomplete)]
-
-
 @click.command(name="get")
-@click.argument("kind", type=_Kind())
+@click.argument("kind", shell_complete=offered)
 @click.argument("names", nargs=-1)
 @namespace_option
 @click.option("-A", "--all-namespaces", is_flag=True, help="pods of all namespaces")
 @click.option("-l", "--selector", "labels", metavar="SELECTOR", help="pods with these labels, e.g. app=train,tier!=test")
+@click.option("--node", metavar="NAME", help="only what is on this node")
 @click.option("--unhealthy", is_flag=True, help="only what is not Healthy")
 @click.option("-w", "--watch", is_flag=True, help="after the list, print each row again when it changes")
-@output_option
+@click.option(
+    "-o", "--output", "form", type=click.Choice((*FORMATS, "name")), default="table", show_default=True, help="wide: all columns, uncut"
+)
+@click.option("--no-headers", is_flag=True, help="without the table's first line")
 @cluster_options
 @agent_namespace_option
 @exit_code_option
-def command(kind: tuple[str, str], names: tuple[str, ...], watch: bool, exit_code: bool, **options: Any) -> None:
+def command(kind: str, names: tuple[str, ...], watch: bool, exit_code: bool, no_headers: bool, **options: Any) -> None:
     """List pods, devices, drivers or nodes with the health of their devices.
 
     NAMES restrict the list: names of pods, drivers or nodes, or device names (driver/pool/device or a tail of it). Like kubectl, it also
     takes KIND/NAME: pod/llm-0."""
-    fields = ("namespace", "all_namespaces", "labels", "unhealthy", "form", "agent_namespace")
+    fields = ("namespace", "all_namespaces", "labels", "node", "unhealthy", "form", "agent_namespace")
     given = {name: options[name] for name in fields}
-    request = Request(kind=kind[0], names=_names(*kind, names), where=Where.of(options), **given)
-    if watch and request.form in ("json", "yaml"):
+    of, first = kind_named(kind)
+    of = of or kind_called(kind)
+    if of is None:
+        raise click.UsageError(f"{kind!r} is none of {', '.join(KINDS)}")
+    request = Request(kind=of, names=_names(of, first, names), where=Where.of(options), header=not no_headers, **given)
+    if watch and request.form in ("json", "yaml", "name"):
         raise click.UsageError("-w prints a table; for machines use `kubectl get pods -w -o json`")
     if request.labels and request.kind != "pods":
         raise click.UsageError(f"-l chooses pods; for {request.kind} give names, or --unhealthy")
@@ -118,28 +111,24 @@ async def _once(request: Request) -> Answer:
     if request.form in ("json", "yaml"):
         kind = {"pods": "PodVitals", "devices": "DeviceVitals", "drivers": "DriverVitals", "nodes": "NodeVitals"}[request.kind]
         click.echo(encode({"kind": f"{kind}List", "items": list(answer.documents)}, request.form), nl=False)
+    elif request.form == "name":
+        print_lines(dict.fromkeys(f"{request.kind[:-1]}/{key.partition(' ')[0]}" for key in answer.keys))
+    elif answer.table.rows:
+        print_lines(answer.table.lines(wide=request.form == "wide", header=request.header, width=line_width(request.form)))
     else:
-        print_lines(
-            answer.table.lines(wide=request.form == "wide", longest=_longest(request))
-            if answer.table.rows
-            else [_nothing(request, answer.missing)]
-        )
+        print_lines([_nothing(request, answer.missing)])
     for sentence in answer.missing:
         click.echo(f"note: {sentence}", err=True)
     return answer
-
-
-def _longest(request: Request) -> int | None:
-    """Characters a cell may have: one driver's long message must not push every other column off the screen. -o wide cuts nothing."""
-    return None if request.form == "wide" else _LONGEST_CELL
 
 
 def _nothing(request: Request, missing: Sequence[str]) -> str:
     some = "unhealthy " if request.unhealthy else ""
     named = f" named {', '.join(request.names)}" if request.names else ""
     labelled = f" with labels {request.labels}" if request.labels else ""
+    node = f" on node {request.node}" if request.node else ""
     place = "" if request.kind != "pods" or request.all_namespaces else f" in namespace {request.namespace} (-A: all namespaces)"
-    return f"No {some}{request.kind}{named}{labelled}{place}{', as far as could be read' if missing else ''}."
+    return f"No {some}{request.kind}{named}{labelled}{node}{place}{', as far as could be read' if missing else ''}."
 
 
 async def _ask(reading: "Reading", request: Request) -> Answer:
@@ -153,12 +142,17 @@ async def _pods(reading: "Reading", request: Request) -> Answer:
     namespace = None if request.all_namespaces else request.namespace or reading.client.config.namespace
     views = await reading.pods(namespace, request.labels, await reading.agents())
     views = [view for view in views if not request.names or view.pod.metadata.name in request.names or view.name in request.names]
-    _refuse_unknown(request, {view.pod.metadata.name for view in views} | {view.name for view in views})
+    found = {view.pod.metadata.name for view in views} | {view.name for view in views}
+    gone = next((name for name in request.names if name not in found), None)
+    hint = await reading.hint(namespace, gone) if gone is not None and namespace is not None and not request.watched else ""
+    _refuse_unknown(request, found, hint)
+    views = [view for view in views if request.node in (None, view.pod.spec.node_name)]
     if request.unhealthy:
         views = [view for view in views if view.health not in (None, Health.HEALTHY)]
     table = pods_table(views, reading.client.wall(), all_namespaces=request.all_namespaces)
     worst = _worst(view.health for view in views)
-    return Answer(table, [pod_document(view) for view in views], worst, reading.missing)
+    keys = [view.name if request.all_namespaces else view.pod.metadata.name for view in views]
+    return Answer(table, keys, [pod_document(view) for view in views], worst, reading.missing)
 
 
 async def _others(reading: "Reading", request: Request) -> Answer:
@@ -169,19 +163,25 @@ async def _others(reading: "Reading", request: Request) -> Answer:
     if request.kind == "devices":
         devices = [view for view in snapshot.devices if not request.names or any(view.key.matches(name) for name in request.names)]
         _refuse_unknown(request, {name for name in request.names for view in devices if view.key.matches(name)})
+        devices = [view for view in devices if request.node in (None, view.node)]
         devices = [view for view in devices if not request.unhealthy or view.health is not Health.HEALTHY]
-        rows = [documents.device_document(view) for view in devices]
-        return Answer(tables.devices_table(devices, now), rows, _worst(view.health for view in devices), reading.missing)
+        rows, keys = [documents.device_document(view) for view in devices], [str(view.key) for view in devices]
+        return Answer(tables.devices_table(devices, now), keys, rows, _worst(view.health for view in devices), reading.missing)
     if request.kind == "drivers":
         drivers = [view for view in snapshot.drivers if not request.names or view.driver in request.names]
         _refuse_unknown(request, {view.driver for view in drivers})
+        drivers = [view for view in drivers if request.node in (None, view.node)]
         drivers = [view for view in drivers if not request.unhealthy or not view.voice.well]
-        return Answer(tables.drivers_table(drivers, now), [documents.driver_document(view) for view in drivers], None, reading.missing)
+        rows = [documents.driver_document(view) for view in drivers]
+        keys = [f"{view.driver} on {view.node} {view.source} {view.endpoint}".rstrip() for view in drivers]
+        return Answer(tables.drivers_table(drivers, now), keys, rows, None, reading.missing)
     nodes = [view for view in snapshot.nodes if not request.names or view.name in request.names]
     _refuse_unknown(request, {view.name for view in nodes})
+    nodes = [view for view in nodes if request.node in (None, view.name)]
     nodes = [view for view in nodes if not request.unhealthy or view.broken or view.unknown]
     worst = _worst(Health.UNHEALTHY if view.broken else Health.UNKNOWN if view.unknown else Health.HEALTHY for view in nodes)
-    return Answer(tables.nodes_table(nodes, now), [documents.node_document(view, now) for view in nodes], worst, reading.missing)
+    rows, keys = [documents.node_document(view, now) for view in nodes], [view.name for view in nodes]
+    return Answer(tables.nodes_table(nodes, now), keys, rows, worst, reading.missing)
 
 
 def _worst(healths: Iterable[Health | None]) -> Health | None:
@@ -189,47 +189,41 @@ def _worst(healths: Iterable[Health | None]) -> Health | None:
     return Health.worst(known) if known else None
 
 
-def _refuse_unknown(request: Request, found: set[str]) -> None:
+def _refuse_unknown(request: Request, found: set[str], hint: str = "") -> None:
+    """`hint`: what was probably meant. Somebody who watches waits for what is gone to come back."""
     from podvitals.errors import NotFound
 
     missing = [name for name in request.names if name not in found]
-    if missing:
+    if missing and not request.watched:
         place = ""
         if request.kind == "pods":
             place = " in any namespace" if request.all_namespaces else f" in namespace {request.namespace} (another: -n, all: -A)"
         there_is = f"there is no {request.kind[:-1]} {', '.join(missing)}{place}"
-        raise NotFound(f"{there_is}: `podvitals get {request.kind}` lists them", status=404)
+        raise NotFound(f"{there_is}{hint}" if hint else f"{there_is}: `podvitals get {request.kind}` lists them", status=404)
 
 
 async def _watch(request: Request) -> Answer:
-    """Prints the rows that changed, as kubectl does, until Ctrl-C."""
+    """Prints the rows that changed, as kubectl does, until Ctrl-C; an API that cannot be reached for a while ends it only at the start."""
     from podvitals.cli.cluster import Reading
-    from podvitals.cli.watching import changes
+    from podvitals.cli.watching import News, changes
+    from podvitals.errors import ApiError, ApiUnreachable
     from podvitals.kube.resources import LEASES, NODES, PODS, SLICES
 
-    shown: dict[str, Sequence[str]] = {}
+    news = News(request.form, header=request.header)
     async with request.where.client() as client:
-        namespace = request.namespace or client.config.namespace if request.kind == "pods" and not request.all_namespaces else None
+        if request.kind == "pods" and not request.all_namespaces:
+            request = replace(request, namespace=request.namespace or client.config.namespace)
         resources = (PODS,) if request.kind == "pods" else (PODS, SLICES, NODES, LEASES)
-        async with changes(client, resources, namespace, _REDRAW_AFTER) as changed:
+        async with changes(client, resources, request.namespace if request.kind == "pods" else None, _REDRAW_AFTER) as changed:
             while True:
-                shown = _print_news(await _ask(Reading(client, request.agent_namespace), request), request, shown)
+                try:
+                    answer = await _ask(Reading(client, request.agent_namespace), request)
+                except (ApiError, ApiUnreachable) as error:
+                    if not request.watched:
+                        raise
+                    news.note((str(error),))
+                else:
+                    request = replace(request, watched=True)
+                    news.note(answer.missing)
+                    news.tell(answer.table, answer.keys)
                 await changed()
-
-
-def _print_news(answer: Answer, request: Request, shown: dict[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    table = answer.table
-    name_columns = 2 if request.all_namespaces else 1
-    rows = {" ".join(row[:name_columns]): row for row in table.rows}
-    fresh = [row for name, row in rows.items() if _news(shown.get(name), row, table)]
-    if fresh:
-        print_lines(
-            Table(table.header, fresh, table.wide_from).lines(wide=request.form == "wide", header=not shown, longest=_longest(request))
-        )
-    return rows
-
-
-def _news(before: Sequence[str] | None, row: Sequence[str], table: Table) -> bool:
-    """Whether a row says something new; an age that grew is no news."""
-    ages = {index for index, name in enumerate(table.header) if name in ("AGE", "FOR", "SINCE", "LAST REPORT", "AGENT")}
-    return before is None or any(old != new for index, (old, new) in enumerate(zip(before, row, strict=True)) if index not in ages)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, tzinfo
 
 import click
 
+from podvitals.cli.layout import Layout
 from podvitals.device.health import Health
 from podvitals.device.text import clean
 
@@ -20,31 +21,39 @@ _COLOURS = {Health.HEALTHY: "green", Health.UNKNOWN: "yellow", Health.UNHEALTHY:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`header` and `rows` of plain text; columns from `wide_from` on are printed with -o wide only."""
+    """`header` and `rows` of plain text; columns from `wide_from` on are printed with -o wide only. `least`: what a narrow terminal goes
+    without, the first named first."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     wide_from: int | None = None
+    least: Sequence[str] = ()
 
-    def lines(self, *, wide: bool = False, indent: str = "", header: bool = True, longest: int | None = None) -> list[str]:
-        """The table as kubectl would lay it out: columns three spaces apart, cells cut to `longest` characters, if at all."""
+    def lines(self, *, wide: bool = False, indent: str = "", header: bool = True, width: int | None = None) -> list[str]:
+        """The table as kubectl would lay it out, in lines of at most `width` characters where that can be had (None: nothing is cut)."""
+        cells = self.cells(wide=wide)
+        layout = Layout.of(cells, width, self.least)
+        return [indent + joined(line, layout.gap) for row in cells[0 if header else 1 :] for line in layout.lines(row)]
+
+    def folded(self, width: int, *, indent: str = "", header: bool = True) -> list[str]:
+        """The same with nothing cut: what is too long for its column goes on below. For pages, whose lines are read and not compared."""
+        cells = self.cells()
+        layout = Layout.folding(cells, width - len(indent))
+        return [indent + joined(line, layout.gap) for row in cells[0 if header else 1 :] for line in layout.folded(row)]
+
+    def cells(self, *, wide: bool = False) -> list[list[str]]:
+        """Header and rows as they are printed: harmless, and `-` where there is nothing."""
         columns = len(self.header) if wide or self.wide_from is None else self.wide_from
-        cells = [[_cut(clean(cell), longest) or "-" for cell in row[:columns]] for row in self.rows]
-        top = [list(self.header[:columns])]
-        widths = [max(len(row[column]) for row in top + cells) for column in range(columns)]
-        return [
-            (indent + "   ".join(_tinted(cell, cell.ljust(width)) for cell, width in zip(row, widths, strict=True))).rstrip()
-            for row in (top if header else []) + cells
-        ]
+        return [list(self.header[:columns]), *([clean(cell) or "-" for cell in row[:columns]] for row in self.rows)]
 
 
-def _cut(cell: str, longest: int | None) -> str:
-    # One word is a name, which people copy: it stays whole.
-    return cell if longest is None or len(cell) <= longest or " " not in cell else cell[: longest - 1].rstrip() + "…"
+def joined(cells: Sequence[str], gap: int) -> str:
+    """One line of a table, each health in its colour."""
+    return (" " * gap).join(_tinted(cell) for cell in cells).rstrip()
 
 
-def _tinted(cell: str, padded: str) -> str:
-    return paint(padded, Health(cell)) if cell in _COLOURS else padded
+def _tinted(cell: str) -> str:
+    return paint(cell, Health(cell.rstrip())) if cell.rstrip() in _COLOURS else cell
 
 
 def colours() -> bool:
@@ -120,9 +129,9 @@ def columns() -> int:
     return shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 120
 
 
-def longest_cell(form: str) -> int | None:
-    """Characters of a cell before it is cut, for Table.lines; None: it is not. What goes into a pipe or a file is whole."""
-    return max(columns() // 2, 40) if form != "wide" and sys.stdout.isatty() else None
+def line_width(form: str) -> int | None:
+    """Characters a line of a list may have, for Table.lines; None: any. What goes into a pipe or a file is whole."""
+    return columns() if form != "wide" and sys.stdout.isatty() else None
 
 
 def print_lines(lines: Iterable[str]) -> None:

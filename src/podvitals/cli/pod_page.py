@@ -189,7 +189,7 @@ def _containers(view: PodView, reader: Reader) -> list[str]:
     if not rows:
         return []
     table = Table(("NAME", "STATE", "RESTARTS", "LAST EXIT", "DEVICES"), rows)
-    return [strong("Containers"), *table.lines(indent="  ")]
+    return [strong("Containers"), *table.folded(reader.width, indent="  ")]
 
 
 def _container_row(view: PodView, status: ContainerStatus, reader: Reader) -> tuple[str, ...]:
@@ -227,7 +227,7 @@ def _devices(view: PodView, reader: Reader) -> list[str]:
         ]
         note = f"   ({hidden} healthy hidden: --all)" if hidden and not lines else ""
         table = Table(("DEVICE", "HEALTH", "SINCE", "CONTAINER", "WHY"), rows)
-        lines += [f"{strong('Devices')}   {title}{note}", *table.lines(indent="  ")]
+        lines += [f"{strong('Devices')}   {title}{note}", *table.folded(reader.width, indent="  ")]
     if not shown:
         lines = [f"{strong('Devices')}   {hidden} healthy (--all lists them)"]
     worse = view.omitted.unhealthy + view.omitted.unknown

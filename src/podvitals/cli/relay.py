@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NO_KEEPER = "No keeper holds its sockets: prepares that begin while it restarts will fail. Start one: podvitals relay keep"
 _HEADER = ("DRIVER", "KUBELET", "STREAMS", "DEVICES", "LEASE", "HELD", "FAILED", "REFUSED", "DRIVER'S ENDPOINT", "LAST REPORT", "STAND-IN")
+_LEAST = ("LEASE", "STREAMS", "REFUSED", "DEVICES", "DRIVER'S ENDPOINT", "HELD")
 
 
 def _absolute(_context: click.Context, _parameter: click.Parameter, path: Path) -> Path:
@@ -87,18 +88,18 @@ def status(run_dir: Path, form: str) -> None:
 
     Exits with 3 where no relay answers.
     """
-    from podvitals.cli.output import encode
+    from podvitals.cli.output import encode, line_width
     from podvitals.cli.relaying import ask
 
     answer = json.loads(ask(run_dir))
     if form in ("json", "yaml"):
         click.echo(encode(answer, form), nl=False)
         return
-    for line in _page(answer, time.time(), wide=form == "wide"):
+    for line in _page(answer, time.time(), line_width(form), wide=form == "wide"):
         click.echo(line)
 
 
-def _page(answer: dict[str, Any], now: float, *, wide: bool) -> list[str]:
+def _page(answer: dict[str, Any], now: float, width: int | None = None, *, wide: bool) -> list[str]:
     from podvitals.claim.times import unix
     from podvitals.cli.output import Table, age
 
@@ -127,7 +128,7 @@ def _page(answer: dict[str, Any], now: float, *, wide: bool) -> list[str]:
                 ", ".join(stand_in["endpoint"] for stand_in in one["standIns"]),
             )
         )
-    return lines + Table(_HEADER, rows, wide_from=10).lines(wide=wide)
+    return lines + Table(_HEADER, rows, wide_from=10, least=_LEAST).lines(wide=wide, width=width)
 
 
 @command.command("keep", short_help="hold the relay's sockets while it restarts")

@@ -33,7 +33,7 @@ def command() -> None:
 def list_rules(family: str, lines: bool, form: str, rules_file: Path | None) -> None:
     """List rules: what they match, what that means, how it ends."""
     from podvitals.cli import rules_page
-    from podvitals.cli.output import encode, longest_cell, print_lines
+    from podvitals.cli.output import encode, line_width, print_lines
     from podvitals.errors import InvalidInput
 
     if lines and family:
@@ -45,7 +45,7 @@ def list_rules(family: str, lines: bool, form: str, rules_file: Path | None) -> 
         click.echo(encode({"lines" if lines else "rules": rows}, form), nl=False)
         return
     table = rules_page.lines_table(rules.lines.values()) if lines else rules_page.table(found)
-    print_lines(table.lines(wide=form == "wide", longest=longest_cell(form)))
+    print_lines(table.lines(wide=form == "wide", width=line_width(form)))
     print_lines([] if lines else [rules_page.tally(found)])
 
 

@@ -8,13 +8,11 @@ from podvitals.cli.cluster import Reading
 from podvitals.cli.output import clock
 from podvitals.fleet.devices import DeviceView, NodeView, device_views, node_views, silenced, with_silence
 from podvitals.fleet.drivers import DriverView, with_published
-from podvitals.fleet.inventory import PodView
 from podvitals.kube.resources import NODES, SLICES
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    pods: tuple[PodView, ...]
     devices: tuple[DeviceView, ...]
     drivers: tuple[DriverView, ...]
     nodes: tuple[NodeView, ...]
@@ -31,9 +29,8 @@ async def read_devices(reading: Reading) -> Snapshot:
     )
     if slices is None and nodes is None and pods is None and not states.drivers:
         raise reading.refusals[0]  # "No devices." would be a lie
-    published = slices.items if slices else []
-    held, now = pods or [], reading.client.wall()
-    devices = device_views(published, held, silenced(states.devices, known, now, say := lambda moment: clock(moment, now)))
+    published, now = slices.items if slices else [], reading.client.wall()
+    devices = device_views(published, pods, silenced(states.devices, known, now, say := lambda moment: clock(moment, now)))
     devices = with_silence(devices, known, now, say)
     drivers = with_published(states.drivers, published, known, now)
-    return Snapshot(tuple(held), devices, drivers, node_views(nodes.items if nodes else [], known, devices, held))
+    return Snapshot(devices, drivers, node_views(nodes.items if nodes else [], known, devices, pods))

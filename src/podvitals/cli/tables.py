@@ -10,12 +10,14 @@ from podvitals.fleet.drivers import DriverView
 from podvitals.fleet.inventory import PodView, Source
 from podvitals.pod.cause import Verdict, statuses
 
+_UNSEEN = "may not see"
+
 
 def pods_table(views: Iterable[PodView], now: float, *, all_namespaces: bool) -> Table:
     header = ("NAMESPACE", "NAME", "STATUS", "RESTARTS", "HEALTH", "DEVICES", "WHY", "AGE", "NODE", "SOURCE")
     skip = 0 if all_namespaces else 1
     rows = [_pod_row(view, now)[skip:] for view in views]
-    return Table(header[skip:], rows, wide_from=8 - skip)
+    return Table(header[skip:], rows, wide_from=8 - skip, least=("AGE", "RESTARTS", "DEVICES"))
 
 
 def _pod_row(view: PodView, now: float) -> tuple[str, ...]:
@@ -75,14 +77,14 @@ def devices_table(views: Iterable[DeviceView], now: float) -> Table:
             view.node,
             str(view.health) if view.health else "nobody says",
             age(now - view.since) if view.since is not None else "",
-            ", ".join(view.holders),
+            _UNSEEN if view.holders is None else ", ".join(view.holders),
             view.message,
             view.action,
             view.speaker,
         )
         for view in views
     ]
-    return Table(("DEVICE", "NODE", "HEALTH", "FOR", "HELD BY", "WHY", "DO", "SOURCE"), rows, wide_from=6)
+    return Table(("DEVICE", "NODE", "HEALTH", "FOR", "HELD BY", "WHY", "DO", "SOURCE"), rows, wide_from=6, least=("FOR", "NODE", "HELD BY"))
 
 
 def nodes_table(views: Iterable[NodeView], now: float) -> Table:
@@ -94,17 +96,18 @@ def nodes_table(views: Iterable[NodeView], now: float) -> Table:
             str(view.devices),
             str(view.broken),
             str(view.unknown),
-            str(view.affected),
+            _UNSEEN if view.affected is None else str(view.affected),
             ", ".join(view.drivers),
         )
         for view in views
     ]
-    return Table(("NODE", "STATUS", "AGENT", "DEVICES", "UNHEALTHY", "UNKNOWN", "PODS AFFECTED", "DRIVERS"), rows)
+    header = ("NODE", "STATUS", "AGENT", "DEVICES", "UNHEALTHY", "UNKNOWN", "PODS AFFECTED", "DRIVERS")
+    return Table(header, rows, least=("DRIVERS", "DEVICES", "STATUS"))
 
 
 def _agent(view: NodeView, now: float) -> str:
     if view.agent.hidden:
-        return "may not see"
+        return _UNSEEN
     if view.agent.renewed is None:
         return "none"
     ago = age(now - view.agent.renewed)
@@ -130,4 +133,4 @@ def drivers_table(views: Iterable[DriverView], now: float) -> Table:
         for view in views
     ]
     header = ("DRIVER", "NODE", "SOURCE", "STATE", "SINCE", "LAST REPORT", "DEVICES", "LEASE", "REFUSALS", "VERSIONS", "ENDPOINT")
-    return Table(header, rows, wide_from=9)
+    return Table(header, rows, wide_from=9, least=("SINCE", "DEVICES", "REFUSALS", "LEASE", "SOURCE"))

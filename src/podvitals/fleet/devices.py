@@ -1,13 +1,13 @@
 """Devices and nodes of a cluster, from the slices drivers publish, the pods that hold devices, and what agents say. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from podvitals.claim.cluster import Node
 from podvitals.claim.resource import Attribute, ResourceSlice
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
-from podvitals.fleet.inventory import AgentView, PodView, last_known, silence
+from podvitals.fleet.inventory import Agents, AgentView, PodView, last_known, silence
 from podvitals.pod.entry import DeviceEntry, FaultEntry
 
 
@@ -25,7 +25,8 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """One device. `health` None: nobody says (no pod holds it and no agent could be asked). `published`: a ResourceSlice lists it."""
+    """One device. `health` None: nobody says (no pod holds it and no agent could be asked). `holders` None: pods may not be read.
+    `published`: a ResourceSlice lists it."""
 
     key: DeviceKey
     node: str = ""
@@ -33,7 +34,7 @@ class DeviceView:
     message: str = ""
     action: str = ""
     since: float | None = None
-    holders: tuple[str, ...] = ()
+    holders: tuple[str, ...] | None = ()
     published: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[FaultEntry, ...] = ()
@@ -46,7 +47,8 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """`broken` counts devices that are Unhealthy, `affected` the pods that hold one. `ready` None: the Node could not be read."""
+    """`broken` counts devices that are Unhealthy, `affected` the pods that hold one (None: pods may not be read). `ready`
+    None: the Node could not be read."""
 
     name: str
     ready: bool | None
@@ -55,25 +57,27 @@ class NodeView:
     devices: int
     broken: int
     unknown: int
-    affected: int
+    affected: int | None
 
 
 def device_views(
-    slices: Iterable[ResourceSlice], pods: Iterable[PodView], reported: Mapping[DeviceKey, Reported]
+    slices: Iterable[ResourceSlice], pods: Iterable[PodView] | None, reported: Mapping[DeviceKey, Reported]
 ) -> tuple[DeviceView, ...]:
-    """Every device that is published, held or reported, the worst first. An agent's own word outranks what stands on the pods."""
+    """Every device that is published, held or reported, the worst first. An agent's own word outranks what stands on the pods, which are
+    None where they may not be read."""
     published = {
         DeviceKey(s.spec.driver, s.spec.pool.name, device.name): (s.spec.node_name or device.node_name or "", device.attributes)
         for s in slices
         for device in s.spec.devices
     }
     held: dict[DeviceKey, list[tuple[PodView, DeviceEntry]]] = {}
-    for view in pods:
+    for view in pods or ():
         for entry in view.entries:
             if entry.driver:
                 held.setdefault(entry.key, []).append((view, entry))
     keys = published.keys() | held.keys() | reported.keys()
     views = (_device(key, published.get(key), held.get(key, []), reported.get(key)) for key in keys)
+    views = views if pods is not None else (replace(view, holders=None) for view in views)
     return tuple(sorted(views, key=lambda view: view.rank))
 
 
@@ -103,18 +107,15 @@ def _device(
 
 
 def _saying(base: DeviceView, word: Reported, speaker: str) -> DeviceView:
-    return DeviceView(
-        base.key,
-        base.node or word.node,
-        word.health,
-        word.message,
-        word.action,
-        word.since,
-        base.holders,
-        base.published,
-        base.attributes,
-        word.faults,
-        speaker,
+    return replace(
+        base,
+        node=base.node or word.node,
+        health=word.health,
+        message=word.message,
+        action=word.action,
+        since=word.since,
+        faults=word.faults,
+        speaker=speaker,
     )
 
 
@@ -125,7 +126,7 @@ def _value(attribute: Attribute) -> str:
 
 
 def node_views(
-    nodes: Iterable[Node], agents: Mapping[str, AgentView], devices: Iterable[DeviceView], pods: Iterable[PodView]
+    nodes: Iterable[Node], agents: Agents, devices: Iterable[DeviceView], pods: Iterable[PodView] | None
 ) -> tuple[NodeView, ...]:
     """Every node that exists, has an agent, or has devices; by name."""
     ready = {node.metadata.name: node.ready for node in nodes}
@@ -133,7 +134,7 @@ def node_views(
     for device in devices:
         by_node.setdefault(device.node, []).append(device)
     affected: dict[str, int] = {}
-    for view in pods:
+    for view in pods or ():
         if not view.ended and view.health is Health.UNHEALTHY:
             affected[view.pod.spec.node_name] = affected.get(view.pod.spec.node_name, 0) + 1
     names = sorted((ready.keys() | agents.keys() | by_node.keys()) - {""})
@@ -141,12 +142,12 @@ def node_views(
         NodeView(
             name,
             ready.get(name),
-            agents.get(name, AgentView(name, None)),
+            agents.of(name),
             tuple(sorted({device.key.driver for device in by_node.get(name, [])})),
             len(by_node.get(name, [])),
             sum(device.health is Health.UNHEALTHY for device in by_node.get(name, [])),
             sum(device.health in (None, Health.UNKNOWN) for device in by_node.get(name, [])),
-            affected.get(name, 0),
+            affected.get(name, 0) if pods is not None else None,
         )
         for name in names
     )

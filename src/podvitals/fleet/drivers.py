@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from podvitals.claim.resource import ResourceSlice
-from podvitals.fleet.inventory import AgentView
+from podvitals.fleet.inventory import Agents, AgentView
 
 
 class Voice(StrEnum):
@@ -63,9 +63,7 @@ def voice(*, connected: bool, speaks: bool, left: bool, serves: bool, anybody: b
     return Voice.STANDBY if anybody else Voice.NOTHING_YET
 
 
-def with_published(
-    told: Iterable[DriverView], slices: Iterable[ResourceSlice], agents: Mapping[str, AgentView], now: float
-) -> tuple[DriverView, ...]:
+def with_published(told: Iterable[DriverView], slices: Iterable[ResourceSlice], agents: Agents, now: float) -> tuple[DriverView, ...]:
     """`told` by agents, and those drivers of which only ResourceSlices tell."""
     views = list(told)
     known = {(view.driver, view.node) for view in views}
@@ -74,14 +72,14 @@ def with_published(
         place = (published.spec.driver, published.spec.node_name or "")
         counted[place] = counted.get(place, 0) + len(published.spec.devices)
     views += [
-        DriverView(driver, node, _unheard(agents.get(node), now), devices)
+        DriverView(driver, node, _unheard(agents.of(node), now), devices)
         for (driver, node), devices in counted.items()
         if (driver, node) not in known
     ]
     return tuple(sorted(views, key=lambda view: (view.driver, view.node, view.source, view.endpoint)))
 
 
-def _unheard(agent: AgentView | None, now: float) -> Voice:
-    if agent is None:
-        return Voice.NO_AGENT
-    return Voice.UNASKED if agent.alive(now) else Voice.SILENT
+def _unheard(agent: AgentView, now: float) -> Voice:
+    if agent.alive(now):
+        return Voice.UNASKED
+    return Voice.NO_AGENT if agent.renewed is None else Voice.SILENT

@@ -52,6 +52,18 @@ class AgentView:
         return self.hidden or (self.renewed is not None and abs(now - self.renewed) <= AGENT_SILENT_AFTER)
 
 
+class Agents(dict[str, AgentView]):
+    """The agents of a cluster by node, as their Leases tell. `hidden`: the reader has no right to see Leases."""
+
+    def __init__(self, views: Iterable[AgentView] = (), *, hidden: bool = False) -> None:
+        super().__init__((view.node, view) for view in views)
+        self.hidden = hidden
+
+    def of(self, node: str) -> AgentView:
+        """That of a node; one that has left no Lease, or none that may be seen, is no sign of life."""
+        return self.get(node) or AgentView(node, None, self.hidden)
+
+
 def agent_view(node: str, lease: Lease | None) -> AgentView:
     if lease is None:
         return AgentView(node, None)
