@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podvitals.detect import run
 from podvitals.detect.detector import Detector, Device, Reading
 from podvitals.detect.run import LONGEST_PAUSE, next_pause, next_start
 from podvitals.detect.schedule import Schedule
@@ -301,6 +302,22 @@ async def test_a_watch_that_fails_makes_its_devices_unknown_and_is_started_anew(
         await frame.says("t1", Health.UNKNOWN, "WatchOnly: watch() failed: ConnectionError: lost the bus (last known: Healthy)")
         toys.queue.put_nowait(("t1", Reading.healthy()))
         await frame.says("t1", Health.HEALTHY)
+
+
+@pytest.mark.parametrize(("lasts", "told"), [(0.0, 2), (60.0, 1)])
+async def test_a_watch_that_fails_as_before_is_told_again_only_if_it_had_lasted(
+    lasts: float, told: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(run, "NEWS_AFTER", lasts)
+    toys = WatchOnly()
+    async with running(toys) as frame:
+        for _ in range(2):
+            toys.queue.put_nowait(("t1", Reading.healthy()))
+            await frame.says("t1", Health.HEALTHY)
+            toys.queue.put_nowait(ConnectionError("lost the bus"))
+            await frame.says("t1", Health.UNKNOWN, "lost the bus")
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["WatchOnly: watch() failed: ConnectionError: lost the bus"] * told
 
 
 async def test_a_silent_watch_renews_nothing_and_is_unknown_at_the_leases_end() -> None:

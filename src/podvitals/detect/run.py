@@ -19,6 +19,8 @@ log = logging.getLogger("podvitals.detect")
 T = TypeVar("T")
 JITTER = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+NEWS_AFTER = 60.0
+"""Seconds that a watch has to last for the failure it had before to be told again."""
 SETTLING = 0.01
 LANES = 4
 """Checks at a time while one of the same detector hangs."""
@@ -112,11 +114,14 @@ class Run:
         while True:
             began = self._clock.now()
             why = await self._watch_once()
+            lasted = self._clock.now() - began
+            if lasted >= NEWS_AFTER:
+                self._complaints.pop("watch", None)
             self._complain("watch", f"{self.detector}: watch() {why}")
             if not self.detector.checks:
                 for device in self._board.listed_by(self._index):
                     self._tell(self._board.fail(self._index, device.name, f"{self.detector}: watch() {why}"))
-            pause = next_pause(pause, self._clock.now() - began)
+            pause = next_pause(pause, lasted)
             await self._clock.sleep_until(self._clock.now() + pause)
 
     def end(self) -> None:
