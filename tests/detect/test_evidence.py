@@ -256,7 +256,7 @@ def test_what_only_became_so_is_told_from_what_always_was(evidence: Evidence) ->
 def test_a_level_counts_only_when_it_has_lasted_and_also_by_time_alone(evidence: Evidence) -> None:
     narrow = (Level("toy.width", 8), Level("toy.max_width", 16))
     assert polled(evidence, 0.0, *narrow) == Reading.healthy()
-    assert evidence.next_deadline() == 30.0
+    assert evidence.look("d", 29.9) == Reading.healthy()
     assert evidence.look("d", 30.0) == Reading.healthy("x8 of x16")
     assert polled(evidence, 31.0, Level("toy.width", 16), Level("toy.max_width", 16)) == Reading.healthy()
 

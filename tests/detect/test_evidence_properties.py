@@ -102,19 +102,6 @@ def test_a_snapshot_restored_goes_on_as_if_it_had_never_been_interrupted(walk: l
 
 
 @given(walks)
-def test_nothing_ends_by_itself_but_at_the_deadline_that_was_told(walk: list[Step]) -> None:
-    evidence, now = Evidence(RULES, DAMPING), 100.0
-    for step in walk:
-        now += step.pause
-        evidence.take(step.device, step.signals, now, whole=step.whole)
-    before = {device: evidence.look(device, now) for device in "ab"}
-    deadline = evidence.next_deadline()
-    until = now + 5000.0 if deadline is None else max(now, (now + deadline) / 2)
-    if deadline is None or deadline > now:
-        assert {device: evidence.look(device, until) for device in "ab"} == before
-
-
-@given(walks)
 def test_silence_and_a_service_mend_everything_that_can_be_mended(walk: list[Step]) -> None:
     evidence = Evidence(RULES, DAMPING)
     walked(walk, evidence)

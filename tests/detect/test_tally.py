@@ -21,19 +21,6 @@ def test_it_is_reached_exactly_when_the_window_holds_enough(walk: list[tuple[flo
     assert len(tally.seen) <= 2 * enough + 2
 
 
-@given(events)
-def test_it_falls_exactly_when_it_says(walk: list[tuple[float, float]]) -> None:
-    tally, now = Tally(3, 60.0), 0.0
-    for pause, weight in walk:
-        now += pause
-        tally.add(now, weight)
-    falls = tally.falls_at()
-    if tally.reached(now):
-        assert falls is not None
-        assert Tally(3, 60.0, tally.seen.copy()).reached(falls - 0.001)
-        assert not tally.reached(falls)
-
-
 def test_a_weight_of_nothing_is_nothing() -> None:
     tally = Tally(1, 60.0)
     tally.add(0.0, 0.0)

@@ -139,6 +139,13 @@ class Case:
         """`source` could read nothing at all; until its next whole reading."""
         self.unread[source, ""] = Doubt(why, source, polled=True)
 
+    def forget(self, source: str, now: float) -> None:
+        """`source` will never read again: what it read, or could not read, would never be over otherwise."""
+        self.unread = {key: doubt for key, doubt in self.unread.items() if doubt.source != source}
+        for key in [key for key, value in self.values.items() if value.source == source]:
+            del self.values[key]
+            self._weigh(key, now)
+
     def _store(self, key: Key, signal: Count | State | Level | Unread, now: float, *, whole: bool, source: str) -> None:
         if isinstance(signal, Unread):
             self.unread[key] = Doubt(signal.why, source, whole)
@@ -361,19 +368,6 @@ class Case:
             texts[0] += " (it comes and goes)"
         asked = max((reason for reason in reasons if reason.action), key=lambda one: (one.rank, ACTIONS.index(one.action)), default=None)
         return Reading(_HEALTHS.get(rank, Health.HEALTHY), "; ".join(texts), asked.action if asked is not None else "")
-
-    def deadline(self) -> float | None:
-        """When reading() may say something else though nothing happens."""
-        ends = [self.damper.deadline(max((reason.rank for reason in self.reasons()), default=0))]
-        ends += [
-            since + self.rules.rules[rule].lasting for (rule, part), since in self.pending.items() if (rule, part) not in self.conditions
-        ]
-        for where, condition in self.conditions.items():
-            rule = self.rules.rules[condition.rule]
-            ends.append(condition.last + rule.expires if rule.expires else None)
-            ends.append(condition.over + rule.hold if condition.over is not None else None)
-            ends.append(tally.falls_at() if (tally := self.tallies.get(where)) is not None and rule.clears else None)
-        return min((end for end in ends if end is not None), default=None)
 
 
 def _name(rule: Rule) -> str:

@@ -76,15 +76,6 @@ class Damper:
         self._forget(now)
         return self.shown is not None and self.shown > 0 and not self._left(0)
 
-    def deadline(self, wanted: int) -> float | None:
-        """When step() may say something else though nothing happens."""
-        if self.shown is None or wanted >= self.shown:
-            return self.times[0] + self.damping.window if self.times else None
-        ends = [self.better_since + self.damping.hold] if self.better_since is not None else []
-        if not self._left(wanted):
-            ends.append(self.times[0] + self.damping.window)
-        return max(ends, default=None)
-
     def _left(self, wanted: int) -> bool:
         """Whether a change to `wanted` leaves enough for the way down to the worst."""
         return len(self.times) + 1 + (WORST - wanted) <= self.damping.changes

@@ -10,7 +10,7 @@ what another found, or make it less.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from podvitals.detect.case import Case, Condition, Doubt, Reason, Transition, Value, facts_of
@@ -99,9 +99,12 @@ class Evidence:
             found.setdefault(doubt.source, {})[_label(*key)] = doubt.why
         return found
 
-    def next_deadline(self) -> float | None:
-        """When look() may say something else of some device."""
-        return min((end for case in self._cases.values() if (end := case.deadline()) is not None), default=None)
+    def only(self, sources: Collection[str], now: float) -> None:
+        """Forgets what others read; what they were told ends as its rule says."""
+        for case in self._cases.values():
+            known = {value.source for value in case.values.values()} | {doubt.source for doubt in case.unread.values()}
+            for source in known.difference(sources):
+                case.forget(source, now)
 
     def _case(self, device: str) -> Case:
         if (case := self._cases.get(device)) is None:

@@ -105,10 +105,10 @@ class Family(Detector):
 
     def join(self, others: Sequence[Detector]) -> None:
         """Families of one driver that go by the same rules are judged together."""
-        for other in others:
-            if isinstance(other, Family) and other is not self and other.rules is self.rules:
-                self.judge = other.judge
-                return
+        families = [other for other in others if isinstance(other, Family)]
+        self.judge = next((other.judge for other in families if other.rules is self.rules), self.judge)
+        judges = list(dict.fromkeys(other.judge for other in (*families, self)))
+        self.judge.join(str(self), judges.index(self.judge))
 
     def keep_in(self, directory: Path) -> None:
         remembered, same_boot = self.judge.keep(directory, str(self), self, boot_id())

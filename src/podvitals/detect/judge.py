@@ -43,10 +43,17 @@ class Judge:
         self._memory: Memory | None = None
         self._boot = ""
         self._restored: Mapping[str, Any] = {}
+        self._families: set[str] = set()
+        self._file = FILE
         self._tellers: dict[str, Teller] = {}
         self._saved: tuple[int, float] = (-1, 0.0)
         self._found: dict[str, dict[str, Device]] = {}
         self._serviced: dict[str, float] = {}
+
+    def join(self, family: str, number: int) -> None:
+        """Called of each family before anything else. `number`: of this judge among those of a driver, each with a memory of its own."""
+        self._families.add(family)
+        self._file = f"detectors-{number}.state.json" if number else FILE
 
     def know(self, family: str, devices: Iterable[Device]) -> None:
         found = {device.name: device for device in devices}
@@ -110,7 +117,7 @@ class Judge:
         """Remembers in `directory`, also what `teller` has to say. What it said before, and whether that was in this boot. Blocks."""
         with self._lock:
             if self._memory is None:
-                self._memory, self._boot = Memory(directory / FILE), boot
+                self._memory, self._boot = Memory(directory / self._file), boot
                 self._restored = self._load(self._memory)
             self._tellers[name] = teller
             own = self._restored.get("families", {}).get(name, {})
@@ -124,6 +131,7 @@ class Judge:
             families = {str(name): dict(own) for name, own in document["families"].items()}
             serviced = {str(name): float(at) for name, at in document["serviced"].items()}
             self.evidence.restore(document["evidence"], self._clock.now(), self._clock.wall(), self._boot)
+            self.evidence.only(self._families, self._clock.now())  # the driver may have been started with other detectors
             self._serviced = serviced
             return {"families": families, "boot": document["evidence"]["boot"]}
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -28,12 +28,3 @@ class Tally:
         while self.within and self.seen and self.seen[0][0] + self.within <= now:
             self.seen.popleft()
         return sum(weight for _, weight in self.seen) >= self.enough
-
-    def falls_at(self) -> float | None:
-        """When it is not reached any more if nothing is added: the window has moved on past what is needed."""
-        left = sum(weight for _, weight in self.seen)
-        for at, weight in self.seen:
-            left -= weight
-            if left < self.enough:
-                return at + self.within if self.within else None
-        return None
