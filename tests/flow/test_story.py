@@ -147,10 +147,12 @@ def test_a_killed_driver_and_a_killed_agent_come_back(place: Path) -> None:
         for child in started.run_file().children:
             assert child.name
             started.until("runs again")
+        log = (place / "lab" / "logs" / "lab.log").read_text()
         started.process.send_signal(signal.SIGTERM)
         code, said = started.rest()
     assert code == 0, said
     assert said.count("ended (killed by SIGKILL); starting it again") == 3
+    assert 'msg="not reachable" driver=gpu.podvitals.dev endpoint=' in log, "its log names who, as the agent's does"
 
 
 def test_a_step_that_is_not_seen_is_named_and_makes_the_exit_code_one(place: Path) -> None:

@@ -5,6 +5,7 @@ import logging
 import signal
 from dataclasses import dataclass
 
+from podvitals.agent.log import KeyValue
 from podvitals.clock import SYSTEM
 from podvitals.errors import PodvitalsError
 from podvitals.kube.client import Client
@@ -32,8 +33,9 @@ class Visit:
 
     def run(self) -> int:
         # The terminal is the story's; what the parts log goes beside the logs of drivers and agent.
-        form = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s"
-        logging.basicConfig(filename=self.estate.layout.logs / "lab.log", level=logging.INFO, format=form, datefmt="%H:%M:%S", force=True)
+        aside = logging.FileHandler(self.estate.layout.logs / "lab.log")
+        aside.setFormatter(KeyValue())
+        logging.basicConfig(handlers=[aside], level=logging.INFO, force=True)
         try:
             return asyncio.run(self._run())
         finally:
