@@ -48,13 +48,13 @@ WITNESS = "s1"
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """`at` seconds after the round began; `draw` 0 … 1 decides whatever else there is to decide."""
+    """`at` seconds after the round began; `driver`: which, where one is meant; `draw` 0 … 1 decides whatever else there is to decide."""
 
     at: float
     kind: str
     lasts: float
-    draw: float
     driver: str = ""
+    draw: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.kind}{':' + self.driver if self.driver else ''}"
@@ -93,9 +93,9 @@ def make(seed: int, must: str = "") -> Plan:
         lasts = longest if kind == must else random.uniform(shortest, longest)
         at = busy.get(place, 0.0) + random.uniform(0.2, 2.5)
         busy[place] = at + lasts + 0.5
-        acts.append(Act(at, kind, lasts, random.random(), driver))
+        acts.append(Act(at, kind, lasts, driver, random.random()))
     over = max(act.at + act.lasts for act in acts) + 0.3
-    pods = Act(random.uniform(0.0, max(0.5, over - 2.0)), random.choice(POD_ACTS), random.uniform(0.5, 2.5), random.random())
+    pods = Act(random.uniform(0.0, max(0.5, over - 2.0)), random.choice(POD_ACTS), random.uniform(0.5, 2.5), draw=random.random())
     begins = next(act.at for act in acts if act.kind == first)
     return Plan(seed, tuple(sorted(acts, key=lambda act: act.at)), tuple(_changes(random, over, begins)), pods)
 

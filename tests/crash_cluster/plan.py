@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
+from tests.crash import plan
+from tests.crash.plan import Change
+
 KINDS: Mapping[str, tuple[str, float, float, int]] = {
     # kind: (the part it takes, shortest, longest time it lasts, how often of all)
     "agent-kill": ("agent", 0.0, 3.0, 6),
@@ -40,31 +43,10 @@ SHORT: Mapping[int, frozenset[str]] = {
 """Of the shortest rounds those that between them kill and stop every part, by seed (tests/cluster/test_crash_rounds.py)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
-    """`at` seconds after the round began; `driver`: which, where a driver is meant."""
-
-    at: float
-    kind: str
-    lasts: float
-    driver: str = ""
-
+class Act(plan.Act):
     @property
     def part(self) -> str:
         return f"{KINDS[self.kind][0]}{':' + self.driver if self.driver else ''}"
-
-    def __str__(self) -> str:
-        return f"{self.kind}{':' + self.driver if self.driver else ''}"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """The device's file says so from `at` on."""
-
-    at: float
-    driver: str
-    device: str
-    health: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +97,19 @@ def _changes(random: Random, over: float, begins: float) -> list[Change]:
     changes: list[Change] = []
     for driver in DRIVERS:
         before, after = random.choice((("Healthy", "Unhealthy"), ("Healthy", "Unhealthy"), ("Unhealthy", "Healthy")))
-        changes += [Change(0.05, driver, device_name(driver, 0), before), Change(begins + 0.3, driver, device_name(driver, 0), after)]
+        changes += [Change(0.05, device_name(driver, 0), before), Change(begins + 0.3, device_name(driver, 0), after)]
         for number in range(1, CHANGING):
             now, health = random.uniform(0.0, 2.0), "Healthy"
             while now < min(over, 12.0):
                 health = "Unhealthy" if health == "Healthy" or random.random() < 0.2 else "Healthy"
-                changes.append(Change(now, driver, device_name(driver, number), health))
+                changes.append(Change(now, device_name(driver, number), health))
                 now += random.uniform(0.1, 0.5) if random.random() < 0.25 else random.uniform(1.0, 5.0)
     return sorted(changes, key=lambda change: change.at)
 
 
 def device_name(driver: str, number: int) -> str:
     return f"{driver[0]}{number}"
+
+
+def driver_of(device: str) -> str:
+    return next(driver for driver in DRIVERS if device.startswith(driver[0]))

@@ -95,7 +95,7 @@ class Rounds:
         began = time.monotonic()
         for change in one.changes:
             await asyncio.sleep(max(0.0, began + change.at - time.monotonic()))
-            await self.world.change(change.driver, change.device, Health(change.health))
+            await self.world.change(change.device, Health(change.health))
 
     async def _begin_pods(self, one: Plan) -> None:
         began = time.monotonic()

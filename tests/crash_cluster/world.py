@@ -168,8 +168,9 @@ class World(Stage):
 
     # --- the truth ---------------------------------------------------------------------------------------------------------------
 
-    async def change(self, driver: str, device: str, health: Health) -> None:
+    async def change(self, device: str, health: Health) -> None:
         """The device's file says so from now on."""
+        driver = plan.driver_of(device)
         key, serial = self.key(driver, device), 0
         if self.truth.now(key).health is health:
             return
