@@ -19,6 +19,7 @@ from pathlib import Path
 SOURCES = Path(__file__).parent / "kubernetes"
 DEFAULT_VERSION = "1.37.2"
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "runtime", "kubelet", "kubectl", "driver")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "podvitals"
 HELPER_HAS_HEALTH = 37
 """The first minor release whose helper for drivers lets them report health."""
 
@@ -30,8 +31,7 @@ class BuildFailed(Exception):
 def cached(version: str) -> Path:
     """Where the binary of a release lies, built or not; a change in our Go sources makes another name."""
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.go")))).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "podvitals" / "kubernetes" / version / f"kubernetes-{digest}"
+    return CACHE / "kubernetes" / version / f"kubernetes-{digest}"
 
 
 def build(version: str = DEFAULT_VERSION) -> Path:
@@ -60,22 +60,22 @@ def _build(version: str, work: Path, binary: Path) -> None:
     kubernetes = f"k8s.io/kubernetes@v{version}"
     manifest = work / "go.mod"
     manifest.write_text(f"module podvitals.test/kubernetes\n\ngo 1.26.0\n\nrequire {kubernetes.replace('@', ' ')}\n\n")
-    downloaded = Path(json.loads(_go(work, "mod", "download", "-json", kubernetes))["Dir"])
+    downloaded = Path(json.loads(go(work, "mod", "download", "-json", kubernetes))["Dir"])
     # A module's own `replace` lines do not reach those who depend on it: pin the published staging modules of the same release.
     staging = re.findall(r"^\s*(?:replace )?(k8s\.io/\S+) => \./staging", (downloaded / "go.mod").read_text(), re.MULTILINE)
     with manifest.open("a") as file:
         file.writelines(f"replace {module} => {module} v0.{version.removeprefix('1.')}\n" for module in staging)
-    _go(work, "mod", "tidy", "-e")
+    go(work, "mod", "tidy", "-e")
     minor = version.split(".")[1]
     stamp = {"gitVersion": f"v{version}", "gitMajor": "1", "gitMinor": minor}
     flags = "-s -w " + " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamp.items())
     partial = binary.with_suffix(".partial")
     tags = ["-tags", "health"] if int(minor) >= HELPER_HAS_HEALTH else []
-    _go(work, "build", "-mod=mod", "-trimpath", *tags, "-ldflags", flags, "-o", str(partial), ".")
+    go(work, "build", "-mod=mod", "-trimpath", *tags, "-ldflags", flags, "-o", str(partial), ".")
     partial.rename(binary)
 
 
-def _go(work: Path, *arguments: str) -> str:
+def go(work: Path, *arguments: str) -> str:
     done = subprocess.run(["go", *arguments], cwd=work, env={**os.environ, "CGO_ENABLED": "0"}, capture_output=True, text=True)
     if done.returncode:
         raise BuildFailed(f"go {' '.join(arguments[:2])} failed ({done.returncode}):\n{done.stderr[-2000:]}")

@@ -67,7 +67,8 @@ class Metrics:
         self._states, self._drivers, self._gauges = states, drivers, gauges
         self._changes = 0
         self._leases_ended = 0
-        self._patches: dict[Outcome, _Times] = {}
+        # All from the start: a counter that appears with its first count has no increase for Prometheus.
+        self._patches = {outcome: _Times() for outcome in Outcome}
         self._api_errors: Tally[str] = Tally()
 
     def changed(self, states: Iterable[DeviceState]) -> None:
@@ -77,7 +78,7 @@ class Metrics:
             self._leases_ended += state.deadline is None and state.health is Health.UNKNOWN and state.since > 0
 
     def patched(self, outcome: Outcome, seconds: float) -> None:
-        self._patches.setdefault(outcome, _Times()).add(seconds)
+        self._patches[outcome].add(seconds)
 
     def api_error(self, what: str) -> None:
         self._api_errors[what] += 1
