@@ -8,6 +8,14 @@ from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.fleet.devices import DeviceView
 
+
+def test_what_to_do_is_a_sentence_that_names_the_node() -> None:
+    view = DeviceView(KEY, "gpu-07", Health.UNHEALTHY, "Xid 79", "power-cycle")
+    assert "  Do       power-cycle node gpu-07." in device_page(view, [], Reader(0.0, UTC))
+    own = DeviceView(KEY, "gpu-07", Health.UNHEALTHY, "Xid 79", "call Ada")
+    assert "  Do       call Ada." in device_page(own, [], Reader(0.0, UTC))
+
+
 KEY = DeviceKey("gpu.example.com", "gpu-07", "gpu-3")
 
 

@@ -3,8 +3,9 @@
 from datetime import UTC
 
 import pytest
+from msgspec.structs import replace
 
-from podvitals.claim.pod import Pod
+from podvitals.claim.pod import Pod, Waiting
 from podvitals.cli.output import age
 from podvitals.cli.pod_page import Reader, pod_page
 from podvitals.device.health import Health
@@ -21,15 +22,15 @@ FLAPPED = entry(
 HEALTHY = tuple(entry(f"gpu-{n}") for n in (0, 1, 2, 4, 6, 7))
 
 
-def page(subject: Pod, agent: AgentView = ALIVE, *, everything: bool = False) -> str:
-    return "\n".join(pod_page(pod_view(subject, agent, NOW), Reader(NOW, UTC, all_devices=everything)))
+def page(subject: Pod, agent: AgentView = ALIVE, *, everything: bool = False, width: int = 120) -> str:
+    return "\n".join(pod_page(pod_view(subject, agent, NOW), Reader(NOW, UTC, width, everything)))
 
 
 CRASHED = """\
 Pod ml/trainer-0 on gpu-07        Running, 1 of 1 container waiting        3h12m old
 
   ✗ A DEVICE FAULT EXPLAINS THE CRASHES of container "train"
-    gpu-3    Unhealthy for 6m (since 12:03:04)    gpu.nvidia.com/gpu-07/gpu-3
+    gpu-3   Unhealthy for 6m (since 12:03:04)    gpu.nvidia.com/gpu-07/gpu-3
     Why     Xid 79: GPU has fallen off the bus (PCI 0000:3b:00.0)
     Do      power-cycle node gpu-07. A restart of this pod cannot help: its claim keeps gpu-3.
 
@@ -153,6 +154,53 @@ def test_what_a_pods_author_wrote_into_the_annotation_cannot_drive_the_terminal(
         assert "\x1b" not in text
         assert "\u202e" not in text
         assert "gpu\\x1b[2J" in text
+
+
+LONG = f"{XID}; NVLink 2 down; 1,204 corrected errors in the last minute; the driver asks for a power cycle of the node"
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("agent", [ALIVE, SILENT], ids=["alive", "silent"])
+@pytest.mark.parametrize("exit_code", [None, 139])
+def test_no_line_of_the_page_is_wider_than_the_terminal_and_nothing_of_it_is_lost(
+    width: int, agent: AgentView, exit_code: int | None
+) -> None:
+    broken = entry("gpu-3", Health.UNHEALTHY, LONG, -360, action="power-cycle", request="training-gpu")
+    text = page(pod(broken, FLAPPED, *HEALTHY, exit_code=exit_code), agent, width=width)
+    assert [line for line in text.split("\n") if len(line) > width] == []
+    flat = " ".join(text.split())
+    assert LONG in flat
+    assert "Pod ml/trainer-0 on gpu-07 Running" in flat
+
+
+def test_a_container_that_waits_for_its_restart_says_how_long_it_still_takes() -> None:
+    def waiting(message: str) -> str:
+        subject = pod(*HEALTHY, exit_code=1)
+        (status,) = subject.status.container_statuses
+        state = replace(status.state, waiting=Waiting(reason="CrashLoopBackOff", message=message))
+        return page(replace(subject, status=replace(subject.status, container_statuses=(replace(status, state=state),))))
+
+    # It ended 33 s ago.
+    assert "Waiting: CrashLoopBackOff, in 2m7s " in waiting("back-off 2m40s restarting failed container=train pod=trainer-0_ml(u1)")
+    assert "Waiting: CrashLoopBackOff, in 7s " in waiting("back-off 40s restarting failed container=train pod=trainer-0_ml(u1)")
+    for message in ("back-off 10s restarting failed container=train", "back-off 9h9x restarting", "", "\x1b"):
+        assert "Waiting: CrashLoopBackOff  " in waiting(message)
+
+
+def test_a_device_that_several_containers_hold_is_one_line() -> None:
+    subject = pod(entry("gpu-3"), replace(entry("gpu-3"), container="warm-up"))
+    assert len([line for line in page(subject).split("\n") if line.startswith("  gpu-3 ")]) == 1
+    assert "train, warm-up" in page(subject)
+
+
+def test_a_lease_that_is_nowhere_is_told_with_where_it_was_looked_for() -> None:
+    assert "--agent-namespace" in page(pod(BROKEN), NONE)
+
+
+def test_of_an_ended_pod_who_wrote_it_is_told_though_it_is_silent_now() -> None:
+    assert "Source  agent on gpu-07, silent since 12:07:24. The pod has ended: health is as of then." in page(
+        pod(BROKEN, phase="Failed"), SILENT
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from podvitals.cli.output import Table, paint, strong, wrapped
-from podvitals.cli.pod_page import Reader
+from podvitals.cli.pod_page import Reader, to_do
 from podvitals.device.health import Health
 from podvitals.device.text import clean
 from podvitals.errors import InvalidInput, NotFound
@@ -36,7 +36,7 @@ def device_page(view: DeviceView, missing: Sequence[str], reader: Reader) -> lis
     if view.message:
         lines.append(f"  Why      {wrapped(clean(view.message), reader.width - 11, ' ' * 11)}")
     if view.action:
-        lines.append(f"  Do       {clean(view.action)}")
+        lines.append(f"  Do       {wrapped(f'{to_do(view.action, view.node)}.', reader.width - 11, ' ' * 11)}")
     holders = clean(", ".join(view.holders) or "no pod") if view.holders is not None else "cannot be told: the pods may not be read"
     lines.append(f"  Held by  {wrapped(holders, reader.width - 11, ' ' * 11)}")
     if not view.published:

@@ -1,5 +1,6 @@
 """The page `podvitals describe pod` prints: what is wrong, whether it explains the crash, and what to do, in that order. No I/O here."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -14,6 +15,7 @@ from podvitals.pod.agreement import Agreement
 from podvitals.pod.cause import Cause, Exit, Relation, Verdict, statuses
 from podvitals.pod.entry import DeviceEntry, FaultEntry
 
+_BACK_OFF = re.compile(r"back-off (?:(\d+)m)?(\d+(?:\.\d+)?)s restarting")
 _SIGNALS = {129: "SIGHUP", 130: "SIGINT", 132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 137: "SIGKILL", 139: "SIGSEGV"}
 _SIGNALS |= {141: "SIGPIPE", 143: "SIGTERM"}
 _DO = {
@@ -78,7 +80,8 @@ def _title(view: PodView, reader: Reader) -> list[str]:
     if waiting:
         state += f", {waiting} of {len(pod.status.container_statuses)} container{'s' * (len(pod.status.container_statuses) > 1)} waiting"
     created = unix(pod.metadata.creation_timestamp)
-    return [f"Pod {strong(view.name)}{where}        {state}        {reader.ago(created)} old"]
+    text = wrapped(f"Pod {view.name}{where}        {state}        {reader.ago(created)} old", reader.width - 4, " " * 4)
+    return [text.replace(view.name, strong(view.name), 1)]
 
 
 def _headline(view: PodView, reader: Reader) -> list[str]:
@@ -87,7 +90,7 @@ def _headline(view: PodView, reader: Reader) -> list[str]:
         text = f"  {mark} Just now: {view.newer.message or view.newer.health}"
         return [
             paint(wrapped(text, reader.width - 4, " " * 4), view.newer.health),
-            "    The agent's condition says so; what follows is up to a second older. Ask again.",
+            wrapped("    The agent's condition says so; what follows is up to a second older. Ask again.", reader.width - 4, " " * 4),
         ]
     blamed = [cause for cause in view.causes if cause.verdict is Verdict.EXPLAINED]
     if blamed:
@@ -100,7 +103,8 @@ def _headline(view: PodView, reader: Reader) -> list[str]:
         past = view.ended or view.doubted
         verb = ("WAS" if past else "IS") if names == 1 else ("WERE" if past else "ARE")
         title = f"{count} OF THIS POD {verb} {'LAST KNOWN ' * view.doubted}UNHEALTHY{' WHEN THE POD ENDED' * view.ended}"
-        title = paint(f"  ? {title}", Health.UNKNOWN) if view.doubted else paint(f"  ✗ {title}", Health.UNHEALTHY)
+        mark, worst = ("?", Health.UNKNOWN) if view.doubted else ("✗", Health.UNHEALTHY)
+        title = paint(wrapped(f"  {mark} {title}", reader.width - 4, " " * 4), worst)
         return [title, *_accused(view, *broken[0], reader), *([""] if lines else []), *lines]
     return lines
 
@@ -116,7 +120,7 @@ def _explained(view: PodView, blamed: list[Cause], reader: Reader) -> list[str]:
     crashes = "CRASHES" if any(status.restart_count > 0 for status in statuses(view.pod) if status.name in names) else "END"
     quoted = ", ".join(f'"{name}"' for name in names)
     title = f"  ✗ A DEVICE FAULT EXPLAINS THE {crashes} of container{'s' * (len(names) > 1)} {quoted}"
-    lines = [paint(title, Health.UNHEALTHY)]
+    lines = [paint(wrapped(title, reader.width - 4, " " * 4), Health.UNHEALTHY)]
     seen: set[str] = set()
     for cause in blamed:
         if cause.entry is not None and device_name(cause.entry) not in seen:
@@ -134,7 +138,8 @@ def _accused(view: PodView, entry: DeviceEntry, fault: FaultEntry | None, reader
         state = f"last known {fault.health}, since {reader.clock(fault.start)}"
     else:
         state = f"{entry.health} for {reader.ago(entry.since)} (since {reader.clock(entry.since)})" if entry.since else str(entry.health)
-    yield f"    {strong(entry.device)}    {state}    {device_name(entry)}"
+    about = wrapped(f"{entry.device.ljust(6)}  {state}    {device_name(entry)}", reader.width - 12, " " * 12)
+    yield f"    {about.replace(entry.device, strong(entry.device), 1)}"
     message, action = (fault.message, fault.action) if fault is not None else (entry.message, entry.action)
     if message:
         yield f"    Why     {wrapped(clean(message), reader.width - 12, ' ' * 12)}"
@@ -145,11 +150,16 @@ def _accused(view: PodView, entry: DeviceEntry, fault: FaultEntry | None, reader
 
 def _advice(view: PodView, entry: DeviceEntry, action: str, *, over: bool) -> str:
     node = view.pod.spec.node_name
+    what = to_do(action, node)
     if over:
-        return "nothing now: the fault has ended. If it returns, " + _DO.get(action, "look at the device").format(node=node) + "."
-    what = _DO.get(action, clean(action)).format(node=node)
+        return f"nothing now: the fault has ended. If it returns, {what or 'look at the device'}."
     stuck = f"A restart of this pod cannot help: its claim keeps {entry.device}." if not view.ended else ""
     return " ".join(part for part in (f"{what}." if what else "", stuck) if part)
+
+
+def to_do(action: str, node: str) -> str:
+    """An action in words; one that is not podvitals' own as its driver wrote it."""
+    return _DO[action].format(node=node or "its node") if action in _DO else clean(action)
 
 
 def _not_explained(view: PodView, reader: Reader) -> Iterator[str]:
@@ -170,7 +180,7 @@ def _not_explained(view: PodView, reader: Reader) -> Iterator[str]:
             healthy = f"{view.count(Health.HEALTHY)} of {view.count()} healthy now"
             yield wrapped(f"  No device fault explains the end of {container} ({last}): {cause.why}; {healthy}.", reader.width - 2, "  ")
     if not crashed and view.health is Health.HEALTHY:
-        yield paint(f"  ✓ All {view.count()} devices healthy" if view.count() > 1 else "  ✓ Its device is healthy", Health.HEALTHY)
+        yield paint(f"  ✓ Its {view.count()} devices are healthy" if view.count() > 1 else "  ✓ Its device is healthy", Health.HEALTHY)
     unknown = [entry for entry in view.entries if entry.health is Health.UNKNOWN]
     if not crashed and view.health is Health.UNKNOWN and unknown:
         whose = f"{view.count(Health.UNKNOWN)} of {view.count()} devices" if view.count() > 1 else unknown[0].device
@@ -199,7 +209,16 @@ def _container_row(view: PodView, status: ContainerStatus, reader: Reader) -> tu
     bad = [f"{list(held.values()).count(health)} of {len(held)} {str(health).lower()}" for health in (Health.UNHEALTHY, Health.UNKNOWN)]
     bad = [text for text in bad if not text.startswith("0 ")]
     devices = ", ".join(bad) or (f"{len(held)} healthy" if held else "none")
-    return status.name, container_state(status), str(status.restart_count), last, devices
+    return status.name, container_state(status) + _restart(status, ended, reader), str(status.restart_count), last, devices
+
+
+def _restart(status: ContainerStatus, ended: Exit | None, reader: Reader) -> str:
+    """`, in 2m40s`: when a kubelet that backs off starts it again; "" where nobody says."""
+    said = _BACK_OFF.match(status.state.waiting.message) if status.state.waiting else None
+    if said is None or ended is None or ended.finished is None:
+        return ""
+    left = ended.finished + int(said[1] or 0) * 60 + float(said[2]) - reader.now
+    return f", in {age(left)}" if left > 0 else ""
 
 
 def container_state(status: ContainerStatus) -> str:
@@ -220,14 +239,14 @@ def _devices(view: PodView, reader: Reader) -> list[str]:
     lines: list[str] = []
     for claim, request, claim_name in dict.fromkeys((entry.claim or entry.entry, entry.request, entry.claim_name) for entry in shown):
         title = f'claim "{claim}"' + (f" → {claim_name}" if claim_name else "") + (f', request "{request}"' if request else "")
-        rows = [
-            (e.device, str(e.health), reader.since(e.since), e.container, _why(e, reader))
-            for e in shown
-            if (e.claim or e.entry, e.request, e.claim_name) == (claim, request, claim_name)
-        ]
+        held: dict[tuple[str, ...], list[str]] = {}
+        for e in shown:
+            if (e.claim or e.entry, e.request, e.claim_name) == (claim, request, claim_name):
+                held.setdefault((device_name(e), e.device, str(e.health), reader.since(e.since), _why(e, reader)), []).append(e.container)
+        rows = [(device, health, since, ", ".join(sorted(by)), why) for (_, device, health, since, why), by in held.items()]
         note = f"   ({hidden} healthy hidden: --all)" if hidden and not lines else ""
         table = Table(("DEVICE", "HEALTH", "SINCE", "CONTAINER", "WHY"), rows)
-        lines += [f"{strong('Devices')}   {title}{note}", *table.folded(reader.width, indent="  ")]
+        lines += [f"{strong('Devices')}   {wrapped(title + note, reader.width - 10, ' ' * 10)}", *table.folded(reader.width, indent="  ")]
     if not shown:
         lines = [f"{strong('Devices')}   {hidden} healthy (--all lists them)"]
     worse = view.omitted.unhealthy + view.omitted.unknown
@@ -251,11 +270,11 @@ def _no_devices(view: PodView, reader: Reader) -> list[str]:
     if not claims:
         return ["This pod asks for no devices (it has no resource claims)."]
     names = ", ".join(f'"{name}"' for name in claims)
-    unplaced = next((c.message for c in view.pod.status.conditions if (c.type, c.status) == ("PodScheduled", "False")), "")
-    if unplaced and not view.pod.spec.node_name:
-        text = f"It waits for a node, and so for its devices (claim{'s' * (len(claims) > 1)} {names}): {clean(unplaced)}"
-        return [wrapped(text, reader.width, "")]
-    return [f"Nothing is known of its devices (claim{'s' * (len(claims) > 1)} {names}): see the last line."]
+    if view.unplaced:
+        text = f"It waits for a node, and so for its devices (claim{'s' * (len(claims) > 1)} {names}): {clean(view.unplaced)}"
+    else:
+        text = f"Nothing is known of its devices (claim{'s' * (len(claims) > 1)} {names}): see the last line."
+    return [wrapped(text, reader.width, "")]
 
 
 def _timeline(view: PodView, reader: Reader) -> list[str]:
@@ -268,8 +287,11 @@ def _timeline(view: PodView, reader: Reader) -> list[str]:
             together.setdefault((int(when), text), []).append((when, entry.device))
     moments = [(min(when for when, _ in who), f"{_named([name for _, name in who])}  {text}") for (_, text), who in together.items()]
     moments += [(cause.exit.finished, _exit_moment(cause)) for cause in view.causes if cause.exit.finished is not None]
-    width = reader.width - 14
-    return [strong("Timeline"), *(f"  {reader.clock(when)}  {wrapped(text, width, ' ' * 12)}" for when, text in sorted(moments))]
+    lines = [strong("Timeline")]
+    for when, text in sorted(moments):
+        begin = f"  {reader.clock(when)}  "
+        lines.append(begin + wrapped(text, reader.width - len(begin), " " * len(begin)))
+    return lines
 
 
 def _changes(entry: DeviceEntry) -> Iterator[tuple[float, str]]:
@@ -315,8 +337,8 @@ def _sources(view: PodView, reader: Reader) -> Iterable[str]:
     if view.source is Source.AGENT:
         if agent.hidden:
             yield f"agent on {agent.node}; whether it is alive you may not see (no right to get leases in its namespace)."
-        elif agent.renewed is None:
-            yield f"agent on {agent.node} has left no Lease: health is Unknown."
+        elif view.silent and agent.renewed is None:
+            yield f"agent on {agent.node} has left no Lease: health is Unknown. Are the agents in another namespace? (--agent-namespace)"
         elif view.silent:
             yield f"agent on {agent.node} silent since {reader.clock(agent.renewed)}: health is Unknown until it is back."
         elif view.untold is not None:
@@ -324,6 +346,8 @@ def _sources(view: PodView, reader: Reader) -> Iterable[str]:
             yield f"agent on {agent.node}, alive, could not write this pod since {since}: health is Unknown until it can."
         elif agent.alive(reader.now):
             yield f"agent on {agent.node}, alive {reader.ago(agent.renewed)} ago."
+        else:  # of an ended pod it owes nothing more
+            yield f"agent on {agent.node}, {f'silent since {reader.clock(agent.renewed)}' if agent.renewed is not None else 'gone since'}."
         yield (_LAST_WORD if view.doubted else _AGREEMENT)[view.agreement].format(difference=view.difference)
     elif view.source is Source.KUBELET:
         yield "the kubelet's own field alone: no podvitals agent speaks for this pod, so there is no history,"

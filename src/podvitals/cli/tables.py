@@ -7,7 +7,7 @@ from podvitals.cli.output import Table, age
 from podvitals.device.health import Health
 from podvitals.fleet.devices import DeviceView, NodeView
 from podvitals.fleet.drivers import DriverView
-from podvitals.fleet.inventory import PodView, Source
+from podvitals.fleet.inventory import PodView, Source, device_name
 from podvitals.pod.cause import Verdict, statuses
 
 _UNSEEN = "may not see"
@@ -42,7 +42,13 @@ def pod_status(view: PodView) -> str:
     """What kubectl's STATUS column would say: the reason a container waits or ended with, else the phase."""
     if view.pod.metadata.deletion_timestamp:
         return "Terminating"
-    for status in statuses(view.pod):
+    for status in view.pod.status.init_container_statuses:
+        reason = status.state.waiting.reason if status.state.waiting else ""
+        if status.state.terminated and status.state.terminated.exit_code:
+            reason = status.state.terminated.reason or "Error"
+        if reason not in ("", "PodInitializing"):
+            return f"Init:{reason}"
+    for status in view.pod.status.container_statuses:
         if status.state.waiting and status.state.waiting.reason not in ("", "PodInitializing"):
             return status.state.waiting.reason
     for status in view.pod.status.container_statuses:
@@ -63,11 +69,17 @@ def _why(view: PodView) -> str:
     if view.newer is not None:
         return view.newer.message
     bad = [entry for entry in view.entries if entry.health is not Health.HEALTHY]
-    explains = any(cause.verdict is Verdict.EXPLAINED for cause in view.causes)
+    # The one that is to blame is named first, and nobody else is called so.
+    explained = [(cause.entry, cause.fault) for cause in view.causes if cause.verdict is Verdict.EXPLAINED]
+    lasting = {device_name(entry) for entry, fault in explained if entry is not None and fault is not None and fault.until is None}
     if bad:
-        text = f"{bad[0].device}: {bad[0].message}" if bad[0].message else bad[0].device
-        return text + (" (explains the crash)" if explains else "")
-    return "a fault that is over explains the last crash" if explains else ""
+        entry = next((entry for entry in bad if device_name(entry) in lasting), bad[0])
+        blame = " (explains the crash)" if device_name(entry) in lasting else ""
+        return (f"{entry.device}: {entry.message}" if entry.message else entry.device) + blame
+    for cause_of, fault in explained:
+        if cause_of is not None and fault is not None:
+            return f"{cause_of.device}: {fault.message or fault.health} (over now, explains the last crash)"
+    return f"waits for a node: {view.unplaced}" if view.unplaced else ""
 
 
 def devices_table(views: Iterable[DeviceView], now: float) -> Table:

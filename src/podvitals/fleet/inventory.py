@@ -125,6 +125,13 @@ class PodView:
         return Health.worst(healths) if healths else None
 
     @property
+    def unplaced(self) -> str:
+        """Why it is on no node yet; "" where it is on one, or nobody says."""
+        if self.pod.spec.node_name:
+            return ""
+        return next((c.message or "" for c in self.pod.status.conditions if (c.type, c.status) == ("PodScheduled", "False")), "")
+
+    @property
     def doubted(self) -> bool:
         """Whether the agent's last word is not taken: it is silent, or could not write this pod."""
         return self.silent or self.untold is not None
