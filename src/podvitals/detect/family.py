@@ -20,7 +20,7 @@ from podvitals.clock import SYSTEM, Clock, boot_id
 from podvitals.detect.damping import Damping
 from podvitals.detect.detector import Detector, Device, Reading, Unreadable
 from podvitals.detect.inventory import device_name
-from podvitals.detect.judge import Judge, Tap
+from podvitals.detect.judge import Bench, Judge, Tap
 from podvitals.detect.roots import Roots
 from podvitals.detect.rules.load import builtin
 from podvitals.detect.rules.rule import Rules
@@ -98,6 +98,7 @@ class Family(Detector):
     clock: Clock = SYSTEM
     tap: Tap | None = None
     damping: Damping | None = None
+    _bench = Bench()
 
     @cached_property
     def judge(self) -> Judge:
@@ -106,12 +107,14 @@ class Family(Detector):
     def join(self, others: Sequence[Detector]) -> None:
         """Families of one driver that go by the same rules are judged together."""
         families = [other for other in others if isinstance(other, Family)]
-        self.judge = next((other.judge for other in families if other.rules is self.rules), self.judge)
-        judges = list(dict.fromkeys(other.judge for other in (*families, self)))
-        self.judge.join(str(self), judges.index(self.judge))
+        if (same := next((other for other in families if other.rules is self.rules), None)) is not None:
+            self.judge, self._bench = same.judge, same._bench
+        else:
+            self._bench = Bench(len({id(other._bench) for other in families}))
+        self._bench.families.add(str(self))
 
     def keep_in(self, directory: Path) -> None:
-        remembered, same_boot = self.judge.keep(directory, str(self), self, boot_id())
+        remembered, same_boot = self.judge.keep(directory, str(self), self, boot_id(), self._bench)
         self.recall(remembered, same_boot=same_boot)
 
     def devices(self) -> Iterable[Device]:

@@ -1,7 +1,8 @@
 """The families of a driver at work: evidence with a clock, a lock, a memory and a tap. Threads that check and watches come here."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,8 +22,6 @@ from podvitals.device.verdict import Verdict
 SAVE_EVERY = 60.0
 """Seconds between two saves while only counters grow. A fault that begins or ends is saved at once."""
 
-FILE = "detectors.state.json"
-
 Tap = Callable[[Record], None]
 
 
@@ -30,6 +29,18 @@ class Teller(Protocol):
     """What of a family has to be remembered beside the evidence."""
 
     def remember(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The families of a driver that one judge hears; `number`: of the judge among those of the driver, each with a memory of its own."""
+
+    number: int = 0
+    families: set[str] = field(default_factory=set)
+
+    @property
+    def file(self) -> str:
+        return f"detectors-{self.number}.state.json" if self.number else "detectors.state.json"
 
 
 class Judge:
@@ -43,17 +54,10 @@ class Judge:
         self._memory: Memory | None = None
         self._boot = ""
         self._restored: Mapping[str, Any] = {}
-        self._families: set[str] = set()
-        self._file = FILE
         self._tellers: dict[str, Teller] = {}
         self._saved: tuple[int, float] = (-1, 0.0)
         self._found: dict[str, dict[str, Device]] = {}
         self._serviced: dict[str, float] = {}
-
-    def join(self, family: str, number: int) -> None:
-        """Called of each family before anything else. `number`: of this judge among those of a driver, each with a memory of its own."""
-        self._families.add(family)
-        self._file = f"detectors-{number}.state.json" if number else FILE
 
     def know(self, family: str, devices: Iterable[Device]) -> None:
         found = {device.name: device for device in devices}
@@ -113,17 +117,17 @@ class Judge:
 
     # --- over a restart --------------------------------------------------------------------------------------------------------------
 
-    def keep(self, directory: Path, name: str, teller: Teller, boot: str) -> tuple[Mapping[str, str], bool]:
+    def keep(self, directory: Path, name: str, teller: Teller, boot: str, bench: Bench) -> tuple[Mapping[str, str], bool]:
         """Remembers in `directory`, also what `teller` has to say. What it said before, and whether that was in this boot. Blocks."""
         with self._lock:
             if self._memory is None:
-                self._memory, self._boot = Memory(directory / self._file), boot
-                self._restored = self._load(self._memory)
+                self._memory, self._boot = Memory(directory / bench.file), boot
+                self._restored = self._load(self._memory, {*bench.families, name})
             self._tellers[name] = teller
             own = self._restored.get("families", {}).get(name, {})
             return {str(key): str(value) for key, value in own.items()}, self._restored.get("boot") == boot
 
-    def _load(self, memory: Memory) -> Mapping[str, Any]:
+    def _load(self, memory: Memory, here: Collection[str]) -> Mapping[str, Any]:
         document = memory.load()
         if document is None:
             return {}
@@ -131,7 +135,7 @@ class Judge:
             families = {str(name): dict(own) for name, own in document["families"].items()}
             serviced = {str(name): float(at) for name, at in document["serviced"].items()}
             self.evidence.restore(document["evidence"], self._clock.now(), self._clock.wall(), self._boot)
-            self.evidence.only(self._families, self._clock.now())  # the driver may have been started with other detectors
+            self.evidence.only(here, self._clock.now())  # the driver may have been started with other detectors
             self._serviced = serviced
             return {"families": families, "boot": document["evidence"]["boot"]}
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -53,6 +53,25 @@ def test_the_usual_nodes_are_found_and_nothing_else(tree: Tree) -> None:
         assert device.nodes == (Path(device.handle),)
 
 
+def test_nodes_that_were_numbered_anew_are_those_of_the_devices_behind_them_now(tree: Tree) -> None:
+    """A driver that is loaded again finds its devices in any order; a pod must be given the one it was promised."""
+    cards = [tree.pci(f"0000:00:0{number}.0", "120000", driver="gasket") for number in (5, 6)]
+    entries = [tree.classed("accel", f"accel{number}", card) for number, card in enumerate(cards)]
+    found, devices = nodes(tree.roots, "/dev/accel[01]")
+    assert {name: device.handle for name, device in devices.items()} == {
+        "pci-0000-00-05-0": str(tree.dev / "accel0"),
+        "pci-0000-00-06-0": str(tree.dev / "accel1"),
+    }
+    for number, entry in enumerate(reversed(entries)):
+        link = tree.sys / "class/accel" / f"accel{number}"
+        link.unlink()
+        link.symlink_to(entry)
+    assert {device.name: device.nodes for device in found.find()} == {
+        "pci-0000-00-05-0": (tree.dev / "accel1",),
+        "pci-0000-00-06-0": (tree.dev / "accel0",),
+    }
+
+
 def test_a_node_is_named_by_the_pci_device_behind_it(tree: Tree) -> None:
     at = tree.pci("0000:00:05.0", "120000", driver="gasket")
     tree.classed("accel", "accel1", at)

@@ -39,6 +39,18 @@ def test_sensors_are_named_by_the_device_they_sit_on(tree: Tree) -> None:
     assert set(hwmon(tree, "coretemp")[1]) == {"coretemp-0"}
 
 
+def test_an_nvme_controller_s_sensor_is_the_pci_device_s(tree: Tree) -> None:
+    """It hangs below the controller, which is no device on a bus but of a class itself."""
+    controller = tree.classed("nvme", "nvme7", tree.pci("0000:5f:00.0", "010802", driver="nvme"))
+    (controller / "subsystem").symlink_to(tree.sys / "class/nvme")
+    tree.classed("hwmon", "hwmon7", controller, name="nvme", temp1_input=38850)
+    tree.classed("hwmon", "hwmon8", tree.write(tree.sys / "devices/virtual/thermal/thermal_zone0"), name="acpitz", temp1_input=20000)
+    assert {name: device.handle for name, device in hwmon(tree)[1].items()}.items() >= {
+        ("pci-0000-5f-00-0", "hwmon7"),
+        ("acpitz-thermal-zone0", "hwmon8"),
+    }
+
+
 def test_a_temperature_is_told_with_its_own_limits(tree: Tree) -> None:
     family, devices = hwmon(tree)
     assert values(list(family.read(devices["pci-0000-5e-00-0"]))) == {

@@ -37,6 +37,7 @@ _KINDS = {
     stat.S_IFSOCK: "socket",
     stat.S_IFIFO: "pipe",
 }
+_DEVICES = ("character device", "block device")
 
 
 class Nodes(Family):
@@ -59,8 +60,9 @@ class Nodes(Family):
         for path in self._matching():
             with suppress(FileNotFoundError):
                 kind = _kind(path)
-                if kind in ("character device", "block device") or path in self._devices:
-                    self._devices.setdefault(path, self._device(path, kind))
+                # Its number may be another device's by now; what is no device any more stays listed as what it was.
+                if kind in _DEVICES and (path not in self._devices or kind == self._was(path)):
+                    self._devices[path] = self._device(path, kind)
         # A node that went stays listed: reading it says so.
         return sorted(self._unique(), key=lambda device: device.name)
 
