@@ -23,10 +23,9 @@ class Fpga(Listed):
     subsystems = ("fpga_manager",)
 
     def listed(self) -> Iterator[Device]:
-        for manager in sysfs.entries_if_any(self.roots.sys / self.place):
-            at = self.roots.sys / self.place / manager
+        for at in self.entries():
             if self.chosen(name := self.name_at(at)):
-                yield Device(name, self._attributes(at), handle=manager)
+                yield Device(name, self._attributes(at), handle=at.name)
 
     def name_at(self, at: Path) -> str:
         """By its slot; on a board it is a platform device with a fixed address (ffd03000.fpga-mgr). Its number is the order of finding."""

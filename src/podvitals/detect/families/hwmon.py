@@ -36,14 +36,12 @@ class Hwmon(Listed):
     @classmethod
     def available(cls, roots: Roots) -> str:
         there = roots.sys / cls.place
-        return super().available(roots) or ("" if any(there.iterdir()) else f"no sensors: {there} is empty")
+        return super().available(roots) or ("" if any(there.iterdir()) else f"{there} is empty")
 
     def listed(self) -> Iterator[Device]:
-        for name in sysfs.entries_if_any(self.roots.sys / self.place):
-            at = self.roots.sys / self.place / name
-            device = Device(self.name_at(at), self._attributes(at), handle=name)
-            if _sensors(at) and self.chosen(_chip(at), device.name):
-                yield device
+        for at in self.entries():
+            if _sensors(at) and self.chosen(_chip(at), name := self.name_at(at)):
+                yield Device(name, self._attributes(at), handle=at.name)
 
     def name_at(self, at: Path) -> str:
         """That of the device it sits on, as the other families name it; else by the chip and its place."""

@@ -4,7 +4,7 @@ The kernel gives such a name anew: a disk that is plugged in may be called as on
 same (its PCI address, WWN, serial number), and is there only as long as the entry it was found under is its own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +43,12 @@ class Listed(Nudged):
     @classmethod
     def available(cls, roots: Roots) -> str:
         there = roots.sys / cls.place
-        return "" if there.is_dir() else f"no {cls.about}: {there} is not there"
+        return "" if there.is_dir() else f"{there} is not there"
+
+    def entries(self) -> Iterator[Path]:
+        """Of the directory; none where it is not there. Raises OSError for other failures."""
+        there = self.roots.sys / self.place
+        return (there / name for name in sysfs.entries_if_any(there))
 
     def listed(self) -> Iterable[Device]:
         """The devices that are there now, of those asked for. Their handles are the entries."""

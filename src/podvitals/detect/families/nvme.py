@@ -30,10 +30,9 @@ class Nvme(Listed):
     subsystems = ("nvme", "block")
 
     def listed(self) -> Iterator[Device]:
-        for name in sysfs.entries_if_any(self.roots.sys / self.place):
-            at = self.roots.sys / self.place / name
+        for at in self.entries():
             device = self._device(at)
-            if self.chosen(name, str(device.attributes.get("serial", "")), pcidev.behind(self.roots.sys, at), device.name):
+            if self.chosen(at.name, str(device.attributes.get("serial", "")), pcidev.behind(self.roots.sys, at), device.name):
                 yield device
 
     def name_at(self, at: Path) -> str:

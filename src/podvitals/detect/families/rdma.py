@@ -44,11 +44,10 @@ class Rdma(Listed):
         self._pauses: dict[Path, tuple[int, int, str]] = {}
 
     def listed(self) -> Iterator[Device]:
-        for name in sysfs.entries_if_any(self.roots.sys / self.place):
-            at = self.roots.sys / self.place / name
-            address = pcidev.behind(self.roots.sys, at)
-            if self.chosen(name, address, self.name_at(at)):
-                yield Device(self.name_at(at), self._attributes(at, address), handle=name)
+        for at in self.entries():
+            name, address = self.name_at(at), pcidev.behind(self.roots.sys, at)
+            if self.chosen(at.name, address, name):
+                yield Device(name, self._attributes(at, address), handle=at.name)
 
     def name_at(self, at: Path) -> str:
         """By its slot; a part of an adapter (a subfunction, mlx5_core.sf.2) by the kernel's name for it besides."""
@@ -64,8 +63,8 @@ class Rdma(Listed):
         return self._read(at, counters=False)
 
     def _attributes(self, at: Path, address: str) -> dict[str, Attribute]:
-        found = pcidev.attributes(self.roots.sys, address) if address else {}
-        found |= {"ibdev": pcidev.fits(at.name)} if address else {"ibdev": pcidev.fits(at.name), "type": "ib"}
+        described = pcidev.attributes(self.roots.sys, address) if address else {}
+        found: dict[str, Attribute] = {"type": "ib", **described, "ibdev": pcidev.fits(at.name)}
         texts = (
             ("guid", "node_guid"),
             ("firmware", "fw_ver"),
