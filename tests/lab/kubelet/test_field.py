@@ -35,6 +35,34 @@ def _says(name: str, word: Health, pod: RunnablePod) -> bool:
     return pod.metadata.name == name and running(pod) and health(pod) == [(NAME, word, None)]
 
 
+async def shown(lab: Lab) -> list[tuple[str, str, str | None]]:
+    """What the field of pod p says now."""
+    return health(await lab.client.get(RUNNABLE_PODS, "p", "default"))
+
+
+async def ended(lab: Lab) -> RunnablePod:
+    """Pod p, which held a healthy GPU to its end."""
+    use_gpu(lab)
+    lab.drivers.set(GPU, Health.HEALTHY)
+    await gpu_pod(lab, "exit 0", restartPolicy="Never")
+    pod: RunnablePod = await lab.sees(lambda pod: pod.ended)
+    return pod
+
+
+async def reallocated(lab: Lab) -> None:
+    """What was p's GPU is now that of q, which runs."""
+    await lab.client.delete(CLAIMS, "named", "default")
+    await lab.run(sh("sleep 1000", resources=CLAIM), name="q", resourceClaims=NAMED)
+    await lab.claim(pods=("q",))
+    await lab.sees(lambda pod: pod.metadata.name == "q" and running(pod) and health(pod))
+
+
+async def another(lab: Lab, name: str) -> None:
+    """A pod that holds nothing comes to run: by then the kubelet has done what it had to do before."""
+    await lab.run(sh("sleep 1000"), name=name)
+    await lab.sees(lambda pod: pod.metadata.name == name and running(pod))
+
+
 async def test_init_containers_and_sidecars_show_their_devices_too(lab: Lab) -> None:
     use_gpu(lab)
     lab.drivers.set(GPU, Health.UNHEALTHY, "Xid 79")
@@ -87,50 +115,36 @@ async def test_a_device_reallocated_to_the_next_pod_is_no_more_that_of_the_last(
     use_gpu(lab)
     lab.drivers.set(GPU, Health.UNHEALTHY, "Xid 79")
     await gpu_pod(lab, "exit 0", restartPolicy="Never")
-    ended = await lab.sees(lambda pod: pod.ended)
-    await lab.client.delete(CLAIMS, "named", "default")
-    await lab.run(sh("sleep 1000", resources=CLAIM), name="q", resourceClaims=NAMED)
-    await lab.claim(pods=("q",))
+    before = await lab.sees(lambda pod: pod.ended)
+    await reallocated(lab)
     lab.drivers.set(GPU, Health.HEALTHY)
     await lab.sees(lambda pod: pod.metadata.name == "q" and running(pod) and health(pod) == [(NAME, "Healthy", None)])
-    assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == health(ended) == [(NAME, "Unhealthy", "Xid 79")]
+    assert await shown(lab) == health(before) == [(NAME, "Unhealthy", "Xid 79")]
 
 
 async def test_a_fault_found_after_a_pods_end_is_added_to_what_stood_there(lab: Lab) -> None:
     """Upstream never writes it (kubernetes#132978)."""
-    use_gpu(lab)
-    lab.drivers.set(GPU, Health.HEALTHY)
-    await gpu_pod(lab, "exit 0", restartPolicy="Never")
-    ended = await lab.sees(lambda pod: pod.ended)
-    assert health(ended) == [(NAME, "Healthy", None)]
+    assert health(await ended(lab)) == [(NAME, "Healthy", None)]
     lab.drivers.set(GPU, Health.UNKNOWN, "driver gone")
     lab.drivers.set(GPU, Health.UNHEALTHY, "found late")
     await lab.sees(lambda pod: health(pod) == [(NAME, "Unhealthy", "found late")])
     lab.drivers.set(GPU, Health.HEALTHY)
     lab.drivers.set(GPU, Health.UNHEALTHY, "something else")
-    await lab.run(sh("sleep 1000"), name="q")
-    await lab.sees(lambda pod: pod.metadata.name == "q" and running(pod))
-    assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Unhealthy", "found late")]
+    await another(lab, "q")
+    assert await shown(lab) == [(NAME, "Unhealthy", "found late")]
 
 
 async def test_a_fault_of_a_device_that_serves_another_by_then_is_not_the_ended_pods(lab: Lab) -> None:
-    use_gpu(lab)
-    lab.drivers.set(GPU, Health.HEALTHY)
-    await gpu_pod(lab, "exit 0", restartPolicy="Never")
-    await lab.sees(lambda pod: pod.ended)
-    await lab.client.delete(CLAIMS, "named", "default")
-    await lab.run(sh("sleep 1000", resources=CLAIM), name="q", resourceClaims=NAMED)
-    await lab.claim(pods=("q",))
-    await lab.sees(lambda pod: pod.metadata.name == "q" and running(pod) and health(pod))
+    await ended(lab)
+    await reallocated(lab)
     lab.drivers.set(GPU, Health.UNHEALTHY, "Xid 79")
     await lab.sees(lambda pod: pod.metadata.name == "q" and health(pod) == [(NAME, "Unhealthy", "Xid 79")])
     gone = asyncio.create_task(lab.gone("q"))
     await lab.client.delete(RUNNABLE_PODS, "q", "default", grace=1)
     await gone
     lab.drivers.set(GPU, Health.UNHEALTHY, "still")
-    await lab.run(sh("sleep 1000"), name="r")
-    await lab.sees(lambda pod: pod.metadata.name == "r" and running(pod))
-    assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Healthy", None)]
+    await another(lab, "r")
+    assert await shown(lab) == [(NAME, "Healthy", None)]
 
 
 async def test_a_claim_reserved_for_another_pod_is_neither_prepared_nor_shown(lab: Lab) -> None:
@@ -219,16 +233,12 @@ async def test_a_kubelet_that_begins_anew_and_cannot_learn_what_a_pod_holds_says
 
 async def test_a_kubelet_that_begins_anew_adds_what_is_found_late_of_a_pod_that_had_ended(lab: Lab) -> None:
     """Its claims may be gone by then, and what its driver called the device."""
-    use_gpu(lab)
-    lab.drivers.set(GPU, Health.HEALTHY)
-    await gpu_pod(lab, "exit 0", restartPolicy="Never")
-    before = await lab.sees(lambda pod: pod.ended)
+    before = await ended(lab)
     await lab.stop()
     await lab.client.delete(CLAIMS, "named", "default")
     async with node(lab.client, lab.drivers, lab.root):
-        await lab.run(sh("sleep 1000"), name="q")
-        await lab.sees(lambda pod: pod.metadata.name == "q" and running(pod))
-        assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Healthy", None)]
+        await another(lab, "q")
+        assert await shown(lab) == [(NAME, "Healthy", None)]
         lab.drivers.set(GPU, Health.UNHEALTHY, "found late")
         after = await lab.sees(lambda pod: health(pod) == [(NAME, "Unhealthy", "found late")])
         assert main(after).state == main(before).state
@@ -237,7 +247,7 @@ async def test_a_kubelet_that_begins_anew_adds_what_is_found_late_of_a_pod_that_
     async with node(lab.client, lab.drivers, lab.root):
         lab.drivers.set(GPU, Health.UNHEALTHY, "something else")
         await lab.sees(lambda pod: pod.metadata.name == "q" and main(pod).restart_count == 1)
-        assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Unhealthy", "found late")]
+        assert await shown(lab) == [(NAME, "Unhealthy", "found late")]
         await lab.client.delete(RUNNABLE_PODS, "p", "default")
         async with asyncio.timeout(5):
             while await asyncio.to_thread(lambda: list((lab.root / "held").iterdir())):
@@ -245,21 +255,14 @@ async def test_a_kubelet_that_begins_anew_adds_what_is_found_late_of_a_pod_that_
 
 
 async def test_a_kubelet_that_begins_anew_adds_nothing_of_a_device_that_has_served_another_pod_meanwhile(lab: Lab) -> None:
-    use_gpu(lab)
-    lab.drivers.set(GPU, Health.HEALTHY)
-    await gpu_pod(lab, "exit 0", restartPolicy="Never")
-    await lab.sees(lambda pod: pod.ended)
-    await lab.client.delete(CLAIMS, "named", "default")
-    await lab.run(sh("sleep 1000", resources=CLAIM), name="q", resourceClaims=NAMED)
-    await lab.claim(pods=("q",))
-    await lab.sees(lambda pod: pod.metadata.name == "q" and running(pod) and health(pod))
+    await ended(lab)
+    await reallocated(lab)
     await lab.client.delete(RUNNABLE_PODS, "q", "default", grace=0)
     await lab.stop()
     lab.drivers.set(GPU, Health.UNHEALTHY, "of the other pod's time")
     async with node(lab.client, lab.drivers, lab.root):
-        await lab.run(sh("sleep 1000"), name="r")
-        await lab.sees(lambda pod: pod.metadata.name == "r" and running(pod))
-        assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Healthy", None)]
+        await another(lab, "r")
+        assert await shown(lab) == [(NAME, "Healthy", None)]
 
 
 async def test_a_kubelet_that_begins_anew_adds_nothing_of_a_device_that_another_pod_shared_at_the_end(lab: Lab) -> None:
@@ -277,9 +280,8 @@ async def test_a_kubelet_that_begins_anew_adds_nothing_of_a_device_that_another_
     await lab.client.patch(CLAIMS, "named", {"status": {"reservedFor": None}}, "default", subresource="status", kind="merge")
     lab.drivers.set(GPU, Health.UNHEALTHY, "the other's")
     async with node(lab.client, lab.drivers, lab.root):
-        await lab.run(sh("sleep 1000"), name="r")
-        await lab.sees(lambda pod: pod.metadata.name == "r" and running(pod))
-        assert health(await lab.client.get(RUNNABLE_PODS, "p", "default")) == [(NAME, "Healthy", None)]
+        await another(lab, "r")
+        assert await shown(lab) == [(NAME, "Healthy", None)]
 
 
 async def test_a_kubelet_that_begins_anew_goes_on_with_the_pods_life(lab: Lab) -> None:
