@@ -41,6 +41,22 @@ async def test_a_crash_loop_backs_off_counts_and_keeps_the_previous_log(lab: Lab
     assert event.involved_object.field_path == "spec.containers{main}"
 
 
+@pytest.mark.parametrize("what", ["logs", "pods"])
+async def test_a_disk_that_takes_no_container_is_told_on_the_pod_which_runs_when_it_does(lab: Lab, what: str) -> None:
+    await lab.sees(lambda node: node.ready, NODES)  # type: ignore[attr-defined]
+    place = lab.root / what
+    place.rmdir()
+    place.touch()
+    await lab.run(sh("sleep 1000"))
+    waits = await lab.sees(lambda pod: pod.status.container_statuses and main(pod).state.waiting is not None and main(pod).restart_count)
+    assert main(waits).state.waiting.reason == "CrashLoopBackOff"  # type: ignore[union-attr]
+    event = await lab.sees(lambda event: event.reason == "Failed", EVENTS)  # type: ignore[attr-defined]
+    assert event.message == "Error: cannot make what container main needs on this machine: Not a directory"
+    place.unlink()
+    place.mkdir()
+    await lab.sees(running)
+
+
 async def test_init_containers_run_before_and_a_sidecar_beside(lab: Lab) -> None:
     side = sh("echo side >> $DIR/order; sleep 1000", name="side", restartPolicy="Always")
     env = [{"name": "DIR", "value": str(lab.root)}]

@@ -1,6 +1,7 @@
 """Kept logs, read as kubectl asks."""
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,11 @@ async def test_a_log_that_grows_without_end_begins_anew_and_can_be_followed_on(t
                     file.write("new\n")
                 runs.clear()
     assert seen == [b"0123456789\n", b"new\n"]
+
+
+def test_logs_that_cannot_be_looked_through_now_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more_files(_: Path, __: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "glob", no_more_files)
+    Logs(tmp_path).cut()

@@ -44,10 +44,11 @@ class Logs:
             await clock.sleep_until(clock.now() + SMALL_EVERY)
 
     def cut(self) -> None:
-        for path in self._root.glob("*/*.log"):
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_size > LARGEST:
-                    os.truncate(path, 0)
+        with contextlib.suppress(OSError):  # a directory that goes meanwhile, no more files to be opened: there is a next time
+            for path in self._root.glob("*/*.log"):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_size > LARGEST:
+                        os.truncate(path, 0)
 
 
 async def read(path: Path, clock: Clock, *, tail: int | None = None, follow: Callable[[], bool] | None = None) -> AsyncIterator[bytes]:

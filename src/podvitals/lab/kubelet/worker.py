@@ -51,7 +51,7 @@ from podvitals.lab.kubelet.plan import (
     UnprepareFailed,
 )
 from podvitals.lab.kubelet.prepare import Drivers, Preparation, Preparer
-from podvitals.lab.kubelet.process import ContainerProcess
+from podvitals.lab.kubelet.process import CannotStart, ContainerProcess
 from podvitals.lab.kubelet.publish import Publisher
 from podvitals.lab.pods import RUNNABLE_PODS, RunnableContainer, RunnablePod
 from podvitals.lab.recorder import Recorder
@@ -277,8 +277,11 @@ class PodWorker:
             self._tools.recorder.tell(self.pod.metadata, "NotIsolated", note, path=self._path(name))
         line = command.command_line(self.pod, container, edits, self._tools.base)
         own = self._tools.pods / self.pod.metadata.uid / name
-        output = await asyncio.to_thread(_places, self._tools.logs, self.pod.metadata.uid, name, attempt, own)
-        return await ContainerProcess.start(line.argv, line.env, Path(line.directory) if line.directory else own, output)
+        try:
+            output = await asyncio.to_thread(_places, self._tools.logs, self.pod.metadata.uid, name, attempt, own)
+            return await ContainerProcess.start(line.argv, line.env, Path(line.directory) if line.directory else own, output)
+        except OSError as error:  # a full disk, no more files to be opened
+            raise CannotStart(f"cannot make what container {name} needs on this machine: {error.strerror or error}") from None
 
     async def _remove(self) -> None:
         pause, said = REMOVE_PAUSE, False
