@@ -30,6 +30,7 @@ METRICS = (
     "reports_total",
     "device_changes_total",
     "leases_ended_total",
+    "build_info",
     "patch_seconds_bucket",
     "devices",
     "device_actions",
@@ -273,7 +274,7 @@ async def test_what_somebody_has_to_do_is_told_to_machines_apart_from_the_reason
 
 async def test_a_driver_that_is_left_is_believed_as_the_kubelet_does(cluster: Cluster, driver: FakeDriver) -> None:
     settings = AgentSettings("node1", cluster.settings.plugin_dir, cluster.settings.state_dir, leave=frozenset({DRIVER}))
-    async with cluster.agent(settings):
+    async with cluster.agent(settings) as agent:
         await cluster.pod("a", "gpu-0")
         await cluster.condition("a", "Unknown")
         said = {"name": "claim:gpus", "resources": [{"resourceID": "v/gpu=0", "health": "Unhealthy", "message": "Xid 79"}]}
@@ -285,4 +286,6 @@ async def test_a_driver_that_is_left_is_believed_as_the_kubelet_does(cluster: Cl
         await cluster.client.patch(PODS, "b", status, "default", subresource="status")
         await cluster.seen(PODS, lambda pods: "b" in pods and "does not say which" in str(pods["b"].condition(CONDITION)))
         assert shown(await cluster.client.get(PODS, "b", "default")) == "Unknown"
+        # Nor is it an alert that nobody speaks for it.
+        assert "podvitals_driver_connected{" not in (await agent.metrics.text()).decode()
     assert driver.calls["NodeWatchResources"] == 0

@@ -8,6 +8,7 @@ import yaml
 
 from podvitals.agent.listen import parse_address
 from podvitals.cli.relay import command
+from podvitals.relay.front import LONGEST_CALL
 from podvitals.relay.run import RelaySettings
 from podvitals.relay.state import RelayView, metrics
 
@@ -43,6 +44,28 @@ def test_the_relay_that_is_deployed_listens_on_its_pods_address_at_the_port_that
         assert parse_address(listen.replace(f"$({address['name']})", ip)) == (ip, port["containerPort"])
     (scraped,) = objects("relay-alerts.yaml")["PodMonitor"]["spec"]["podMetricsEndpoints"]
     assert (scraped["port"], scraped.get("path", "/metrics")) == (port["name"], "/metrics")
+
+
+def test_what_is_deployed_of_relay_and_agent_may_do_no_more_than_connect_to_roots_sockets() -> None:
+    """tests/relay/test_command.py starts it without the capabilities by which root passes a file's permissions."""
+    for file in ("relay.yaml", "agent.yaml"):
+        pod = objects(file)["DaemonSet"]["spec"]["template"]["spec"]
+        assert pod["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+        for one in pod["containers"]:
+            assert one["securityContext"] == {
+                "runAsUser": 0,
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def test_the_relay_that_is_replaced_goes_when_the_next_has_had_the_time_to_stand_in() -> None:
+    """For a DaemonSet a pod without a readiness probe is ready when its process runs; a probe would be answered by the old relay."""
+    spec = daemons()["spec"]
+    assert spec["updateStrategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert spec["minReadySeconds"] >= 5
+    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] > LONGEST_CALL
 
 
 def test_the_pods_that_are_scraped_are_the_relays_and_are_called_as_the_alerts_call_them() -> None:

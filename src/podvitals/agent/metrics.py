@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from podvitals import __version__
 from podvitals.device.health import Health
 from podvitals.device.verdict import ACTIONS
 from podvitals.node.record import DeviceState
@@ -108,7 +109,9 @@ class Metrics:
         devices = Gauges("podvitals_devices", "Devices of this node, by health", labels=["health"])
         for health in Health:
             devices.add_metric([health.value], tally[health])
-        yield from (errors, patches, devices, self._actions())
+        build = Gauges("podvitals_build_info", "1, with the agent's version", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield from (build, errors, patches, devices, self._actions())
         yield from self._of_drivers()
         for gauge in self._gauges():
             yield Gauges(gauge.name, gauge.text, gauge.value)
@@ -134,7 +137,8 @@ class Metrics:
         connected = Gauges("podvitals_driver_connected", "Whether somebody speaks for the driver", labels=["driver", "source"])
         for (driver, source), views in _by_source(self._drivers()).items():
             reports.add_metric([driver, source], sum(view.reports for view in views))
-            connected.add_metric([driver, source], any(view.connected for view in views))
+            if not all(view.left for view in views):  # with those nobody is to speak
+                connected.add_metric([driver, source], any(view.connected for view in views))
             for reason, count in sum((Tally(view.refusals) for view in views), Tally()).items():
                 refusals.add_metric([driver, source, reason], count)
         yield from (reports, refusals, connected)

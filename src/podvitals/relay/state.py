@@ -150,6 +150,7 @@ def metrics(view: RelayView) -> bytes:
                 for reason, count in sorted(_refusals(one).items())
             ],
         ),
+        ("build_info", "gauge", "1, with the relay's version", [(f'version="{_escaped(view.version)}"', 1)]),
         ("keeper", "gauge", "Whether a keeper holds the relay's sockets", [("", view.keeper)]),
         ("ready", "gauge", "Whether the plugin directory has been read", [("", not view.waiting)]),
     ]
