@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from podvitals.detect.detector import Device
+from podvitals.detect.detector import Device, Unreadable
 from podvitals.detect.families.probe import Probe, ProbeFailed, ask_page, from_spec, run_command
 from podvitals.detect.signal import State
 from podvitals.detect.spec import Spec
@@ -144,4 +144,14 @@ def test_a_spec_names_the_command_its_arguments_and_the_device() -> None:
     for what, wrong in (((), "takes a command"), (("check",), "neither an absolute path nor an http address")):
         with pytest.raises(InvalidInput, match=wrong):
             from_spec(Spec("probe:", "probe", what, {}))
+    for address in ("http://x:99999999/", "http:///x", "http://[::1:80/x"):
+        with pytest.raises(InvalidInput, match="is no address: "):
+            from_spec(Spec("probe:", "probe", (address,), {"name": "a"}))
+    with pytest.raises(InvalidInput, match="say name=DEVICE"):
+        from_spec(Spec("probe:", "probe", ("http://127.0.0.1:80/",), {}))
     assert Probe.everything() is None
+
+
+def test_why_a_probe_failed_is_said_in_its_own_words() -> None:
+    with pytest.raises(Unreadable, match=r"^cannot start /nowhere/check: No such file or directory$"):
+        Probe("/nowhere/check", name="card0").check(Device("card0"))

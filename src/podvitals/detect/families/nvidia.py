@@ -19,7 +19,7 @@ from typing import Any
 
 from podvitals.detect.detector import Attribute, Device, Version
 from podvitals.detect.families import pcidev
-from podvitals.detect.families.nvidia_signals import NotSeen, action_of, polled
+from podvitals.detect.families.nvidia_signals import action_of, polled
 from podvitals.detect.families.nvml import Failed, Happened, Lost, NotFound, NotSupported, Nvml, ResetRequired, Stale, TimedOut, address_of
 from podvitals.detect.family import PCI, Family, pci_device
 from podvitals.detect.roots import Roots
@@ -104,10 +104,9 @@ class Nvidia(Family):
             return [State("nvidia.presence", "present"), State("nvidia.reset_required", "yes")]
         except NotFound:
             return [Unread("nvidia.presence", "NVML does not list this GPU")]
-        except Failed as error:
-            if isinstance(error, Stale):
-                self._nvml.stop()
-            raise NotSeen(str(error)) from None
+        except Stale:
+            self._nvml.stop()
+            raise
         if place.instance is not None and place.instance not in {mig[1:] for mig in self._nvml.migs(gpu)}:
             found.append(Unread("nvidia.mig", "the GPU has no such MIG device any more"))
         return [*self._life(device.name, found), *found]
@@ -122,7 +121,7 @@ class Nvidia(Family):
                         yield told
                 while True:
                     if self._nvml.generation != generation:
-                        raise NotSeen("NVML was started anew")  # and so is this, with GPUs and handles as they are then
+                        raise Stale("NVML was started anew")  # and so is this, with GPUs and handles as they are then
                     try:
                         happened = await worker.call(lambda: self._nvml.wait(events, WAIT))
                     except TimedOut:

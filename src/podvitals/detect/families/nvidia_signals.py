@@ -22,10 +22,6 @@ FABRIC_CONFIGURATION = 8
 MOST_LINKS = 36
 
 
-class NotSeen(Exception):
-    """NVML failed as a whole; the text is for a person."""
-
-
 def polled(nvml: Nvml, gpu: Any, seen_up: set[int]) -> Iterator[Signal]:
     """Everything that is asked of a GPU. `seen_up`: the links of NVLink that were ever active; it grows. Raises Lost and ResetRequired."""
     yield from _asked("nvidia.recovery", lambda: filter(None, [action_of(nvml, gpu)]))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from podvitals.detect.detector import Unreadable
 from podvitals.errors import LocalError
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class TimedOut(Exception):
     """Nothing happened while it was waited for."""
 
 
-class Failed(Exception):
+class Failed(Unreadable):
     """The call failed: a text for a person."""
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Self
 from urllib.parse import urlsplit
 
-from podvitals.detect.detector import Device
+from podvitals.detect.detector import Device, Unreadable
 from podvitals.detect.family import Family
 from podvitals.detect.inventory import device_name
 from podvitals.detect.signal import Signal, State
@@ -31,7 +31,7 @@ SLACK = 0.25
 """Seconds before the frame's patience ends in which a probe is ended, so that it says itself what was wrong."""
 
 
-class ProbeFailed(Exception):
+class ProbeFailed(Unreadable):
     """The probe said nothing that is an answer; the text is for a person."""
 
 
@@ -154,4 +154,17 @@ def from_spec(spec: Spec) -> Probe:
         raise spec.wrong("probe takes a command, such as probe:/usr/local/bin/check-card,name=card0, or an address, such as http://…")
     if not spec.what[0].startswith(("/", "http://", "https://")):
         raise spec.wrong(f"{spec.what[0]!r} is neither an absolute path nor an http address")
-    return Probe(*spec.what, name=device_name(spec.options.get("name", "")))
+    if spec.what[0].startswith("http") and (wrong := _wrong_address(spec.what[0])):
+        raise spec.wrong(f"{spec.what[0]!r} is no address: {wrong}")
+    probe = Probe(*spec.what, name=device_name(spec.options.get("name", "")))
+    if not probe.name:
+        raise spec.wrong("nothing in it names the device: say name=DEVICE")
+    return probe
+
+
+def _wrong_address(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        return "" if parts.hostname and parts.port != 0 else "it names no host, or port 0"
+    except ValueError as error:
+        return str(error)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from podvitals.detect.detector import Device, Version
+from podvitals.detect.detector import Device, Unreadable, Version
 from podvitals.detect.families.nvidia import Nvidia, Place
-from podvitals.detect.families.nvidia_signals import NotSeen
 from podvitals.detect.families.nvml import Nvml
 from podvitals.detect.family import PCI
 from podvitals.detect.inventory import listing
@@ -232,7 +231,7 @@ def test_a_link_that_was_never_up_is_off_and_one_that_was_is_down_also_after_a_r
 def test_an_error_of_one_call_fails_the_probe_and_does_not_start_nvml_anew(nvidia: Nvidia, script: Script) -> None:
     script.fail("nvmlInitWithFlags", 9)
     script.fail("nvmlDeviceGetHandleByPciBusId_v2", 999)
-    with pytest.raises(NotSeen, match="Unknown Error"):
+    with pytest.raises(Unreadable, match="Unknown Error"):
         nvidia.read(Device(GPU))
     script.fail("nvmlDeviceGetHandleByPciBusId_v2", None)
     assert read(nvidia)["nvidia.presence"] == "present"
@@ -243,10 +242,10 @@ async def test_who_waits_for_events_begins_again_when_nvml_was_started_anew(nvid
         for _ in range(2):
             await anext(pushed)
         script.fail("nvmlDeviceGetHandleByPciBusId_v2", 1)
-        with pytest.raises(NotSeen):
+        with pytest.raises(Unreadable):
             await asyncio.to_thread(nvidia.read, Device(GPU))
         script.fail("nvmlDeviceGetHandleByPciBusId_v2", None)
-        with pytest.raises(NotSeen, match="started anew"):
+        with pytest.raises(Unreadable, match="started anew"):
             async with asyncio.timeout(10):
                 await anext(pushed)
     script.event(1, xid=31)
@@ -255,10 +254,10 @@ async def test_who_waits_for_events_begins_again_when_nvml_was_started_anew(nvid
 
 def test_an_unloaded_driver_fails_the_probe_and_a_new_one_is_found(nvidia: Nvidia, script: Script) -> None:
     script.fail("nvmlDeviceGetHandleByPciBusId_v2", 1)
-    with pytest.raises(NotSeen, match="Uninitialized"):
+    with pytest.raises(Unreadable, match="Uninitialized"):
         nvidia.read(Device(GPU))
     script.fail("nvmlInitWithFlags", 9)
-    with pytest.raises(NotSeen, match="NVML cannot be used: Driver Not Loaded"):
+    with pytest.raises(Unreadable, match="NVML cannot be used: Driver Not Loaded"):
         nvidia.read(Device(GPU))
     script.fail("nvmlInitWithFlags", None)
     script.fail("nvmlDeviceGetHandleByPciBusId_v2", None)
