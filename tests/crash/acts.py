@@ -39,8 +39,8 @@ class Acts:
             "driver-kill": lambda act: self._driver_away(act, signal.SIGKILL),
             "driver-term": lambda act: self._driver_away(act, signal.SIGTERM),
             "driver-stop": self._driver_stop,
-            "driver-roll": self._driver_roll,
-            "driver-roll-fails": self._driver_roll_fails,
+            "driver-roll": lambda act: self._driver_roll(act, fails=False),
+            "driver-roll-fails": lambda act: self._driver_roll(act, fails=True),
             "kubelet-kill": lambda act: self._kubelet_away(act, signal.SIGKILL),
             "kubelet-term": lambda act: self._kubelet_away(act, signal.SIGTERM),
             "kubelet-stop": self._kubelet_stop,
@@ -156,30 +156,19 @@ class Acts:
         instance.go_on()
         way.mended("stopped", time.monotonic())
 
-    async def _driver_roll(self, act: Act) -> None:
-        """A new instance beside the old one, which then ends: as a DaemonSet with maxSurge does it."""
+    async def _driver_roll(self, act: Act, *, fails: bool) -> None:
+        """A new instance beside the old one, which then ends: as a DaemonSet with maxSurge does it. Where it `fails`, the new one dies, and
+        the old one goes on."""
         way = self.world.ways.drivers[driver_name(act.driver)]
         way.broke("roll")
         instances = self.world.drivers[act.driver]
-        new = self.world.new_driver(act.driver)
+        old, new = instances[-1], self.world.new_driver(act.driver)
         instances.append(new)
         self.world.start_driver(act.driver, new)
         await asyncio.sleep(act.lasts)
-        await self._driver_down(act.driver, instances[0], signal.SIGTERM if act.draw < 0.7 else signal.SIGKILL)
-        instances.pop(0)
-        way.mended("roll", time.monotonic())
-
-    async def _driver_roll_fails(self, act: Act) -> None:
-        """The new instance dies, and the old one goes on."""
-        way = self.world.ways.drivers[driver_name(act.driver)]
-        way.broke("roll")
-        instances = self.world.drivers[act.driver]
-        new = self.world.new_driver(act.driver)
-        instances.append(new)
-        self.world.start_driver(act.driver, new)
-        await asyncio.sleep(act.lasts)
-        await self._driver_down(act.driver, new, signal.SIGKILL)
-        instances.remove(new)
+        ends, number = (new, signal.SIGKILL) if fails else (old, signal.SIGTERM if act.draw < 0.7 else signal.SIGKILL)
+        await self._driver_down(act.driver, ends, number)
+        instances.remove(ends)
         way.mended("roll", time.monotonic())
 
     # --- the lab's kubelet -------------------------------------------------------------------------------------------------------
