@@ -1,6 +1,7 @@
 """A cluster for the people's verbs: a live API server, and each command a process of its own."""
 
 import asyncio
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -47,6 +48,21 @@ class Cluster:
     async def agent_seen(self, ago: float) -> None:
         lease = {"metadata": {"name": f"podvitals-{NODE}"}, "spec": {"renewTime": rfc3339_micro(SYSTEM.wall() - ago)}}
         await self.client.create(LEASES, lease, "kube-system")
+
+
+def kubeconfig_for(url: str, directory: Path) -> Path:
+    path = directory / "kubeconfig"
+    path.write_text(
+        json.dumps(
+            {
+                "current-context": "lab",
+                "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
+                "clusters": [{"name": "lab", "cluster": {"server": url}}],
+                "users": [{"name": "lab", "user": {}}],
+            }
+        )
+    )
+    return path
 
 
 def device(name: str, health: Health = Health.HEALTHY, message: str = "") -> DeviceEntry:

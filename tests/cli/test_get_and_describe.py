@@ -4,10 +4,8 @@ import asyncio
 import json
 
 import msgspec
-import pytest
 
 from podvitals.cli.cluster import Reading
-from podvitals.cli.watching import News
 from podvitals.clock import SYSTEM
 from podvitals.device.health import Health
 from podvitals.kube.client import Client
@@ -146,61 +144,6 @@ async def test_watching_prints_a_row_again_when_it_changes(cluster: Cluster) -> 
     finally:
         process.terminate()
         await process.communicate()
-
-
-async def test_a_watch_tells_what_is_gone_and_waits_for_it_and_what_it_could_not_read(cluster: Cluster) -> None:
-    await cluster.agent_seen(3)
-    await cluster.pod("trainer", device("gpu-3"))
-    process = await cluster.start("get", "pods", "trainer", "-w")
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(20):
-            await process.stdout.readline()
-            first = await process.stdout.readline()
-            await cluster.client.delete(PODS, "trainer", "default", grace=0)
-            while (line := await process.stdout.readline()).split()[1:2] == [b"Terminating"]:
-                pass
-            assert line == b"trainer is gone\n"
-            await cluster.pod("trainer", BROKEN)
-            again = await process.stdout.readline()
-            assert b"Unhealthy" in again
-            assert first.index(b"Healthy") == again.index(b"Unhealthy"), "columns stay where they were"
-    finally:
-        process.terminate()
-        await process.communicate()
-
-
-async def test_a_watch_goes_on_when_the_api_was_away(cluster: Cluster) -> None:
-    await cluster.agent_seen(3)
-    news = News("table", header=True)
-    with pytest.MonkeyPatch.context() as patch:
-        told: list[str] = []
-        patch.setattr("click.echo", lambda text="", err=False: told.append(text))
-        for _ in range(3):
-            news.note(("the API cannot be reached",))
-        news.note(())
-        news.note(("the API cannot be reached",))
-    assert told == ["note: the API cannot be reached"] * 2, "when it begins, and not each time"
-
-
-async def test_two_drivers_of_one_name_on_two_nodes_are_two_rows_of_a_watch(cluster: Cluster) -> None:
-    for node in ("gpu-07", "gpu-08"):
-        spec: dict[str, object] = {
-            "driver": DRIVER,
-            "nodeName": node,
-            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
-            "devices": [],
-        }
-        await cluster.client.create(SLICES, {"metadata": {"name": node}, "spec": spec})
-    process = await cluster.start("get", "drivers", "-w", "--no-headers")
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(20):
-            rows = [await process.stdout.readline(), await process.stdout.readline()]
-    finally:
-        process.terminate()
-        await process.communicate()
-    assert [row.split()[:2] for row in rows] == [[DRIVER.encode(), b"gpu-07"], [DRIVER.encode(), b"gpu-08"]]
 
 
 async def test_the_next_command_takes_the_names_that_get_prints(cluster: Cluster) -> None:

@@ -24,6 +24,8 @@ def test_the_device_that_explains_the_crash_is_the_one_that_is_named() -> None:
     unread = entry("gpu-1", Health.UNKNOWN, "nvml: timeout", -10)
     assert why(BROKEN) == "gpu-3: Xid 79 (explains the crash)"
     assert why(unread, BROKEN) == "gpu-3: Xid 79 (explains the crash)"
+    another = replace(entry("gpu-1", Health.UNHEALTHY, "Xid 13", -360), container="side-car")
+    assert why(another, BROKEN) == "gpu-3: Xid 79 (explains the crash)"
     assert why(BROKEN, exit_code=None) == "gpu-3: Xid 79"
 
 
