@@ -51,7 +51,7 @@ async def test_a_fault_in_the_kernel_has_a_row_for_each_stage_on_its_way() -> No
     assert all(0 <= row.value.value < 20_000 for row in rows)
 
 
-@needs(Shown.CLAIM_OF_A_TEMPLATE)
+@needs(Shown.CLAIM_BY_ITS_NAME, Shown.MESSAGE)
 async def test_the_relay_before_a_kubelet_has_its_rows(cluster: Cluster) -> None:
     rows = await relayed.measure(await asyncio.to_thread(on, cluster), TINY)
     wants = ("prepare", "a lone change → field", "lease end → field", "relay killed and started → field", "relay's memory")
@@ -60,7 +60,7 @@ async def test_the_relay_before_a_kubelet_has_its_rows(cluster: Cluster) -> None
     assert all(row.goal and row.met is not None for row in rows if "killed" not in row.what)
 
 
-@needs(Shown.MESSAGE)
+@needs(Shown.CLAIM_BY_ITS_NAME, Shown.MESSAGE)
 async def test_beside_a_real_kubelet_the_same_reports_have_a_row_for_the_agent_and_one_for_the_kubelet(cluster: Cluster) -> None:
     rows = await load.measure(await asyncio.to_thread(on, cluster), TINY.seconds, devices=TINY.devices, pods=TINY.pods)
     said = [row.what for row in rows]
