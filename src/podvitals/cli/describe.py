@@ -14,6 +14,7 @@ from podvitals.cli.options import (
     namespace_option,
     output_option,
     run,
+    told_if_slow,
 )
 from podvitals.cli.output import columns, encode, print_lines
 from podvitals.device.health import Health
@@ -85,7 +86,7 @@ async def _read_pod(where: Where, namespace: str | None, name: str, agent_namesp
     from podvitals.cli.cluster import Reading
 
     async with where.client() as client:
-        view = await Reading(client, agent_namespace).pod(namespace or client.config.namespace, name)
+        view = await told_if_slow(client, Reading(client, agent_namespace).pod(namespace or client.config.namespace, name))
         return view, client.wall()
 
 
@@ -95,5 +96,5 @@ async def _read_devices(where: Where, agent_namespace: str) -> Any:
 
     async with where.client() as client:
         reading = Reading(client, agent_namespace)
-        snapshot = await read_devices(reading)
+        snapshot = await told_if_slow(client, read_devices(reading))
         return snapshot.devices, reading.missing, client.wall()

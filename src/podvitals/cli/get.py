@@ -15,6 +15,7 @@ from podvitals.cli.options import (
     exit_if_ill,
     namespace_option,
     run,
+    told_if_slow,
 )
 from podvitals.cli.output import FORMATS, Table, encode, line_width, print_lines
 from podvitals.device.health import Health
@@ -107,7 +108,7 @@ async def _once(request: Request) -> Answer:
 
     async with request.where.client() as client:
         request = replace(request, namespace=request.namespace or client.config.namespace)
-        answer = await _ask(Reading(client, request.agent_namespace), request)
+        answer = await told_if_slow(client, _ask(Reading(client, request.agent_namespace), request))
     if request.form in ("json", "yaml"):
         kind = {"pods": "PodVitals", "devices": "DeviceVitals", "drivers": "DriverVitals", "nodes": "NodeVitals"}[request.kind]
         click.echo(encode({"kind": f"{kind}List", "items": list(answer.documents)}, request.form), nl=False)
@@ -217,7 +218,7 @@ async def _watch(request: Request) -> Answer:
         async with changes(client, resources, request.namespace if request.kind == "pods" else None, _REDRAW_AFTER) as changed:
             while True:
                 try:
-                    answer = await _ask(Reading(client, request.agent_namespace), request)
+                    answer = await told_if_slow(client, _ask(Reading(client, request.agent_namespace), request))
                 except (ApiError, ApiUnreachable) as error:
                     if not request.watched:
                         raise

@@ -1,7 +1,7 @@
 """The options several commands share, and the one way they reach the Kubernetes API."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from podvitals.kube.config import ClusterConfig
 
 T = TypeVar("T")
+SLOW = 4.0
+"""Seconds after which a command says what it waits for: more than it gives an agent that hangs."""
 Command = Callable[..., Any]
 
 
@@ -117,6 +119,18 @@ def exit_if_ill(asked: bool, health: Health | None) -> None:
     """For `--exit-code`: ends the command with 1 unless `health` is Healthy, or there is nothing to be ill (None)."""
     if asked and health not in (None, Health.HEALTHY):
         click.get_current_context().exit(1)
+
+
+async def told_if_slow(client: "Client", answer: Awaitable[T]) -> T:
+    """Awaits `answer`, and says what it waits for when that takes longer than SLOW: a silent terminal could be anything."""
+    import asyncio
+
+    words = f"waiting for the Kubernetes API at {client.config.address} ..."
+    saying = asyncio.get_running_loop().call_later(SLOW, lambda: click.echo(words, err=True))
+    try:
+        return await answer
+    finally:
+        saying.cancel()
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
