@@ -61,3 +61,12 @@ async def test_a_keeper_where_no_relay_ever_ran_says_so_and_waits_for_one(node: 
     async with started("relay", "keep", "--run-dir", str(node.run_dir)) as keeper:
         assert keeper.stderr is not None
         assert b"holding" in await keeper.stderr.readline()
+
+
+async def test_the_log_tells_when_a_relay_began_and_that_it_ended_as_it_was_told(node: Node) -> None:
+    async with started(*line(node)) as relay, node.kubelet() as kubelet, FakeDriver(node.place, NAME):
+        assert f"plugin_dir={node.place / 'plugins_registry'}" in await line_with(relay, 'msg="relay begins" version=')
+        await kubelet.registered(NAME)
+        relay.terminate()
+        await line_with(relay, 'msg="relay ended"')
+        assert await relay.wait() == 0

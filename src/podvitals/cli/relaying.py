@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from podvitals import __version__
 from podvitals.agent.listen import Answers, Listener
 from podvitals.cli.asking import state_at
 from podvitals.cli.ending import until_told
@@ -38,6 +39,7 @@ async def _serve(settings: RelaySettings, address: tuple[str, int] | None) -> No
         return metrics(relay.state())
 
     await relay.prepare()
+    log.info("relay begins", extra={"version": __version__, "plugin_dir": settings.plugin_dir, "kubelet_dir": settings.kubelet_dir})
     listener = Listener(Answers(lambda: msgspec.json.encode(relay.state()), scrape, relay.waiting), settings.run_dir / _SOCKET, address)
     listening = asyncio.create_task(listen(listener, relay.retell), name="relay: where it can be asked")
     running = asyncio.create_task(relay.run(), name="relay")
@@ -51,6 +53,7 @@ async def _serve(settings: RelaySettings, address: tuple[str, int] | None) -> No
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         await listener.stop()
+        log.info("relay ended")
 
 
 async def listen(listener: Listener, alone: Callable[[], None]) -> None:
