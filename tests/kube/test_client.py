@@ -230,9 +230,9 @@ async def test_calls_beyond_the_limit_wait_their_turn_and_all_arrive(api: FakeAp
 async def test_small_writes_are_not_held_back_and_dead_peers_are_noticed(api: FakeApi, client: Client) -> None:
     api.put(pod("a", 1))
     await client.get(PODS, "a", "ml")
-    assert client._transport._connections is not None
-    [held] = client._transport._connections._idle
-    sock = held.writer.get_extra_info("socket")
+    assert client._transport._session is not None
+    [held] = client._transport._session.connector._conns.values()  # type: ignore[union-attr]
+    sock = held[0][0].transport.get_extra_info("socket")  # type: ignore[union-attr]
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000

@@ -121,5 +121,5 @@ def start(form: Format = "text", level: str = "info") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Libraries below: what they have to say of connections we say ourselves, with the driver's or the pod's name.
-    for noisy in ("asyncio", "hpack"):
+    for noisy in ("asyncio", "aiohttp", "grpclib", "hpack", "h2"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -22,6 +22,7 @@ from podvitals.device.text import clean
 from podvitals.errors import ApiError, ApiUnreachable
 from podvitals.fleet.devices import Reported
 from podvitals.fleet.drivers import DriverView, voice
+from podvitals.kube.lean import aiohttp
 from podvitals.kube.resources import PODS
 from podvitals.pod.entry import FaultEntry
 
@@ -119,7 +120,7 @@ async def read_states(reading: Reading) -> AgentStates:
             try:
                 async with asyncio.timeout(PATIENCE):
                     states.add(await answer)
-            except (TimeoutError, OSError, ApiError, ApiUnreachable, msgspec.MsgspecError) as error:
+            except (TimeoutError, OSError, aiohttp.ClientError, ApiError, ApiUnreachable, msgspec.MsgspecError) as error:
                 why = f"no answer within {PATIENCE:g} s" if isinstance(error, TimeoutError) else clean(str(error), 200)
                 reading.missing.append(f"the agent {name} could not be asked: {why}")
 

@@ -1,6 +1,6 @@
 """What an API server answered, turned into objects or into an error that says what to do. Pure."""
 
-from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -134,20 +134,7 @@ def retry_after(header: str | None, date: str | None) -> float:
         return 0.0
     if header.isdecimal():
         return min(LONGEST_ASKED, float(header))
-    until, now = http_date(header), http_date(date)
-    return min(LONGEST_ASKED, max(0.0, until - now)) if until is not None and now is not None else 0.0
-
-
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def http_date(text: str | None) -> float | None:
-    """Unix seconds of `Mon, 23 Nov 2026 12:00:00 GMT`, the one form that HTTP lets be written (RFC 9110, 5.6.7); None for anything else."""
     try:
-        _, day, month, year, time, zone = (text or "").split(" ")
-        hour, minute, second = time.split(":")
-        if zone != "GMT":
-            return None
-        return datetime(int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), min(59, int(second)), tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
+        return min(LONGEST_ASKED, max(0.0, (parsedate_to_datetime(header) - parsedate_to_datetime(date or "")).total_seconds()))
+    except (ValueError, TypeError, OverflowError):
+        return 0.0

@@ -2,22 +2,28 @@
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from urllib.parse import quote, urlencode
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from yarl import URL
 
 from podvitals.clock import Clock
 from podvitals.errors import ApiUnreachable, Unauthorized
-from podvitals.kube.answer import failure, http_date, retry_after
+from podvitals.kube.answer import failure, retry_after
 from podvitals.kube.config import ClusterConfig, Secret
-from podvitals.kube.connection import Connections, Exchange, NoWay, basic
 from podvitals.kube.credentials import Wallet
-from podvitals.kube.http1 import BadAnswer
+from podvitals.kube.lean import aiohttp
 from podvitals.kube.tls import tls_context
 
-_PATH = "/%:@!$&'()*+,;=~-._"
-"""What a path may hold beside letters and digits. What is quoted already stays as it is."""
+CONNECT = 10.0
+"""Seconds for TCP and TLS to come up."""
+SILENT = (15, 5, 3)
+"""A connection without traffic is probed after 15 s, every 5 s, and dead after 3 probes: a half-open one is noticed within 30 s."""
 
 
 class Transport:
@@ -28,9 +34,9 @@ class Transport:
         self._clock = clock
         self._server: float | None = None
         self._wallet = Wallet(config.credentials, clock)
-        # Calls only: watches would use up the places.
+        # Calls are limited here and not by the connector, where watches would use up their places.
         self._places = asyncio.Semaphore(concurrency)
-        self._connections: Connections | None = None
+        self._session: aiohttp.ClientSession | None = None
         self._tls: tuple[Secret, ssl.SSLContext] | None = None
 
     def wall(self) -> float:
@@ -39,12 +45,16 @@ class Transport:
         return self._clock.wall() if self._server is None else self._clock.now() + self._server
 
     async def open(self) -> None:
-        self._connections = Connections.to(self._config.server, self._config.proxy, self._config.tls_server_name)
+        connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket, keepalive_timeout=60.0)
+        # Answers uncompressed: inflating a list costs more than reading it, and watches are never compressed.
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": self._user_agent}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, connect=None)
+        self._session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
 
     async def close(self) -> None:
-        if self._connections is not None:
-            await self._connections.close()
-            self._connections = None
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     async def request(
         self,
@@ -78,33 +88,36 @@ class Transport:
         """The answer in pieces as they arrive. Its beginning has the time of a call, and `opened` hears of it; it ends at the latest after
         `lasting` seconds."""
         deadline = None if lasting is None else asyncio.get_running_loop().time() + lasting
-        async with self._streamed(path, did, query) as exchange:
+        async with self._streamed(path, did, query, silence) as response:
             if opened is not None:
                 opened()
             while True:
                 # Only the read has a timeout: one around the `yield` would cancel whatever the consumer is doing when it ends.
                 try:
-                    async with asyncio.timeout_at(deadline), asyncio.timeout(silence):
-                        piece = await exchange.piece()
+                    async with asyncio.timeout_at(deadline):
+                        chunk = await response.content.readany()
                 except TimeoutError:
                     why = f"no byte for {silence:g} s" if silence else "the connection went silent"
                     raise self._unreachable(did, why) from None
-                except (BadAnswer, OSError) as error:
+                except (aiohttp.ClientError, OSError) as error:
                     raise self._unreachable(did, _why(error)) from None
-                if not piece:
+                if not chunk:
                     return
-                yield piece
+                yield chunk
 
     @asynccontextmanager
-    async def _streamed(self, path: str, did: str, query: Mapping[str, str | None]) -> AsyncIterator[Exchange]:
+    async def _streamed(
+        self, path: str, did: str, query: Mapping[str, str | None], silence: float | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         again = self._wallet.renewable
         while True:
             try:
-                async with AsyncExitStack() as opening:
-                    async with asyncio.timeout(self._timeout):
-                        exchange = await opening.enter_async_context(self._sent("GET", path, query, None, ""))
-                        await self._refused(exchange, did)
-                    opened = opening.pop_all()
+                async with asyncio.timeout(self._timeout):
+                    response = await self._send("GET", path, did, query, None, "", aiohttp.ClientTimeout(sock_read=silence))
+                    if response.status >= 300:
+                        refusal = failure(response.status, await response.read(), did, _retry_after(response))
+                        response.close()
+                        raise refusal
             except Unauthorized:
                 if not again:
                     raise
@@ -112,11 +125,13 @@ class Transport:
                 continue
             except TimeoutError:
                 raise self._unreachable(did, f"no answer within {self._timeout:g} s") from None
-            except (BadAnswer, OSError) as error:
+            except (aiohttp.ClientError, OSError) as error:
                 raise self._unreachable(did, _why(error)) from None
             break
-        async with opened:
-            yield exchange
+        try:
+            yield response
+        finally:
+            response.close()
 
     async def _fresh(
         self, method: str, path: str, did: str, query: Mapping[str, str | None], body: bytes | None, content_type: str
@@ -133,47 +148,63 @@ class Transport:
     async def _once(
         self, method: str, path: str, did: str, query: Mapping[str, str | None], body: bytes | None, content_type: str
     ) -> bytes:
-        try:
-            async with self._sent(method, path, query, body, content_type) as exchange:
-                await self._refused(exchange, did)
-                return await exchange.body()
-        except (BadAnswer, OSError) as error:
-            raise self._unreachable(did, _why(error)) from None
+        for again in (method == "PATCH", False):
+            try:
+                response = await self._send(method, path, did, query, body, content_type, None)
+                async with response:
+                    data = await response.read()
+            except aiohttp.ServerDisconnectedError as error:
+                # The server closed an idle connection just as we used it. Patches may be repeated (aiohttp repeats GET, PUT and DELETE).
+                if again:
+                    continue
+                raise self._unreachable(did, _why(error)) from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._unreachable(did, _why(error)) from None
+            if response.status >= 300:
+                raise failure(response.status, data, did, _retry_after(response))
+            return data
+        raise AssertionError("unreachable")
 
-    async def _refused(self, exchange: Exchange, did: str) -> None:
-        """Raises what an answer that is no 2xx says."""
-        answer = exchange.answer
-        if answer.status >= 300:
-            asked = retry_after(answer.headers.get("retry-after"), answer.headers.get("date"))
-            raise failure(answer.status, await exchange.body(), did, asked)
-
-    @asynccontextmanager
-    async def _sent(
-        self, method: str, path: str, query: Mapping[str, str | None], body: bytes | None, content_type: str
-    ) -> AsyncIterator[Exchange]:
-        if self._connections is None:
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        did: str,
+        query: Mapping[str, str | None],
+        body: bytes | None,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout | None,
+    ) -> aiohttp.ClientResponse:
+        if self._session is None:
             raise RuntimeError("the client is not open: use `async with Client(config)`")
         secret = await self._wallet.secret()
-        server = self._connections.server
-        # Answers uncompressed: inflating a list costs more than reading it, and watches are never compressed.
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": self._user_agent}
-        if secret.token or server.username:
-            headers["Authorization"] = f"Bearer {secret.token}" if secret.token else basic(server)
+        options: dict[str, Any] = {"ssl": await self._context(secret), "allow_redirects": False}
+        if self._config.tls_server_name:
+            options["server_hostname"] = self._config.tls_server_name
+        if self._config.proxy:
+            options["proxy"] = self._config.proxy
+        if timeout is not None:
+            options["timeout"] = timeout
+        headers = {"Authorization": f"Bearer {secret.token}"} if secret.token else {}
         if body is not None:
             headers["Content-Type"] = content_type
         asked = urlencode({key: value for key, value in query.items() if value is not None})
-        target = quote(server.path.rstrip("/") + path, safe=_PATH) + (f"?{asked}" if asked else "")
-        async with self._connections.asked(method, target, headers, body, await self._context(secret)) as exchange:
-            now, wall = self._clock.now(), self._clock.wall()
-            self._server = wall + _ahead(exchange.answer.headers.get("date"), wall) - now
-            if exchange.answer.status == 401:
-                self._wallet.reject(secret)
-            yield exchange
+        url = URL(self._config.server.rstrip("/") + path + (f"?{asked}" if asked else ""), encoded=True)
+        try:
+            response = await self._session.request(method, url, data=body, headers=headers, **options)
+        except aiohttp.ServerDisconnectedError:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._unreachable(did, _why(error)) from None
+        now, wall = self._clock.now(), self._clock.wall()
+        self._server = wall + _ahead(response.headers.get("Date"), wall) - now
+        if response.status == 401:
+            self._wallet.reject(secret)
+        return response
 
-    async def _context(self, secret: Secret) -> ssl.SSLContext | None:
-        assert self._connections is not None
-        if not self._connections.needs_tls:
-            return None
+    async def _context(self, secret: Secret) -> ssl.SSLContext | bool:
+        if not self._config.server.startswith("https"):
+            return True
         if self._tls is None or (self._tls[0].certificate, self._tls[0].key) != (secret.certificate, secret.key):
             self._tls = secret, await asyncio.to_thread(tls_context, self._config, secret)
         return self._tls[1]
@@ -183,24 +214,48 @@ class Transport:
         return ApiUnreachable(f"cannot {did}: the Kubernetes API at {self._config.address} cannot be reached{source}: {why}")
 
 
+def _socket(info: Any) -> socket.socket:
+    """A connection that notices when the other end is gone, also while a watch waits and nothing is sent."""
+    family, kind, protocol, _, _ = info
+    made = socket.socket(family=family, type=kind, proto=protocol)
+    idle, every, probes = SILENT
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, (idle + every * probes) * 1000)
+    return made
+
+
 def _ahead(date: str | None, wall: float) -> float:
     """Seconds by which the server's clock is ahead of ours, 0 where they agree to within HTTP's seconds. From an answer's Date header
     (RFC 9110: whole seconds, rounded down)."""
-    told = http_date(date)
-    return told - wall if told is not None and not -2.0 < told - wall < 2.0 else 0.0
+    try:
+        told = parsedate_to_datetime(date).timestamp() if date else wall
+    except (ValueError, OverflowError):
+        return 0.0
+    return told - wall if not -2.0 < told - wall < 2.0 else 0.0
 
 
-def _why(error: BadAnswer | OSError) -> str:
-    """In words: never with the URL, whose path may be a secret."""
-    if isinstance(error, BadAnswer):
-        return str(error)
-    if isinstance(error, ssl.SSLError):
-        return _certificate(error)
-    if isinstance(error, NoWay):
-        return str(error)
-    if error.errno:
-        return os.strerror(error.errno).lower()
-    return "the server closed the connection in the middle of an answer"
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    return retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
+
+
+def _why(error: BaseException) -> str:
+    """In words: never the library's own text where that would show the URL, whose path may be a secret."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return _certificate(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ssl.SSLError):
+        return _certificate(error.os_error)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"the name {error.host} is not known"
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
+        return "the server closed the connection in the middle of an answer"
+    if isinstance(error, TimeoutError):
+        return "no answer to the connection attempt, or silence in the middle of an answer"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower() if error.errno > 0 else (error.strerror or "connection failed")
+    return type(error).__name__
 
 
 def _certificate(error: BaseException) -> str:
