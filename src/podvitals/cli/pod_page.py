@@ -218,7 +218,7 @@ def _restart(status: ContainerStatus, ended: Exit | None, reader: Reader) -> str
     if said is None or ended is None or ended.finished is None:
         return ""
     left = ended.finished + int(said[1] or 0) * 60 + float(said[2]) - reader.now
-    return f", in {age(left)}" if left > 0 else ""
+    return f", in {age(left)}" if left >= 1 else ""
 
 
 def container_state(status: ContainerStatus) -> str:
