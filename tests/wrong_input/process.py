@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,12 +37,14 @@ def bound_by_permissions() -> None:
 
 
 @asynccontextmanager
-async def started(*arguments: str, **environment: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def started(
+    *arguments: str, out: int = asyncio.subprocess.PIPE, **environment: str | Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running command, killed at the end if it still runs."""
     pipe = asyncio.subprocess.PIPE
     env = {**os.environ, "HOME": "/nonexistent", "KUBECONFIG": "", **{name: str(value) for name, value in environment.items()}}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "podvitals", *arguments, stdout=pipe, stderr=pipe, env=env, preexec_fn=bound_by_permissions
+        sys.executable, "-m", "podvitals", *arguments, stdout=out, stderr=pipe, env=env, preexec_fn=bound_by_permissions
     )
     try:
         yield process
@@ -52,9 +55,22 @@ async def started(*arguments: str, **environment: str | Path) -> AsyncIterator[a
 
 
 async def podvitals(*arguments: str | Path, **environment: str | Path) -> Outcome:
-    async with started(*map(str, arguments), **environment) as process, asyncio.timeout(60):
+    async with started(*map(str, arguments), out=asyncio.subprocess.PIPE, **environment) as process, asyncio.timeout(60):
         out, err = await process.communicate()
         return Outcome(process.returncode or 0, out.decode(), err.decode())
+
+
+async def on_screen(width: int, *arguments: str, **environment: str | Path) -> str:
+    """What it prints on a terminal so wide, a screenful at the most."""
+    ours, its = os.openpty()
+    try:
+        termios.tcsetwinsize(its, (24, width))
+        async with started(*arguments, out=its, TERM="dumb", COLUMNS=str(width), **environment) as process, asyncio.timeout(60):
+            await process.communicate()
+        return os.read(ours, 65536).decode().replace("\r\n", "\n")
+    finally:
+        os.close(ours)
+        os.close(its)
 
 
 async def line_with(process: asyncio.subprocess.Process, text: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from podvitals.device.text import LONGEST_MESSAGE
 from tests.kube.fake import fake_api, pod
-from tests.wrong_input.process import kubeconfig, podvitals
+from tests.wrong_input.process import kubeconfig, on_screen, podvitals
 
 
 @pytest.mark.parametrize("arguments", [(), ("describe",)])
@@ -67,10 +67,12 @@ async def test_a_long_message_pushes_no_column_off_the_screen_and_is_whole_on_de
     async with fake_api() as api:
         api.put(body)
         config = kubeconfig(tmp_path / "k", api.config().server)
-        table, wide = await podvitals("get", "pods", KUBECONFIG=config), await podvitals("get", "pods", "-o", "wide", KUBECONFIG=config)
-    assert "so long a message so long" in table.out
-    assert max(map(len, table.out.splitlines())) < 200
+        screen = await on_screen(140, "get", "pods", KUBECONFIG=config)
+        piped, wide = await podvitals("get", "pods", KUBECONFIG=config), await podvitals("get", "pods", "-o", "wide", KUBECONFIG=config)
+    assert "so long a message so long" in screen
+    assert max(map(len, screen.splitlines())) <= 140
     assert max(map(len, wide.out.splitlines())) > 900
+    assert max(map(len, piped.out.splitlines())) > 900, "a program gets everything"
 
 
 async def test_a_pod_whose_claim_nobody_can_satisfy_says_what_it_waits_for(tmp_path: Path) -> None:

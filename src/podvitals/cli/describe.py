@@ -18,9 +18,10 @@ from podvitals.cli.options import (
 )
 from podvitals.cli.output import columns, encode, print_lines
 from podvitals.device.health import Health
+from podvitals.errors import InvalidInput
 
 
-@click.command(name="describe")
+@click.command(name="describe", no_args_is_help=True)
 @click.argument("kind", metavar="pod|device", shell_complete=offered)
 @click.argument("name", required=False)
 @namespace_option
@@ -44,10 +45,12 @@ def command(ctx: click.Context, /, kind: str, name: str | None, **options: Any) 
     if of is None:
         some = "NAME" if name or "/" in kind else kind
         raise click.UsageError(f"{kind!r} is none of pod, device: `describe pod {some}`, `describe device {some}`", ctx)
-    name = first or name or ""
+    empty, name = name == "", first or name or ""
     if of not in ("pods", "devices"):
         wanted = " ".join(word for word in ("podvitals get", of, name) if word)
         raise click.UsageError(f"it describes pods and devices; of {of}, `{wanted}` tells what is known", ctx)
+    if empty and not name:
+        raise InvalidInput(f"the name of {of} is empty: say which one is meant")
     if not name:
         raise click.UsageError("Missing argument 'NAME'", ctx)
     (_pod if of == "pods" else _device)(name, **options)
