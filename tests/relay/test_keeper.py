@@ -1,11 +1,13 @@
 """A relay that is killed, a keeper that holds its sockets, and the relay after it."""
 
 import asyncio
+import gc
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -142,6 +144,18 @@ async def test_a_relay_that_ends_leaves_nothing_with_the_keeper(node: Node) -> N
         async with FakeDriver(node.place, NAME), node.relay(), node.kubelet() as kubelet:
             await kubelet.registered(NAME)
         assert await taken(node) == []
+
+
+async def test_a_look_for_a_keeper_that_is_given_up_leaves_no_socket_open(node: Node) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # so that what comes after it is known to
+    with keeping(node):
+        await found(node)
+        looking = asyncio.create_task(Keeping(node.run_dir, SYSTEM).run())
+        await asyncio.sleep(0)
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+        await asyncio.to_thread(gc.collect)  # of a socket that is left, a ResourceWarning is the error
 
 
 async def taken(node: Node) -> list[Kept]:

@@ -8,6 +8,7 @@ import socket
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
@@ -206,6 +207,16 @@ async def test_a_connection_accepted_while_the_server_ends_is_not_left_open(shor
         with contextlib.suppress(ConnectionResetError):
             while await asyncio.to_thread(sock.recv, 65536):
                 pass
+
+
+async def test_a_start_that_is_given_up_leaves_no_socket(short: Path) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # so that what comes after it is known to
+    starting = asyncio.create_task(serve(short, Plugin()).start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert await asyncio.to_thread(lambda: [*short.iterdir()]) == []
 
 
 async def test_the_socket_is_for_its_owner_alone(short: Path) -> None:

@@ -12,17 +12,17 @@ import asyncio
 import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from inotify_simple import INotify, flags
 
 from podvitals.node.choice import Choice, Socket
 from podvitals.node.limits import Limits
+from podvitals.threads import finished
 
 SCAN_EVERY = 10.0
 """Seconds between scans nothing asked for: inotify may lose events, and a directory may come where none was."""
@@ -38,8 +38,6 @@ DEEPEST = 4
 _WATCHED = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.DELETE_SELF | flags.MOVE_SELF | flags.ATTRIB
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -137,13 +135,13 @@ class Discovery:
         watches: set[int] = set()
         try:
             # In a thread: the first use of inotify looks for libc, which runs a program.
-            await _finished(asyncio.to_thread(self._begin))
+            await finished(asyncio.to_thread(self._begin))
             if self._notify is not None:
                 loop.add_reader(self._notify.fileno(), self._notified, self._notify)
             while True:
                 self._look_again.clear()
                 started = loop.time()
-                found, watches = await _finished(asyncio.to_thread(self._scan, self._notify, watches, list(self._known.values())))
+                found, watches = await finished(asyncio.to_thread(self._scan, self._notify, watches, list(self._known.values())))
                 took = loop.time() - started
                 self._take(found, loop.time())
                 self.scanned.set()
@@ -235,13 +233,3 @@ class Discovery:
         if now - self._said.get(text, -60.0) >= 60.0:
             self._said[text] = now
             log.warning(text)
-
-
-async def _finished(thread: Awaitable[T]) -> T:
-    """A thread cannot be cancelled; what it makes has to be there to be closed."""
-    task = asyncio.ensure_future(thread)
-    try:
-        return await asyncio.shield(task)
-    finally:
-        if not task.done():
-            await asyncio.wait({task})

@@ -16,6 +16,7 @@ import msgspec
 
 from podvitals.clock import Clock
 from podvitals.relay.places import Sockets
+from podvitals.threads import finished
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Keeping:
 
     async def take(self) -> list[Left]:
         """What relays before this one have left. Empty where no keeper runs."""
-        left = await asyncio.to_thread(self._take)
+        left = await finished(asyncio.to_thread(self._take), _leave)
         if self._keeper is not None:
             self._keeper.setblocking(False)
         return left
@@ -76,7 +77,7 @@ class Keeping:
     async def run(self) -> None:
         """Finds a keeper, and finds another when it is gone."""
         while True:
-            if self._keeper is None and (keeper := await asyncio.to_thread(self._connect)) is not None:
+            if self._keeper is None and (keeper := await finished(asyncio.to_thread(self._connect), _hang_up)) is not None:
                 keeper.setblocking(False)
                 self._keeper = keeper
                 for left in self._ours.values():
@@ -149,3 +150,15 @@ class Keeping:
         except (OSError, ValueError, TypeError) as error:  # TypeError: not two sockets
             self._lose(str(error))
         return left
+
+
+def _hang_up(keeper: socket.socket | None) -> None:
+    if keeper is not None:
+        keeper.close()
+
+
+def _leave(left: list[Left]) -> None:
+    """To the keeper, which has them still, and to the next relay."""
+    for one in left:
+        one.registration.close()
+        one.endpoint.close()

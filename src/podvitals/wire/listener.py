@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from podvitals.errors import LocalError, SocketTaken
+from podvitals.threads import finished
 from podvitals.wire.endpoint import identity, is_live
 from podvitals.wire.http2 import Connection
 from podvitals.wire.stream import Stream
@@ -38,7 +39,7 @@ class Listener:
         """Listens, with the socket given where one is, and returns the one it listens with. A dead process's socket is taken over;
         SocketTaken for a live one's, LocalError if none can be made there."""
         if listening is None:
-            made, self._identity = await asyncio.to_thread(_listen, self.path)
+            made, self._identity = await finished(asyncio.to_thread(_listen, self.path), lambda given_up: _undone(self.path, *given_up))
         else:
             made, self._identity = listening, await asyncio.to_thread(identity, self.path)
         made.setblocking(False)
@@ -114,6 +115,12 @@ def _listen(path: Path) -> tuple[socket.socket, tuple[int, int] | None]:
         sock.close()
         raise LocalError(f"cannot make socket {path}: {os.strerror(error.errno or 0)}: the directory must exist and be writable") from None
     return sock, identity(path)
+
+
+def _undone(path: Path, sock: socket.socket, ours: tuple[int, int] | None) -> None:
+    if ours is not None:
+        _unlink(path, ours)
+    sock.close()
 
 
 def _unlink(path: Path, ours: tuple[int, int]) -> None:
