@@ -12,6 +12,7 @@ from podvitals.kube.client import Client
 from podvitals.kube.config import ClusterConfig
 from podvitals.lab.api import ApiServer
 from podvitals.lab.kubelet import publish
+from podvitals.lab.kubelet.status import FORGOTTEN
 from podvitals.lab.pods import RUNNABLE_PODS
 from tests.agent.faulty import Faulty, hang, refusal, reset
 from tests.lab.kubelet.fakes import FakeDrivers
@@ -108,3 +109,20 @@ async def test_a_pod_is_removed_although_its_last_status_is_refused(troubled: tu
     gone = asyncio.create_task(lab.gone())
     await lab.client.delete(RUNNABLE_PODS, "p", "default", grace=1)
     await gone
+
+
+async def test_a_kubelet_that_begins_anew_says_unknown_until_it_knows_the_claims(tmp_path: Path) -> None:
+    furnish(tmp_path)
+    drivers = FakeDrivers()
+    async with ApiServer() as server, Faulty(server.url) as api:
+        async with Client(ClusterConfig(server.url)) as client, Client(ClusterConfig(api.url)) as behind:
+            async with node(client, drivers, tmp_path) as kubelet:
+                lab = Lab(client, kubelet, drivers, tmp_path, _stays)
+                use_gpu(lab)
+                drivers.set(GPU, Health.HEALTHY)
+                await gpu_pod(lab, "sleep 1000")
+                named = health(await lab.sees(lambda pod: running(pod) and health(pod)))[0][0]
+            api.on = lambda request: "resourceclaims" in request.path
+            api.begin(hang)
+            async with node(behind, drivers, tmp_path):
+                assert health(await lab.sees(lambda pod: not running(pod))) == [(named, "Unknown", FORGOTTEN)]

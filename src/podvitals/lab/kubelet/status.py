@@ -183,7 +183,7 @@ def earlier(pod: RunnablePod, wall: float) -> Mapping[str, tuple[int, Ended]]:
 
 
 def unknown(pod: RunnablePod) -> Field:
-    """The field as it stands on a pod whose kubelet began anew and cannot learn what it holds: what it says is not known any more."""
+    """The field of a pod whose kubelet began anew, until it has read its claims: what stands there is not known any more."""
     statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
     return {
         status.name: [

@@ -15,7 +15,7 @@ from typing import Any
 
 from podvitals.claim.holdings import Holding, holdings
 from podvitals.claim.times import unix
-from podvitals.clock import Clock, done_by
+from podvitals.clock import Clock, done_by, set_by
 from podvitals.device.health import Health
 from podvitals.device.key import DeviceKey
 from podvitals.errors import Conflict, Invalid, NotFound, PodvitalsError
@@ -61,6 +61,8 @@ from podvitals.pod.status import field as health_field
 
 log = logging.getLogger(__name__)
 
+FIRST_LOOK = 1.0
+"""Seconds that a pod's status waits for its claims where an earlier kubelet's field stands: it is better replaced once."""
 LAST_GRACE = 0.5
 """Seconds that containers get when the lab itself ends."""
 _PARTS = {
@@ -103,9 +105,11 @@ class PodWorker:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._preparation = Preparation()
         self._holdings: tuple[Holding, ...] = ()
+        self._looked = asyncio.Event()
+        """Set when what the pod holds was asked for, with or without success."""
         self.keys: frozenset[DeviceKey] = frozenset()
         """The devices whose health this pod shows."""
-        self._last_field: status.Field = {}
+        self._last_field = status.unknown(pod) if tools.gates.resource_health_status else {}
         self._states: dict[DeviceKey, DeviceState] = {}
         """What the field says of each: as of now, then as of the pod's end."""
         self._closed: set[DeviceKey] = set()
@@ -171,7 +175,10 @@ class PodWorker:
             await self._clear()
 
     async def _drive(self) -> None:
-        self._carry_out(self.machine.start(self._clock.now()))
+        now = self._clock.now()
+        self._carry_out(self.machine.start(now))
+        if self._last_field:
+            await set_by(self._looked, self._clock, now + FIRST_LOOK)
         self.page.changed()
         waiting = asyncio.ensure_future(self._events.get())
         gone = asyncio.ensure_future(self._removed.wait())
@@ -228,17 +235,19 @@ class PodWorker:
         try:
             claims = await self._tools.preparer.claims(self.pod)
             await self._hold(holdings(self.pod, {claim.metadata.name: claim for claim in claims.values()}))
+            self._looked.set()
             self._preparation = await self._tools.preparer.prepare(self.pod, claims)
             await self.remember()
         except PodvitalsError as error:
-            if not self._holdings:
-                self._last_field = status.unknown(self.pod)
+            self._looked.set()
             self._events.put_nowait(PrepareFailed(str(error)))
             return
         self._events.put_nowait(Prepared())
 
     async def _hold(self, held: tuple[Holding, ...]) -> None:
         self._holdings = held
+        if not held:
+            self._last_field = {}
         self.keys = frozenset(holding.key for holding in held)
         self.page.changed()
         await self._tools.on_held(self, frozenset(holding.key for holding in held if not holding.admin))
