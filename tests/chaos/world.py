@@ -158,8 +158,10 @@ class World:
 
         oracle, loop = self.oracle, self.loop
         loop.run(max(loop.now, oracle.upset_until, self.api.latest_effect) + 1.0)
-        meddled = max((holder.upset_until for holder in oracle.holders.values()), default=0.0)
-        loop.run(max(loop.now, oracle.upset_until, meddled) + QUIET - STILL)
+        # Again where an agent died or came back meanwhile: it, too, is given its time.
+        begins = loop.now
+        while loop.now < (begins := max(begins, oracle.upset_until, *(one.upset_until for one in oracle.holders.values()))) + QUIET - STILL:
+            loop.run(begins + QUIET - STILL)
         writes = self.api.writes
         loop.run(loop.now + STILL)
         oracle.look_at_all()
