@@ -96,6 +96,7 @@ class Memory:
         self._path.chmod(0o600)
         rows.execute("PRAGMA journal_mode=WAL")
         rows.execute("PRAGMA synchronous=NORMAL")
+        rows.execute("PRAGMA cache_size=-256")  # kB; it is read once and then only written
         (version,) = rows.execute("PRAGMA user_version").fetchone()
         if version not in (0, 1, FORMAT):
             raise sqlite3.DatabaseError(f"its format is {version}, this version of podvitals writes {FORMAT}")
