@@ -2,6 +2,8 @@
 
 import base64
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +238,13 @@ def test_a_kubeconfig_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_a_server_that_is_no_url_is_refused_without_repeating_it(server: str) -> None:
     with pytest.raises(PodvitalsError, match="must be a URL such as https://host:6443"):
         ClusterConfig(server)
+
+
+def test_in_a_pod_no_yaml_is_loaded(tmp_path: Path) -> None:
+    """It would be a megabyte and 11 ms of each agent."""
+    script = (
+        "import sys; from podvitals.kube import locate; from podvitals.errors import LocalError\n"
+        "try: locate.load_config()\nexcept LocalError: pass\nassert 'yaml' not in sys.modules"
+    )
+    env = {"HOME": str(tmp_path), "KUBERNETES_SERVICE_HOST": "10.0.0.1", "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", script], env=env, check=True)

@@ -14,22 +14,30 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 def load_config(kubeconfig: Path | None = None, context: str | None = None) -> ClusterConfig:
     """The explicit file; else $KUBECONFIG (a list of files, merged); else ~/.kube/config; else the service account of the pod we run in."""
-    # Only where there is a file: an agent in its pod needs no YAML.
-    from podvitals.kube.kubeconfig import read_kubeconfig
+    files, explicit = _files(kubeconfig)
+    if files:
+        # Only where there is a file: an agent in its pod needs no YAML.
+        from podvitals.kube.kubeconfig import read_kubeconfig
 
-    if kubeconfig is not None:
-        return read_kubeconfig([Path(kubeconfig)], context, explicit=True)
-    named = [Path(name) for name in os.environ.get("KUBECONFIG", "").split(":") if name]
-    if named:
-        return read_kubeconfig(named, context, explicit=False)
-    home = Path.home() / ".kube" / "config"
-    if home.exists():
-        return read_kubeconfig([home], context, explicit=True)
+        return read_kubeconfig(files, context, explicit=explicit)
     if context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
         return in_cluster()
     raise InvalidInput(
-        f"no kubeconfig: {home} does not exist and KUBECONFIG is not set. Name one with --kubeconfig; `podvitals lab` prints the lab's"
+        f"no kubeconfig: {_home()} does not exist and KUBECONFIG is not set. Name one with --kubeconfig; `podvitals lab` prints the lab's"
     )
+
+
+def _files(kubeconfig: Path | None) -> tuple[list[Path], bool]:
+    """And whether each of them must exist."""
+    if kubeconfig is not None:
+        return [Path(kubeconfig)], True
+    if named := [Path(name) for name in os.environ.get("KUBECONFIG", "").split(":") if name]:
+        return named, False
+    return [_home()] if _home().exists() else [], True
+
+
+def _home() -> Path:
+    return Path.home() / ".kube" / "config"
 
 
 def in_cluster(directory: Path = SERVICE_ACCOUNT) -> ClusterConfig:
