@@ -58,6 +58,7 @@ from podvitals.lab.recorder import Recorder
 from podvitals.node.record import DeviceState
 from podvitals.pod.book import POST_MORTEM_WINDOW
 from podvitals.pod.status import field as health_field
+from podvitals.threads import finished
 
 log = logging.getLogger(__name__)
 
@@ -356,13 +357,8 @@ class PodWorker:
                 async with asyncio.timeout(LAST_GRACE):
                     await asyncio.gather(*(process.wait() for process in left))
                     break
-        dropped = asyncio.ensure_future(asyncio.to_thread(_drop, self._tools.logs, self.pod.metadata.uid, self._tools.pods))
-        try:
-            await asyncio.shield(dropped)
-        except asyncio.CancelledError:
-            # A thread cannot be cancelled: who ends the kubelet shall not find it still removing files.
-            await dropped
-            raise
+        # Who ends the kubelet shall not find it still removing files.
+        await finished(asyncio.to_thread(_drop, self._tools.logs, self.pod.metadata.uid, self._tools.pods))
 
     def _named(self, what: str) -> str:
         return f"lab kubelet: {what} of pod {self.pod.metadata.namespace}/{self.pod.metadata.name}"
